@@ -1,0 +1,142 @@
+//! Time as an argument: the only file that reads the system's clocks.
+//!
+//! Durations are measured on the monotonic clock ([`MonoTime`]); wall time is for stamps and schedules only.
+
+use std::ops::{Add, Sub};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A moment on the monotonic clock, counted from boot (suspend included).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MonoTime(Duration);
+
+impl MonoTime {
+    /// The moment `ms` milliseconds after boot.
+    pub const fn from_millis(ms: u64) -> Self {
+        Self(Duration::from_millis(ms))
+    }
+
+    /// The moment `since_boot` after boot.
+    pub const fn from_duration(since_boot: Duration) -> Self {
+        Self(since_boot)
+    }
+
+    /// Whole milliseconds since boot.
+    pub const fn as_millis(self) -> u64 {
+        self.0.as_millis() as u64
+    }
+
+    /// How long after `earlier` this moment is; zero when it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for MonoTime {
+    type Output = Self;
+    fn add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(by))
+    }
+}
+
+impl Sub<Duration> for MonoTime {
+    type Output = Self;
+    fn sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(by))
+    }
+}
+
+/// Where time comes from. [`SystemClock`] in the program, [`SimClock`] in tests.
+pub trait Clock: Send + Sync {
+    /// Now, for measuring durations.
+    fn now(&self) -> MonoTime;
+    /// Now, for stamps and schedules; may jump.
+    fn wall(&self) -> Timestamp;
+}
+
+/// The machine's clocks: `CLOCK_BOOTTIME` and the wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> MonoTime {
+        let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        MonoTime(Duration::new(t.tv_sec as u64, t.tv_nsec as u32))
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// A clock that moves only when told to.
+#[derive(Debug)]
+pub struct SimClock {
+    state: Mutex<(MonoTime, Timestamp)>,
+}
+
+impl SimClock {
+    /// Starts at `now` on the monotonic clock and `wall` on the calendar.
+    pub fn new(now: MonoTime, wall: Timestamp) -> Self {
+        Self { state: Mutex::new((now, wall)) }
+    }
+
+    /// Moves both clocks forward.
+    pub fn advance(&self, by: Duration) {
+        let mut state = self.lock();
+        state.0 = state.0 + by;
+        state.1 += by;
+    }
+
+    /// Sets the wall clock alone, as an NTP step or an operator does.
+    pub fn set_wall(&self, wall: Timestamp) {
+        self.lock().1 = wall;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (MonoTime, Timestamp)> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> MonoTime {
+        self.lock().0
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.lock().1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_never_underflows() {
+        let (early, late) = (MonoTime::from_millis(5), MonoTime::from_millis(9));
+        assert_eq!(late.since(early), Duration::from_millis(4));
+        assert_eq!(early.since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn sim_clock_moves_both_clocks_and_steps_only_the_wall() {
+        let clock = SimClock::new(MonoTime::from_millis(0), Timestamp::UNIX_EPOCH);
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(clock.now(), MonoTime::from_millis(3000));
+        assert_eq!(clock.wall().as_second(), 3);
+        clock.set_wall(Timestamp::UNIX_EPOCH);
+        assert_eq!(clock.now(), MonoTime::from_millis(3000));
+        assert_eq!(clock.wall().as_second(), 0);
+    }
+
+    #[test]
+    fn system_clock_runs_forward() {
+        let a = SystemClock.now();
+        let b = SystemClock.now();
+        assert!(b >= a);
+    }
+}

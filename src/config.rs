@@ -1,0 +1,201 @@
+//! The configuration file: every key has a default, a range and an effect; unknown keys are refused.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where frames come from.
+    pub camera: CameraConfig,
+    /// Finding and judging faces.
+    pub vision: VisionConfig,
+    /// The Siamese network.
+    pub encoder: EncoderConfig,
+    /// What a grant takes.
+    pub decision: DecisionConfig,
+    /// The strike.
+    pub door: DoorConfig,
+    /// Enrolment at a camera.
+    pub enrolment: EnrolmentConfig,
+    /// Files and folders.
+    pub paths: PathsConfig,
+    /// What is written to the system log.
+    pub log: LogConfig,
+}
+
+/// `[camera]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CameraConfig {
+    /// `v4l:DEVICE`, `command:PROGRAM ARGS…` or `clip:PATH`.
+    pub source: String,
+    /// Wanted width in px (v4l), 160–3840.
+    pub width: u32,
+    /// Wanted height in px (v4l), 120–2160.
+    pub height: u32,
+    /// Wanted frames a second (v4l; for clips without times of their own), 1–60.
+    pub fps: u32,
+}
+
+impl Default for CameraConfig {
+    fn default() -> Self {
+        Self { source: "v4l:0".into(), width: 640, height: 480, fps: 15 }
+    }
+}
+
+/// `[vision]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VisionConfig {
+    /// Longest side in px at which faces are sought, 160–1280, a multiple of 32.
+    pub detect_px: u32,
+    /// The detector's confidence from which a box counts as a face, 0.3–0.99.
+    pub min_face_score: f32,
+    /// Eye distance in px from which a face is matched, 16–400.
+    pub min_eye_distance_px: f32,
+    /// Sharpness (variance of the Laplacian) from which a face is matched, 0–1000.
+    pub min_sharpness: f32,
+    /// Mean luma from which a face is matched, 0–255.
+    pub min_light: f32,
+    /// Mean luma up to which a face is matched, 0–255, above `min_light`.
+    pub max_light: f32,
+    /// Turn to the side up to which a face is matched, 5–90 degrees.
+    pub max_yaw_deg: f32,
+    /// Nod up to which a face is matched, 5–90 degrees.
+    pub max_pitch_deg: f32,
+}
+
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self {
+            detect_px: 320,
+            min_face_score: 0.7,
+            min_eye_distance_px: 28.0,
+            min_sharpness: 20.0,
+            min_light: 40.0,
+            max_light: 225.0,
+            max_yaw_deg: 40.0,
+            max_pitch_deg: 35.0,
+        }
+    }
+}
+
+/// `[encoder]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EncoderConfig {
+    /// Name of an installed encoder (`accessd models list`).
+    pub model: String,
+    /// `cpu`, or `cuda` / `cuda:N` in a build with the `cuda` feature.
+    pub device: String,
+}
+
+impl Default for EncoderConfig {
+    fn default() -> Self {
+        Self { model: "sface".into(), device: "cpu".into() }
+    }
+}
+
+/// `[decision]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecisionConfig {
+    /// Cosine from which a look names a person, 0–1.
+    pub threshold: f32,
+    /// How far the person must be ahead of the runner-up, 0–1.
+    pub margin: f32,
+    /// k: looks that must agree, 1–30.
+    pub frames_needed: usize,
+    /// n: looks remembered, `frames_needed`–60.
+    pub frames_window: usize,
+    /// Age up to which the newest look may decide, 100–2000 ms.
+    pub max_frame_age_ms: u64,
+    /// Pause before the same person is let in again, 0–600000 ms.
+    pub regrant_after_ms: u64,
+}
+
+impl Default for DecisionConfig {
+    fn default() -> Self {
+        Self {
+            threshold: 0.50,
+            margin: 0.08,
+            frames_needed: 3,
+            frames_window: 5,
+            max_frame_age_ms: 500,
+            regrant_after_ms: 10_000,
+        }
+    }
+}
+
+/// `[door]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DoorConfig {
+    /// `sim:PATH`: a simulated relay that writes its transitions to a file.
+    pub relay: String,
+    /// How long a grant energises the strike, 3000–60000 ms.
+    pub pulse_ms: u64,
+}
+
+impl Default for DoorConfig {
+    fn default() -> Self {
+        Self { relay: "sim:/var/lib/accessd/relay.log".into(), pulse_ms: 5_000 }
+    }
+}
+
+/// `[enrolment]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EnrolmentConfig {
+    /// Good samples taken at a camera, 1–20.
+    pub samples: usize,
+    /// Give up when they have not come together in this time, 5–600 s.
+    pub timeout_s: u64,
+    /// Least time between two samples, so that they differ, 0–5000 ms.
+    pub interval_ms: u64,
+}
+
+impl Default for EnrolmentConfig {
+    fn default() -> Self {
+        Self { samples: 5, timeout_s: 60, interval_ms: 300 }
+    }
+}
+
+/// `[paths]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PathsConfig {
+    /// The database file.
+    pub database: PathBuf,
+    /// Folder of the installed networks.
+    pub models: PathBuf,
+    /// The daemon's control socket.
+    pub socket: PathBuf,
+}
+
+impl Default for PathsConfig {
+    fn default() -> Self {
+        Self {
+            database: "/var/lib/accessd/accessd.db".into(),
+            models: "/var/lib/accessd/models".into(),
+            socket: "/run/accessd/control.sock".into(),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".into() }
+    }
+}

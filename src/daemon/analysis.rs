@@ -1,0 +1,84 @@
+//! What the vision thread makes of one frame, and the trait behind which the networks stand.
+
+use serde::Serialize;
+
+use crate::clock::MonoTime;
+use crate::encoder::{Embedding, ModelId};
+use crate::frame::Frame;
+use crate::gallery::{Gallery, Match};
+use crate::vision::Face;
+use crate::vision::quality::{Quality, QualityIssue};
+use crate::vision::tracks::TrackId;
+
+/// One face in one frame, as far as it was looked at.
+#[derive(Clone, Debug, Serialize)]
+pub struct SeenFace {
+    /// Which track it continues.
+    pub track: TrackId,
+    /// Where it is.
+    pub face: Face,
+    /// How good it is.
+    pub quality: Quality,
+    /// Why it was not embedded; `None` when it was.
+    pub issue: Option<QualityIssue>,
+    /// Its embedding, when it was good enough.
+    #[serde(skip)]
+    pub embedding: Option<Embedding>,
+    /// Whom it looks like, when it was good enough and somebody is enrolled.
+    pub matched: Option<Match>,
+}
+
+/// How long the stages took, in µs.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct StageTimes {
+    /// Finding faces.
+    pub detect_us: u64,
+    /// Alignment and quality of all faces.
+    pub align_us: u64,
+    /// Embedding of all good faces.
+    pub embed_us: u64,
+    /// Search in the gallery.
+    pub match_us: u64,
+}
+
+/// One frame, looked at.
+#[derive(Clone, Debug, Serialize)]
+pub struct Analysis {
+    /// The frame's number.
+    pub seq: u64,
+    /// When it was taken.
+    pub captured: MonoTime,
+    /// Its width and height in px.
+    pub size: (u32, u32),
+    /// Which state of the people the matches are from.
+    pub gallery_generation: u64,
+    /// Everybody in it, largest first.
+    pub faces: Vec<SeenFace>,
+    /// Where the time went.
+    pub times: StageTimes,
+}
+
+/// Why a frame could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("vision failed on frame {seq}: {what}")]
+pub struct AnalyseError {
+    /// The frame's number.
+    pub seq: u64,
+    /// What failed.
+    pub what: String,
+    /// The network's error.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The networks as the daemon sees them: frames in, faces out. Keeps the tracks between frames.
+pub trait Analyser: Send {
+    /// Looks at one frame.
+    ///
+    /// # Errors
+    /// When a network fails; the daemon then locks and stops.
+    fn analyse(&mut self, frame: &Frame, gallery: &Gallery) -> Result<Analysis, AnalyseError>;
+
+    /// The encoder's id.
+    fn model(&self) -> &ModelId;
+}

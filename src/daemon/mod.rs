@@ -1,0 +1,4 @@
+//! The running service: camera thread → newest-frame slot → vision thread → control thread, and the control socket.
+
+pub mod analysis;
+pub mod protocol;

@@ -1,0 +1,156 @@
+//! What goes over the control socket: one JSON object a line, a [`Request`] from the operator, one or more
+//! [`Reply`]s from the daemon. The last reply of every request is not a [`Reply::Progress`] or [`Reply::Record`] of a follow.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gallery::{NewTemplate, Person};
+use crate::journal::{Filter, Record};
+use crate::vision::quality::Quality;
+
+/// What an operator may ask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How is the door?
+    Status,
+    /// Everybody.
+    People,
+    /// One person.
+    Person {
+        /// Their name.
+        name: String,
+    },
+    /// The journal.
+    Records {
+        /// Which.
+        filter: Filter,
+    },
+    /// The journal as it grows, until the client hangs up.
+    Follow {
+        /// Which; `limit` counts the records from before.
+        filter: Filter,
+    },
+    /// Enrols from templates that the client computed.
+    Enrol {
+        /// The name.
+        name: String,
+        /// The templates, all of the daemon's model.
+        templates: Vec<NewTemplate>,
+        /// Add to a person who is already enrolled.
+        more: bool,
+    },
+    /// Enrols at the door's camera; replies [`Reply::Progress`] until done. The door decides nothing meanwhile;
+    /// hanging up ends it with nothing stored.
+    EnrolLive {
+        /// The name.
+        name: String,
+        /// Add to a person who is already enrolled.
+        more: bool,
+    },
+    /// Renames.
+    Rename {
+        /// Who.
+        name: String,
+        /// The new name.
+        to: String,
+    },
+    /// Removes with all templates.
+    Remove {
+        /// Who.
+        name: String,
+    },
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// The state of things.
+    Status(Box<Status>),
+    /// People.
+    People {
+        /// By name.
+        people: Vec<Person>,
+    },
+    /// Journal records.
+    Records {
+        /// Oldest first.
+        records: Vec<Record>,
+    },
+    /// One more record of a follow.
+    Record {
+        /// The record.
+        record: Box<Record>,
+    },
+    /// How live enrolment goes.
+    Progress(EnrolProgress),
+    /// Enrolled.
+    Enrolled {
+        /// The person now.
+        person: Person,
+        /// Others the new face is close to; see the warning in `accessd enroll`.
+        lookalikes: Vec<LookAlike>,
+    },
+    /// Not done; nothing has changed.
+    Error {
+        /// What failed, on what, and what to try.
+        message: String,
+    },
+}
+
+/// A person whose face is close to the one just enrolled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookAlike {
+    /// Who.
+    pub name: String,
+    /// The score between them, a cosine.
+    pub score: f32,
+}
+
+/// One step of live enrolment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EnrolProgress {
+    /// Good samples so far.
+    pub taken: usize,
+    /// Good samples needed.
+    pub wanted: usize,
+    /// Quality of the face in view, if there is exactly one.
+    pub quality: Option<Quality>,
+    /// What the person should do: `hold still`, `come closer`, …; empty when the sample was taken.
+    pub hint: String,
+}
+
+/// The state of the service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// accessd's version.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Time since start in s.
+    pub uptime_s: u64,
+    /// `locked` or `unlocked`.
+    pub door: String,
+    /// The relay as configured.
+    pub relay: String,
+    /// The camera as configured.
+    pub camera: String,
+    /// Age of the newest frame in ms; `None` before the first.
+    pub frame_age_ms: Option<u64>,
+    /// Frames a second that vision looked at, over the last seconds.
+    pub fps: f32,
+    /// Median time from capture to decision in ms over the last frames.
+    pub latency_ms: Option<u64>,
+    /// Encoder id.
+    pub model: String,
+    /// People with a template of this model.
+    pub people: usize,
+    /// The threshold in force, a cosine.
+    pub threshold: f32,
+    /// `deciding` or `enrolling NAME`.
+    pub mode: String,
+    /// Camera trouble or other faults now; empty when all is well.
+    pub faults: Vec<String>,
+}

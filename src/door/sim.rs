@@ -1,0 +1,1 @@
+//! A relay that exists in a file: each transition is a line with its time.

@@ -1,0 +1,1 @@
+//! What all networks share: ONNX weight import and model files.

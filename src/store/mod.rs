@@ -1,0 +1,130 @@
+//! What is kept: people, templates and the journal, behind one trait. All SQL lives in this room and in
+//! `migrations/`.
+
+mod sqlite;
+
+use std::path::PathBuf;
+
+use crate::encoder::ModelId;
+use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
+use crate::journal::{Event, EventId, Filter, Record, Stamp};
+
+pub use sqlite::SqliteStore;
+
+/// Why the store could not do what was asked. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No such person.
+    #[error("nobody is enrolled as {name:?}{}", nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+    UnknownPerson {
+        /// The name asked for.
+        name: String,
+        /// The most alike name there is.
+        nearest: Option<String>,
+    },
+    /// The name is taken.
+    #[error(
+        "{name:?} is already enrolled; choose another name, or add samples with `accessd enroll --name {name:?} --more`"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The name cannot be used.
+    #[error("{name:?} cannot be a name: {why}")]
+    BadName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// An enrolment without templates, or with one that does not fit.
+    #[error("templates refused: {0}")]
+    BadTemplates(String),
+    /// The file cannot be used as accessd's database.
+    #[error("database {}: {what}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What failed and what to try.
+        what: String,
+        /// What SQLite or the system said.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// People, templates and journal. Every change is one transaction with its journal event, durable on return.
+pub trait Store: Send {
+    /// Everybody, by name.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn people(&self) -> Result<Vec<Person>, StoreError>;
+
+    /// One person by name (case-sensitive).
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownPerson`], or when the database cannot be read.
+    fn person(&self, name: &str) -> Result<Person, StoreError>;
+
+    /// Adds a person with their first templates and an `enrol` event.
+    ///
+    /// # Errors
+    /// [`StoreError::NameTaken`], [`StoreError::BadName`], [`StoreError::BadTemplates`] or the database's.
+    fn enrol(
+        &mut self,
+        name: &str,
+        templates: &[NewTemplate],
+        actor: &str,
+        at: Stamp,
+    ) -> Result<PersonId, StoreError>;
+
+    /// Adds templates to a person with an `enrol_more` event.
+    ///
+    /// # Errors
+    /// As for [`Store::enrol`].
+    fn add_templates(
+        &mut self,
+        name: &str,
+        templates: &[NewTemplate],
+        actor: &str,
+        at: Stamp,
+    ) -> Result<PersonId, StoreError>;
+
+    /// Renames a person with a `rename` event.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownPerson`], [`StoreError::NameTaken`], [`StoreError::BadName`] or the database's.
+    fn rename(&mut self, name: &str, to: &str, actor: &str, at: Stamp) -> Result<(), StoreError>;
+
+    /// Removes a person and all their templates with a `remove` event.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownPerson`] or the database's.
+    fn remove(&mut self, name: &str, actor: &str, at: Stamp) -> Result<(), StoreError>;
+
+    /// Everybody's templates of one model; `generation` grows with every change of people or templates.
+    ///
+    /// # Errors
+    /// When the database cannot be read or holds a template that is damaged.
+    fn gallery(&self, model: &ModelId) -> Result<Gallery, StoreError>;
+
+    /// Writes an event; it is on disk (fsync) when this returns.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError>;
+
+    /// Reads the journal, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn records(&self, filter: &Filter) -> Result<Vec<Record>, StoreError>;
+
+    /// A second, read-only view for other threads.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    fn reader(&self) -> Result<Box<dyn Store>, StoreError>;
+}

@@ -1,0 +1,3 @@
+//! The store on SQLite.
+/// SQLite.
+pub struct SqliteStore;

@@ -1,0 +1,1 @@
+//! The YuNet face detector.
