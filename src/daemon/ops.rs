@@ -98,7 +98,7 @@ pub fn enrol(
     at: Stamp,
 ) -> Result<Reply, StoreError> {
     let Enrolment { name, templates, more } = *enrolment;
-    check(templates, &terms.model)?;
+    check(templates, &terms.model, store.gallery(&terms.model)?.dim())?;
     if more {
         store.add_templates(name, templates, actor, at)?;
     } else {
@@ -124,12 +124,13 @@ pub(crate) fn may_enrol(store: &dyn Store, name: &str, more: bool) -> Result<(),
 }
 
 /// Templates come from outside: one that is not of length 1 would be alike to everybody, and one of another size
-/// could not be compared.
-fn check(templates: &[NewTemplate], model: &ModelId) -> Result<(), StoreError> {
+/// could not be compared. `dim` is the size of those already stored.
+fn check(templates: &[NewTemplate], model: &ModelId, dim: Option<usize>) -> Result<(), StoreError> {
     let bad = |what: String| Err(StoreError::BadTemplates(what));
     let Some(first) = templates.first() else {
         return bad("there are none; give at least one picture of the face".into());
     };
+    let dim = dim.unwrap_or(first.embedding.dim());
     for template in templates {
         if template.model != *model {
             return bad(format!(
@@ -137,10 +138,9 @@ fn check(templates: &[NewTemplate], model: &ModelId) -> Result<(), StoreError> {
                 template.model
             ));
         }
-        if template.embedding.dim() != first.embedding.dim() {
+        if template.embedding.dim() != dim {
             return bad(format!(
-                "one has {} values and another {}; they cannot be of one encoder",
-                first.embedding.dim(),
+                "one has {} values where {dim} are expected; it cannot be of this encoder",
                 template.embedding.dim()
             ));
         }

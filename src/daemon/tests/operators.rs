@@ -78,8 +78,10 @@ fn templates_that_do_not_fit_are_refused() {
     let foreign = NewTemplate { model: ModelId("other@2".into()), ..template(&STRANGER) };
     assert!(enrol(vec![foreign]).contains("of encoder other@2, the door uses fake@1"));
     let short = NewTemplate { embedding: embedding(&[1.0]), ..template(&STRANGER) };
-    assert!(enrol(vec![template(&STRANGER), short.clone()]).contains("has 3 values and another 1"));
-    assert!(enrol(vec![short]).contains("has 1 values"));
+    assert!(
+        enrol(vec![template(&STRANGER), short.clone()]).contains("one has 1 values where 3 are expected")
+    );
+    assert!(enrol(vec![short]).contains("one has 1 values where 3 are expected"));
     let mut json = serde_json::to_value(template(&STRANGER)).unwrap();
     json["embedding"] = serde_json::json!([100.0, 100.0, 100.0]);
     let master_key: NewTemplate = serde_json::from_value(json).unwrap();
@@ -109,7 +111,7 @@ fn nonsense_is_answered_and_the_connection_goes_on() {
         b"\n",
         b"hello\n",
         b"{\"do\":\"open\"}\n",
-        b"{\"do\":\"status\",\"extra\":1}\n",
+        b"{\"do\":\"remove\",\"name\":\"Ada\",\"force\":1}\n",
         b"{\"do\":\"person\"}\n",
         b"[1,2]\n",
         b"\xff\xfe\n",
