@@ -12,6 +12,7 @@
 //!
 //! Only control decides and only control writes. It never waits for another thread.
 
+pub mod analyser;
 pub mod analysis;
 mod camera_loop;
 pub mod client;
