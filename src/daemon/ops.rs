@@ -34,11 +34,13 @@ impl Terms {
 
 /// Answers any request that needs no camera and no running door.
 pub fn answer(store: &mut dyn Store, terms: &Terms, request: &Request, actor: &str, at: Stamp) -> Reply {
-    read(store, request).or_else(|| change(store, terms, request, actor, at)).unwrap_or_else(|| Reply::Error {
-        message: format!(
-            "{} needs the running service: start it with `accessd run` (or `systemctl start accessd`)",
-            what(request)
-        ),
+    read(store, request).or_else(|| change(store, terms, request, actor, at)).unwrap_or_else(|| {
+        Reply::Error {
+            message: format!(
+                "{} needs the running service: start it with `accessd run` (or `systemctl start accessd`)",
+                what(request)
+            ),
+        }
     })
 }
 
@@ -96,7 +98,7 @@ pub fn enrol(
     at: Stamp,
 ) -> Result<Reply, StoreError> {
     let Enrolment { name, templates, more } = *enrolment;
-    check(templates, &terms.model)?;
+    check(templates, &terms.model, store.gallery(&terms.model)?.dim())?;
     if more {
         store.add_templates(name, templates, actor, at)?;
     } else {
@@ -122,12 +124,13 @@ pub(crate) fn may_enrol(store: &dyn Store, name: &str, more: bool) -> Result<(),
 }
 
 /// Templates come from outside: one that is not of length 1 would be alike to everybody, and one of another size
-/// could not be compared.
-fn check(templates: &[NewTemplate], model: &ModelId) -> Result<(), StoreError> {
+/// could not be compared. `dim` is the size of those already stored.
+fn check(templates: &[NewTemplate], model: &ModelId, dim: Option<usize>) -> Result<(), StoreError> {
     let bad = |what: String| Err(StoreError::BadTemplates(what));
     let Some(first) = templates.first() else {
         return bad("there are none; give at least one picture of the face".into());
     };
+    let dim = dim.unwrap_or(first.embedding.dim());
     for template in templates {
         if template.model != *model {
             return bad(format!(
@@ -135,10 +138,9 @@ fn check(templates: &[NewTemplate], model: &ModelId) -> Result<(), StoreError> {
                 template.model
             ));
         }
-        if template.embedding.dim() != first.embedding.dim() {
+        if template.embedding.dim() != dim {
             return bad(format!(
-                "one has {} values and another {}; they cannot be of one encoder",
-                first.embedding.dim(),
+                "one has {} values where {dim} are expected; it cannot be of this encoder",
                 template.embedding.dim()
             ));
         }
