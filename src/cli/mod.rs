@@ -55,6 +55,7 @@ pub struct Cli {
 
 /// What every command understands.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 struct Globals {
     /// Config file
     #[arg(long, global = true, value_name = "FILE")]

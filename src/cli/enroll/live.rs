@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::super::adapters::{enrolment, gates, load_networks, open_camera};
+use super::super::adapters::{camera_spec, enrolment, gates, load_networks, open_camera};
 use super::super::backend::Backend;
 use super::super::exit::UsageError;
 use super::{Enroll, Enrolled};
@@ -46,7 +46,7 @@ pub(super) fn enroll(backend: &mut Backend, config: &Config, args: &Enroll) -> a
 /// Takes the samples with a camera of our own.
 fn sample(config: &Config, line: &Line) -> anyhow::Result<Vec<NewTemplate>> {
     let clock = Arc::new(SystemClock);
-    let mut camera = open_camera(config, clock.clone())?;
+    let mut camera = open_camera(&camera_spec(config)?, config, clock.clone())?;
     let mut analyser = FaceAnalyser::new(load_networks(config)?, gates(config), clock.clone());
     let nobody = Gallery::new(analyser.model().clone(), 0, Vec::new());
     let options = enrolment(config);
