@@ -1,3 +1,6 @@
 //! Integration tests, one module a topic.
 
+mod bad_input;
+mod cli;
 mod store;
+mod support;
