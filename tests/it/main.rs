@@ -1,4 +1,7 @@
 //! Integration tests, one module a topic.
 
+mod bad_input;
 mod camera;
+mod cli;
 mod store;
+mod support;
