@@ -5,10 +5,14 @@ use std::path::PathBuf;
 
 use image::RgbImage;
 
+use crate::encoder::network::Encoder;
 use crate::encoder::{Embedding, ModelId};
+use crate::models::{Library, LibraryError};
+use crate::nn::{DeviceError, device};
 use crate::vision::Face;
-use crate::vision::align::AlignedCrop;
-use crate::vision::quality::Quality;
+use crate::vision::align::{AlignedCrop, align};
+use crate::vision::quality::{Quality, assess};
+use crate::vision::yunet::{self, Detector};
 
 /// A face found in a picture, ready for the encoder.
 #[derive(Clone, Debug)]
@@ -24,15 +28,20 @@ pub struct FoundFace {
 /// Why the networks could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
 pub enum RecognitionError {
-    /// A network could not be loaded.
-    #[error("network {name} in {}: {what}", models.display())]
-    Load {
-        /// Its name in the manifest.
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A network is not installed, or its file is bad.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// A network's weights are not those of its architecture.
+    #[error("network {name} cannot be built; import it again with `accessd models import`")]
+    Build {
+        /// Its name.
         name: String,
-        /// The folder it was sought in.
-        models: PathBuf,
-        /// What failed and what to try.
-        what: String,
+        /// What differs.
+        #[source]
+        source: candle_core::Error,
     },
     /// A network failed while running.
     #[error("network {name} failed while running")]
@@ -43,12 +52,6 @@ pub enum RecognitionError {
         #[source]
         source: candle_core::Error,
     },
-}
-
-/// Detector and encoder, loaded. Cloning shares the weights; a clone serves another thread.
-#[derive(Clone)]
-pub struct Recogniser {
-    model: ModelId,
 }
 
 /// What to load and how.
@@ -66,33 +69,70 @@ pub struct RecogniserOptions {
     pub min_face_score: f32,
 }
 
+/// Detector and encoder, loaded. Cloning shares the weights; a clone serves another thread.
+#[derive(Clone, Debug)]
+pub struct Recogniser {
+    detector: Detector,
+    encoder: Encoder,
+}
+
 impl Recogniser {
     /// Loads detector and encoder.
     ///
     /// # Errors
     /// When a file is missing, damaged or of another network, or the device is not there.
-    pub fn load(_options: &RecogniserOptions) -> Result<Self, RecognitionError> {
-        todo!()
+    pub fn load(options: &RecogniserOptions) -> Result<Self, RecognitionError> {
+        let device = device(&options.device)?;
+        let library = Library::new(&options.models);
+        let build = |name: &str| {
+            let name = name.to_owned();
+            move |source| RecognitionError::Build { name, source }
+        };
+        let file = library.load(yunet::ARCHITECTURE, "detector")?;
+        let detector = Detector::new(&file, &device, options.detect_px, options.min_face_score)
+            .map_err(build(yunet::ARCHITECTURE))?;
+        let file = library.load(&options.encoder, "encoder")?;
+        let encoder = Encoder::new(&file, &device).map_err(build(&options.encoder))?;
+        Ok(Self { detector, encoder })
     }
 
     /// The encoder's id.
     pub fn model(&self) -> &ModelId {
-        &self.model
+        self.encoder.model()
     }
 
-    /// All faces in a picture, largest first.
+    /// Where the faces are, largest first, in pixels of `image`.
     ///
     /// # Errors
     /// When the detector fails.
-    pub fn find(&mut self, _image: &RgbImage) -> Result<Vec<FoundFace>, RecognitionError> {
-        todo!()
+    pub fn detect(&mut self, image: &RgbImage) -> Result<Vec<Face>, RecognitionError> {
+        let failed = |source| RecognitionError::Run { name: yunet::ARCHITECTURE.to_owned(), source };
+        self.detector.detect(image).map_err(failed)
+    }
+
+    /// All faces in a picture, aligned and judged, largest first.
+    ///
+    /// # Errors
+    /// When the detector fails.
+    pub fn find(&mut self, image: &RgbImage) -> Result<Vec<FoundFace>, RecognitionError> {
+        Ok(self.detect(image)?.into_iter().map(|face| FoundFace::new(image, face)).collect())
     }
 
     /// Embeds crops, in order.
     ///
     /// # Errors
     /// When the encoder fails.
-    pub fn embed(&mut self, _crops: &[&AlignedCrop]) -> Result<Vec<Embedding>, RecognitionError> {
-        todo!()
+    pub fn embed(&mut self, crops: &[&AlignedCrop]) -> Result<Vec<Embedding>, RecognitionError> {
+        let failed = |source| RecognitionError::Run { name: self.encoder.model().to_string(), source };
+        self.encoder.embed(crops).map_err(failed)
+    }
+}
+
+impl FoundFace {
+    /// Aligns and judges a face of `image`.
+    pub fn new(image: &RgbImage, face: Face) -> Self {
+        let crop = align(image, &face.landmarks);
+        let quality = assess(&face.landmarks, &crop);
+        Self { face, crop, quality }
     }
 }

@@ -1,9 +1,15 @@
 //! The Siamese network: one branch turns an aligned crop into an embedding, and two embeddings of the same branch
 //! are compared here and nowhere else.
 
+pub mod mobilefacenet;
+pub mod network;
+pub mod sface;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::nn::onnx::{OnnxError, Value, Walk};
 
 /// Which network made an embedding: `name@hash-of-weights`. Embeddings of different models are never compared.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,6 +87,17 @@ pub fn compare(a: &Embedding, b: &Embedding) -> Comparison {
     let dot: f32 = a.0.iter().zip(&b.0).map(|(x, y)| x * y).sum();
     let distance = a.0.iter().zip(&b.0).map(|(x, y)| (x - y) * (x - y)).sum::<f32>().sqrt();
     Comparison { score: Score(dot.clamp(-1.0, 1.0)), distance }
+}
+
+/// Steps over the input normalisation `(x − mean) · scale` when the graph has it inside.
+fn input_norm(walk: &Walk<'_>, at: &mut Value) -> Result<Option<(f32, f32)>, OnnxError> {
+    if !walk.comes_from(at, "Mul") {
+        return Ok(None);
+    }
+    let (inner, scale) = walk.scalar(at, "Mul")?;
+    let (inner, mean) = walk.scalar(&inner, "Sub")?;
+    *at = inner;
+    Ok(Some((mean, scale)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! From a frame to faces: detection, alignment, quality, tracks.
 
 pub mod align;
+pub mod letterbox;
 pub mod quality;
+pub mod resample;
 pub mod tracks;
 pub mod yunet;
 
@@ -18,6 +20,16 @@ pub struct BBox {
     pub w: f32,
     /// Height.
     pub h: f32,
+}
+
+impl BBox {
+    /// Intersection over union, 0 (apart) to 1 (the same box).
+    pub fn iou(&self, other: &Self) -> f32 {
+        let span = |a: f32, aw: f32, b: f32, bw: f32| ((a + aw).min(b + bw) - a.max(b)).max(0.0);
+        let both = span(self.x, self.w, other.x, other.w) * span(self.y, self.h, other.y, other.h);
+        let either = self.w * self.h + other.w * other.h - both;
+        if either > 0.0 { both / either } else { 0.0 }
+    }
 }
 
 /// Five points in pixels of the frame, in the order image-left eye, image-right eye, nose tip, image-left mouth

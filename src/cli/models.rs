@@ -1,0 +1,218 @@
+//! `accessd models`: which networks are installed, and bringing in new ones.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use super::output::{self, Output};
+use super::{Exit, Globals, UsageError};
+use crate::models::{ImportError, ImportOptions, Installed, Library, Manifest, import_listed, import_own};
+use crate::nn::model_file::{Channels, ModelCard, ModelFile};
+
+/// Show the installed networks, or bring in new ones
+#[derive(Args, Debug)]
+pub(super) struct Models {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the installed networks with hash, licence and model id; each file is checked against its hash
+    List {
+        /// Folder of the installed networks; default `paths.models`
+        #[arg(long, value_name = "DIR")]
+        models: Option<PathBuf>,
+        /// Print JSON: {"models": [...]}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Turn downloaded ONNX files into installed networks: those of a manifest, or an encoder of your own
+    Import(Import),
+}
+
+#[derive(Args, Debug)]
+struct Import {
+    /// An ONNX encoder of your own: 112×112 pixels, of a supported architecture
+    #[arg(value_name = "FILE", required_unless_present = "manifest", conflicts_with = "manifest", requires = "name")]
+    file: Option<PathBuf>,
+    /// The name to install it under
+    #[arg(long)]
+    name: Option<String>,
+    /// Channel order it was trained on
+    #[arg(long, value_enum, default_value = "rgb")]
+    channels: ChannelOrder,
+    /// Taken from every pixel (0 to 255) before scaling, unless the file does so itself
+    #[arg(long, default_value_t = 127.5)]
+    mean: f32,
+    /// Multiplied with every pixel after that, unless the file does so itself
+    #[arg(long, default_value_t = 1.0 / 127.5)]
+    scale: f32,
+    /// Its licence, for `models list`
+    #[arg(long, default_value = "not stated")]
+    licence: String,
+    /// The manifest whose networks are imported
+    #[arg(long, value_name = "FILE", requires = "from")]
+    manifest: Option<PathBuf>,
+    /// Folder with the files the manifest names
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// Folder of the installed networks; default `paths.models`
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ChannelOrder {
+    Rgb,
+    Bgr,
+}
+
+impl From<ChannelOrder> for Channels {
+    fn from(order: ChannelOrder) -> Self {
+        match order {
+            ChannelOrder::Rgb => Self::Rgb,
+            ChannelOrder::Bgr => Self::Bgr,
+        }
+    }
+}
+
+impl Models {
+    pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        match self.command {
+            Command::List { models, json } => list(&library(models, globals)?, json),
+            Command::Import(import) => import.perform(globals),
+        }
+    }
+}
+
+fn library(folder: Option<PathBuf>, globals: &Globals) -> anyhow::Result<Library> {
+    Ok(match folder {
+        Some(folder) => Library::new(&folder),
+        None => Library::new(&globals.load()?.paths.models),
+    })
+}
+
+/// One line of `models list --json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    path: &'a Path,
+    #[serde(flatten)]
+    state: State<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State<'a> {
+    #[serde(untagged)]
+    Good { id: String, parameters: usize, card: &'a ModelCard },
+    #[serde(untagged)]
+    Bad { error: String },
+}
+
+impl<'a> From<&'a Installed> for Line<'a> {
+    fn from(installed: &'a Installed) -> Self {
+        let state = match &installed.file {
+            Ok(file) => {
+                State::Good { id: file.card.id().to_string(), parameters: file.parameters(), card: &file.card }
+            }
+            Err(e) => State::Bad { error: e.to_string() },
+        };
+        Self { name: &installed.name, path: &installed.path, state }
+    }
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    models: Vec<Line<'a>>,
+}
+
+fn list(library: &Library, json: bool) -> anyhow::Result<Exit> {
+    let all = library.list()?;
+    let mut out = Output::new();
+    if json {
+        out.json(&List { models: all.iter().map(Line::from).collect() })?;
+    } else if all.is_empty() {
+        out.line("no network is installed; fetch them with: make models")?;
+    } else {
+        let mut table = output::table(["NAME", "JOB", "MODEL ID", "VALUES", "LICENCE", "SHA-256 OF SOURCE"]);
+        for installed in &all {
+            match &installed.file {
+                Ok(file) => table.add_row(row(file)),
+                Err(e) => table.add_row([installed.name.clone(), "BAD".into(), e.to_string()]),
+            };
+        }
+        output::align_right(&mut table, [3]);
+        out.table(&table)?;
+        for file in all.iter().filter_map(|i| i.file.as_ref().ok()) {
+            out.line(format!("\n{}: {}", file.card.name, file.card.provenance))?;
+        }
+    }
+    out.flush()?;
+    Ok(if all.iter().all(|i| i.file.is_ok()) { Exit::Done } else { Exit::No })
+}
+
+fn row(file: &ModelFile) -> [String; 6] {
+    let card = &file.card;
+    [
+        card.name.clone(),
+        match card.dim {
+            Some(dim) => format!("{}, {dim} values", card.job),
+            None => card.job.clone(),
+        },
+        card.id().to_string(),
+        file.parameters().to_string(),
+        card.licence.clone(),
+        card.source_sha256.get(..16).unwrap_or(&card.source_sha256).to_owned() + "…",
+    ]
+}
+
+impl Import {
+    fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let library = library(self.to.clone(), globals)?;
+        match (&self.manifest, &self.from) {
+            (Some(manifest), Some(from)) => import_manifest(&library, manifest, from),
+            _ => self.import_own(&library),
+        }
+    }
+
+    fn import_own(self, library: &Library) -> anyhow::Result<Exit> {
+        let (Some(file), Some(name)) = (self.file, self.name) else {
+            return Err(UsageError("models import takes FILE and --name, or --manifest and --from".into()).into());
+        };
+        let options = ImportOptions {
+            name,
+            channels: self.channels.into(),
+            norm: (self.mean, self.scale),
+            licence: self.licence,
+        };
+        install(library, &import_own(&file, &options)?)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Imports everything before it installs anything, so that a bad file leaves the folder as it was.
+fn import_manifest(library: &Library, manifest: &Path, from: &Path) -> anyhow::Result<Exit> {
+    let mut files = Vec::new();
+    for entry in &Manifest::read(manifest)?.networks {
+        let path = from.join(entry.file_name());
+        match import_listed(entry, &path) {
+            Err(ImportError::Read { .. }) if entry.optional && !path.exists() => {
+                Output::new().line(format!("{}: skipped, its file was not fetched", entry.name))?;
+            }
+            file => files.push(file.with_context(|| format!("network {} is not imported", entry.name))?),
+        }
+    }
+    files.iter().try_for_each(|file| install(library, file))?;
+    Ok(Exit::Done)
+}
+
+fn install(library: &Library, file: &ModelFile) -> anyhow::Result<()> {
+    let path = library.install(file)?;
+    let mut out = Output::new();
+    out.line(format!("{}: {} as {}", file.card.name, file.card.id(), path.display()))?;
+    Ok(out.flush()?)
+}

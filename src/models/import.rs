@@ -1,0 +1,196 @@
+//! From a downloaded ONNX file to a model file: the hash is checked, the graph is recognised layer by layer, weights
+//! are expanded, and a card is written.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::Listed;
+use crate::encoder::network::ARCHITECTURES;
+use crate::nn::model_file::{Channels, InputSpec, ModelCard, ModelFile};
+use crate::nn::onnx::{Graph, OnnxError, Weights};
+use crate::vision::align::CROP_SIDE;
+use crate::vision::yunet;
+
+/// Why a network was not imported. Nothing is installed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// Not readable.
+    #[error("{}: cannot be read; fetch it with `make models`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another file than the manifest names.
+    #[error("{}: its SHA-256 is {got}, {name} has {expected}; the file is damaged or not that network: delete it and fetch it again", path.display())]
+    WrongHash {
+        /// The file.
+        path: PathBuf,
+        /// The network's name.
+        name: String,
+        /// Of the file.
+        got: String,
+        /// Of the manifest.
+        expected: String,
+    },
+    /// Not an ONNX file, or one of another network.
+    #[error("{}: cannot be imported{}", path.display(), tried(architectures))]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// The architectures that were tried, when several were.
+        architectures: Vec<&'static str>,
+        /// What differs from the nearest architecture.
+        #[source]
+        source: OnnxError,
+    },
+    /// The name cannot be used.
+    #[error("{0:?} cannot be a model's name; use 1 to 40 letters, digits, `-` and `_`")]
+    BadName(String),
+    /// The manifest names an architecture that is not known.
+    #[error("architecture {0:?} is not known to this accessd")]
+    UnknownArchitecture(String),
+    /// The weights contradict themselves.
+    #[error("{}: its weights cannot be used", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// candle's error.
+        #[source]
+        source: candle_core::Error,
+    },
+}
+
+fn tried(architectures: &[&str]) -> String {
+    match architectures {
+        [] => String::new(),
+        all => format!("; supported encoder architectures are {}", all.join(" and ")),
+    }
+}
+
+/// What the operator says about an encoder of their own.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// The name to install it under.
+    pub name: String,
+    /// Channel order it was trained on.
+    pub channels: Channels,
+    /// Input normalisation `(pixel − mean) · scale`, when the graph does not have it inside.
+    pub norm: (f32, f32),
+    /// Its licence, for the card.
+    pub licence: String,
+}
+
+/// Imports a network of the manifest from its downloaded file.
+///
+/// # Errors
+/// When the file is missing, not the one the manifest names, or not the network its architecture says.
+pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportError> {
+    let bytes = read(path)?;
+    let got = hex_sha256(&bytes);
+    if got != entry.sha256 {
+        return Err(ImportError::WrongHash {
+            path: path.to_owned(),
+            name: entry.name.clone(),
+            got,
+            expected: entry.sha256.clone(),
+        });
+    }
+    let refused = |source| ImportError::Onnx { path: path.to_owned(), architectures: Vec::new(), source };
+    let graph = Graph::parse(&bytes).map_err(refused)?;
+    let (weights, norm, dim) = if entry.architecture == yunet::ARCHITECTURE {
+        (yunet::import(&graph).map_err(refused)?, None, None)
+    } else {
+        let architecture = ARCHITECTURES.iter().find(|a| a.name == entry.architecture);
+        let architecture =
+            architecture.ok_or_else(|| ImportError::UnknownArchitecture(entry.architecture.clone()))?;
+        let (weights, norm) = (architecture.import)(&graph).map_err(refused)?;
+        (weights, norm, Some(architecture.dim))
+    };
+    let card = ModelCard {
+        format: 0,
+        name: entry.name.clone(),
+        job: entry.job.clone(),
+        architecture: entry.architecture.clone(),
+        input: with_norm(entry.input, norm),
+        dim,
+        licence: entry.licence.clone(),
+        provenance: format!("{} {}, {}. {}", entry.package, entry.version, entry.source, entry.provenance),
+        source_sha256: got,
+        weights_blake3: String::new(),
+    };
+    build(card, &weights, path)
+}
+
+/// Imports an operator's own encoder: 112×112, of whichever supported architecture it turns out to be.
+///
+/// # Errors
+/// When the name cannot be used, or the file is missing, damaged or of no supported architecture.
+pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, ImportError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !(1..=40).contains(&options.name.len()) || !options.name.chars().all(fits) {
+        return Err(ImportError::BadName(options.name.clone()));
+    }
+    let bytes = read(path)?;
+    let refused = |source| ImportError::Onnx {
+        path: path.to_owned(),
+        architectures: ARCHITECTURES.iter().map(|a| a.name).collect(),
+        source,
+    };
+    let graph = Graph::parse(&bytes).map_err(refused)?;
+    let mut first_refusal = None;
+    for architecture in &ARCHITECTURES {
+        match (architecture.import)(&graph) {
+            Ok((weights, norm)) => {
+                let (mean, scale) = options.norm;
+                let input = InputSpec {
+                    width: CROP_SIDE,
+                    height: CROP_SIDE,
+                    channels: options.channels,
+                    mean,
+                    scale,
+                };
+                let card = ModelCard {
+                    format: 0,
+                    name: options.name.clone(),
+                    job: "encoder".to_owned(),
+                    architecture: architecture.name.to_owned(),
+                    input: with_norm(input, norm),
+                    dim: Some(architecture.dim),
+                    licence: options.licence.clone(),
+                    provenance: "imported by the operator".to_owned(),
+                    source_sha256: hex_sha256(&bytes),
+                    weights_blake3: String::new(),
+                };
+                return build(card, &weights, path);
+            }
+            Err(e) => {
+                first_refusal.get_or_insert(e);
+            }
+        }
+    }
+    Err(refused(first_refusal.expect("at least one architecture was tried")))
+}
+
+fn with_norm(mut input: InputSpec, inside: Option<(f32, f32)>) -> InputSpec {
+    if let Some((mean, scale)) = inside {
+        (input.mean, input.scale) = (mean, scale);
+    }
+    input
+}
+
+fn build(card: ModelCard, weights: &Weights, path: &Path) -> Result<ModelFile, ImportError> {
+    ModelFile::new(card, weights).map_err(|source| ImportError::Weights { path: path.to_owned(), source })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ImportError> {
+    std::fs::read(path).map_err(|source| ImportError::Read { path: path.to_owned(), source })
+}
+
+/// SHA-256 of `bytes`, hex.
+fn hex_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,132 @@
+//! Scaling of RGB pictures for the detector: exact area average when shrinking, bilinear when enlarging.
+//!
+//! The detector's boxes move by several pixels when its input was shrunk in another way than the one it was measured
+//! with, and general resizers weigh the pixels at a window's rim otherwise; so this one small thing is ours.
+
+/// For each output coordinate: the first input coordinate it reads and the weights of it and its followers.
+struct Taps {
+    first: Vec<usize>,
+    weights: Vec<f32>,
+    /// Weights per output coordinate.
+    count: usize,
+}
+
+impl Taps {
+    fn new(from: usize, to: usize) -> Self {
+        let step = from as f64 / to as f64;
+        let count = if step > 1.0 { step.ceil() as usize + 1 } else { 2 }.min(from);
+        let (mut first, mut weights) = (Vec::with_capacity(to), vec![0.0; to * count]);
+        for (i, row) in weights.chunks_exact_mut(count).enumerate() {
+            let last_start = from - count;
+            if step > 1.0 {
+                // The share of each input pixel in the stretch [i·step, (i+1)·step).
+                let (start, end) = (i as f64 * step, (i + 1) as f64 * step);
+                let at = (start as usize).min(last_start);
+                for (k, w) in row.iter_mut().enumerate() {
+                    let (left, right) = ((at + k) as f64, (at + k + 1) as f64);
+                    *w = ((right.min(end) - left.max(start)).max(0.0) / step) as f32;
+                }
+                first.push(at);
+            } else {
+                // Between the centres of two input pixels; the rim repeats.
+                let centre = ((i as f64 + 0.5) * step - 0.5).clamp(0.0, (from - 1) as f64);
+                let at = (centre as usize).min(last_start);
+                for (k, w) in row.iter_mut().enumerate() {
+                    *w = (1.0 - (centre - (at + k) as f64).abs()).max(0.0) as f32;
+                }
+                first.push(at);
+            }
+        }
+        Self { first, weights, count }
+    }
+}
+
+/// Scales interleaved RGB bytes from `(width, height)` to another size. No side may be 0.
+pub fn scale(rgb: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
+    let (across, down) = (Taps::new(from.0, to.0), Taps::new(from.1, to.1));
+    let mut out = vec![0; 3 * to.0 * to.1];
+    // Rows scaled across, kept while the rows below still need them: a ring as long as the taps down.
+    let mut ring: Vec<(Option<usize>, Vec<f32>)> = vec![(None, vec![0.0; 3 * to.0]); down.count];
+    let mut sum = vec![0.0_f32; 3 * to.0];
+    for (j, row) in out.chunks_exact_mut(3 * to.0).enumerate() {
+        sum.fill(0.5);
+        for (k, &w) in down.weights[j * down.count..][..down.count].iter().enumerate() {
+            if w == 0.0 {
+                continue;
+            }
+            let y = down.first[j] + k;
+            let (held, scaled) = &mut ring[y % down.count];
+            if *held != Some(y) {
+                scale_row(&rgb[3 * from.0 * y..][..3 * from.0], &across, scaled);
+                *held = Some(y);
+            }
+            for (s, v) in sum.iter_mut().zip(scaled) {
+                *s += w * *v;
+            }
+        }
+        for (o, s) in row.iter_mut().zip(&sum) {
+            *o = *s as u8;
+        }
+    }
+    out
+}
+
+fn scale_row(row: &[u8], across: &Taps, out: &mut [f32]) {
+    let taps = across.first.iter().zip(across.weights.chunks_exact(across.count));
+    for (pixel, (&first, weights)) in out.chunks_exact_mut(3).zip(taps) {
+        let mut sum = [0.0_f32; 3];
+        for (p, &w) in row[3 * first..].chunks_exact(3).zip(weights) {
+            for c in 0..3 {
+                sum[c] += w * f32::from(p[c]);
+            }
+        }
+        pixel.copy_from_slice(&sum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The area average by counting sub-pixels, with sides in a ratio that the counting meets exactly.
+    #[test]
+    fn shrinking_is_the_exact_area_average() {
+        let (from, to) = ((15, 9), (6, 6));
+        let rgb: Vec<u8> = (0..3 * from.0 * from.1).map(|i| (i * 37 % 251) as u8).collect();
+        let out = scale(&rgb, from, to);
+        // 15/6 = 5/2 across: halves of input pixels. 9/6 = 3/2 down: halves too.
+        for j in 0..6 {
+            for i in 0..6 {
+                for c in 0..3 {
+                    let mut sum = 0.0;
+                    for y in 0..3 {
+                        for x in 0..5 {
+                            sum += f64::from(rgb[3 * ((3 * j + y) / 2 * 15 + (5 * i + x) / 2) + c]);
+                        }
+                    }
+                    let got = f64::from(out[3 * (j * 6 + i) + c]);
+                    assert!((got - sum / 15.0).abs() <= 0.5001, "{i} {j} {c}: {got} {}", sum / 15.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn enlarging_interpolates_between_centres() {
+        let rgb = [[0_u8; 3], [100; 3]].concat();
+        let out = scale(&rgb, (2, 1), (4, 1));
+        assert_eq!(out.iter().step_by(3).copied().collect::<Vec<_>>(), [0, 25, 75, 100]);
+    }
+
+    #[test]
+    fn the_same_size_is_the_same_picture() {
+        let rgb: Vec<u8> = (0..3 * 7 * 5).map(|i| (i * 11 % 256) as u8).collect();
+        assert_eq!(scale(&rgb, (7, 5), (7, 5)), rgb);
+    }
+
+    #[test]
+    fn a_single_pixel_fills_everything() {
+        assert_eq!(scale(&[9, 8, 7], (1, 1), (3, 2)), [9, 8, 7].repeat(6));
+        assert_eq!(scale(&[9, 8, 7].repeat(50), (50, 1), (1, 1)), [9, 8, 7]);
+    }
+}
