@@ -1,8 +1,17 @@
 //! The configuration file: every key has a default, a range and an effect; unknown keys are refused.
+//!
+//! Stands beside the data's way: the command line loads it once and hands each room its section. This file has the
+//! sections and their defaults, [`keys`] what each key takes, [`load`] the way from a file to a [`Config`].
+//! `config/accessd.toml` explains each key to the operator.
+
+mod keys;
+mod load;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, Problem};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,8 @@
 //! PURE. From what was seen to a verdict: looks at one track go in with the time, a [`Verdict`] comes out.
 //! Only this module can make a [`Grant`].
+//!
+//! It stands between `gallery`, whose matches it weighs, and `journal`, which writes its grants down before `door`
+//! may act on them. It owns no thread, file or clock.
 
 mod attempt;
 
@@ -13,7 +16,11 @@ use crate::gallery::{Candidate, Match, PersonId};
 use crate::vision::quality::QualityIssue;
 use crate::vision::tracks::TrackId;
 
-pub use attempt::Attempts;
+pub use attempt::{Attempts, FORGET_AFTER, MAX_LEAD};
+
+/// How long after the decision a grant may still move the relay. Writing it down takes some ms, on a bad SD card
+/// some hundred; after this time the person may be gone, and the door would open for whoever stands there now.
+pub const GRANT_LIFETIME: Duration = Duration::from_secs(2);
 
 /// What a grant takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,13 +68,14 @@ pub struct Evidence {
     pub track: TrackId,
     /// The newest look's frame.
     pub seq: u64,
-    /// Age of the newest look when the decision fell, in ms.
+    /// Age of the newest look when the decision fell, in ms; 0 when its stamp lay ahead of the clock.
     pub frame_age_ms: u64,
-    /// Best candidate of the best look.
+    /// Best candidate of the best look: for a grant the highest score that named the person, for a refusal the
+    /// highest score there was.
     pub best: Option<Candidate>,
     /// Runner-up of that look.
     pub runner_up: Option<Candidate>,
-    /// Looks in the window that named the person.
+    /// Looks in the window that named the best candidate.
     pub frames_agreed: usize,
     /// Looks in the window.
     pub frames_seen: usize,
@@ -81,22 +89,53 @@ pub struct Evidence {
 pub enum RefusalReason {
     /// Nobody enrolled scored above the threshold.
     Unknown,
-    /// Two people scored too close to each other.
+    /// Two people scored too close to each other, or the looks at one track named two people.
     Ambiguous,
     /// Nobody is enrolled.
     NobodyEnrolled,
-    /// The person was recognised, but on a frame that had become too old: nobody is let in late.
+    /// The person was recognised, but on a frame that had become too old (or was stamped in the future, which
+    /// proves nothing about its age): nobody is let in late.
     Stale,
 }
 
 /// Permission to open the door once. Its fields are private and only a decision makes one; the door takes it only
-/// inside a [`Recorded`](crate::journal::Recorded), that is, when it is on disk.
+/// inside a [`Recorded`](crate::journal::Recorded), that is, when it is on disk, and only while it is
+/// [good](Grant::is_good_at).
+///
+/// Whoever holds one can read it:
+///
+/// ```
+/// fn greeting(grant: &accessd::access::Grant) -> String {
+///     format!("welcome, {}", grant.name())
+/// }
+/// ```
+///
+/// but nobody outside this module can make one, neither from its parts
+///
+/// ```compile_fail,E0451
+/// use accessd::access::{Evidence, Grant};
+/// use accessd::clock::MonoTime;
+/// use accessd::gallery::PersonId;
+///
+/// fn forge(evidence: Evidence) -> Grant {
+///     Grant { person: PersonId(1), name: "Mallory".into(), evidence, decided: MonoTime::from_millis(0) }
+/// }
+/// ```
+///
+/// nor by copying one that opened the door before:
+///
+/// ```compile_fail,E0599
+/// fn keep_for_later(grant: &accessd::access::Grant) -> accessd::access::Grant {
+///     (*grant).clone()
+/// }
+/// ```
 #[derive(Debug, PartialEq)]
 #[must_use = "a grant that is dropped opens nothing"]
 pub struct Grant {
     person: PersonId,
     name: String,
     evidence: Evidence,
+    decided: MonoTime,
 }
 
 impl Grant {
@@ -114,6 +153,42 @@ impl Grant {
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
     }
+
+    /// When the decision fell.
+    pub fn decided(&self) -> MonoTime {
+        self.decided
+    }
+
+    /// Whether the door may still open for it at `now`: not before the decision and at most [`GRANT_LIFETIME`]
+    /// after it.
+    pub fn is_good_at(&self, now: MonoTime) -> bool {
+        self.decided <= now && now.since(self.decided) <= GRANT_LIFETIME
+    }
+
+    /// A grant for the tests of the rooms after this one.
+    #[cfg(test)]
+    pub(crate) fn for_tests(person: i64, name: &str, decided: MonoTime) -> Self {
+        let rule = Rule {
+            threshold: Score(0.5),
+            margin: 0.08,
+            frames_needed: 3,
+            frames_window: 5,
+            max_frame_age: Duration::from_millis(500),
+            regrant_after: Duration::from_secs(10),
+        };
+        let best = Candidate { person: PersonId(person), name: name.into(), score: Score(0.75) };
+        let evidence = Evidence {
+            track: TrackId(7),
+            seq: 42,
+            frame_age_ms: 120,
+            best: Some(best),
+            runner_up: None,
+            frames_agreed: 3,
+            frames_seen: 4,
+            rule,
+        };
+        Self { person: PersonId(person), name: name.to_owned(), evidence, decided }
+    }
 }
 
 /// What came of the looks.
@@ -124,4 +199,20 @@ pub enum Verdict {
     Grant(Grant),
     /// Do not open, and say so once.
     Refuse(RefusalReason, Evidence),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_is_good_from_its_decision_for_two_seconds() {
+        let grant = Grant::for_tests(1, "Ada", MonoTime::from_millis(10_000));
+        for (now_ms, good) in
+            [(9_999, false), (10_000, true), (12_000, true), (12_001, false), (18_000, false)]
+        {
+            assert_eq!(grant.is_good_at(MonoTime::from_millis(now_ms)), good, "at {now_ms} ms");
+        }
+        assert_eq!(grant.decided(), MonoTime::from_millis(10_000));
+    }
 }

@@ -1,23 +1,61 @@
 //! All templates of one model in one matrix, and the search through them.
+//!
+//! Stands between the encoder, whose probe comes in, and the decision, which gets the two most alike people. A search
+//! reads the matrix once, front to back, and remembers two people: the cost is one multiplication per stored number.
 
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Match, PersonId};
-use crate::encoder::{Embedding, ModelId};
+use super::{Candidate, Match, PersonId};
+use crate::encoder::{Embedding, ModelId, Score};
+
+/// Products summed side by side: two AVX or four NEON registers, so that additions do not wait for each other.
+const LANES: usize = 16;
 
 /// A snapshot of everybody enrolled, for one model. Immutable; a change of people makes a new one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Gallery {
     model: ModelId,
     generation: u64,
-    people: Vec<(PersonId, Arc<str>)>,
+    dim: usize,
+    /// By ascending id, so that the first of two equals is the one with the lower id.
+    people: Vec<Enrolled>,
+    /// One template a row, row-major; the rows of one person are neighbours.
+    matrix: Vec<f32>,
+}
+
+/// A person in the gallery and where their templates are.
+#[derive(Clone)]
+struct Enrolled {
+    id: PersonId,
+    name: Arc<str>,
+    /// Their part of the matrix, in values.
+    values: Range<usize>,
 }
 
 impl Gallery {
     /// Builds a snapshot. `generation` counts changes of the people; templates of other models must be left out
-    /// by the caller and those of a wrong dimension are a programming error.
-    pub fn new(_model: ModelId, _generation: u64, _templates: Vec<(PersonId, Arc<str>, Embedding)>) -> Self {
-        todo!()
+    /// by the caller.
+    ///
+    /// # Panics
+    /// When the templates differ in dimension: they cannot be of one model then.
+    pub fn new(model: ModelId, generation: u64, mut templates: Vec<(PersonId, Arc<str>, Embedding)>) -> Self {
+        templates.sort_by_key(|(person, ..)| *person);
+        let dim = templates.first().map_or(0, |(.., embedding)| embedding.dim());
+        let mut matrix = Vec::with_capacity(templates.len() * dim);
+        let mut people: Vec<Enrolled> = Vec::new();
+        for (id, name, embedding) in templates {
+            assert_eq!(embedding.dim(), dim, "templates of different dimensions under model {model}");
+            let start = matrix.len();
+            matrix.extend_from_slice(embedding.values());
+            match people.last_mut() {
+                Some(last) if last.id == id => last.values.end = matrix.len(),
+                _ => people.push(Enrolled { id, name, values: start..matrix.len() }),
+            }
+        }
+        Self { model, generation, dim, people, matrix }
     }
 
     /// The network all templates came from.
@@ -35,8 +73,309 @@ impl Gallery {
         self.people.len()
     }
 
-    /// The best person and the runner-up; `None` when nobody is enrolled.
-    pub fn find(&self, _probe: &Embedding) -> Option<Match> {
-        todo!()
+    /// How many templates there are.
+    pub fn templates(&self) -> usize {
+        self.matrix.len().checked_div(self.dim).unwrap_or(0)
+    }
+
+    /// The best person and the runner-up, who is always *another* person; `None` when nobody is enrolled. A person's
+    /// score is the highest over their templates; of equal scores the lower person id is ahead. A score that is not a
+    /// number never wins: a probe that gives no other finds nobody.
+    ///
+    /// # Panics
+    /// When the probe's dimension is not the gallery's: embeddings of another model must never get here.
+    pub fn find(&self, probe: &Embedding) -> Option<Match> {
+        let mut best: Option<(&Enrolled, f32)> = None;
+        let mut runner_up: Option<(&Enrolled, f32)> = None;
+        for (person, score) in self.scores(probe) {
+            // `>` is false for NaN, and for an equal score, which so stays with the lower id.
+            if best.is_none_or(|(_, leading)| score > leading) {
+                runner_up = best.replace((person, score));
+            } else if runner_up.is_none_or(|(_, second)| score > second) {
+                runner_up = Some((person, score));
+            }
+        }
+        let (person, score) = best?;
+        Some(Match {
+            best: person.candidate(score),
+            runner_up: runner_up.map(|(person, score)| person.candidate(score)),
+        })
+    }
+
+    /// Everybody but `excluding` who scores `at_least` so much against the embedding, most alike first: whom a
+    /// person just enrolled could be taken for.
+    ///
+    /// # Panics
+    /// As [`Gallery::find`].
+    pub fn nearest_other(
+        &self,
+        embedding: &Embedding,
+        excluding: PersonId,
+        at_least: Score,
+    ) -> Vec<Candidate> {
+        let mut near: Vec<Candidate> = self
+            .scores(embedding)
+            .filter(|(person, score)| person.id != excluding && *score >= at_least.0)
+            .map(|(person, score)| person.candidate(score))
+            .collect();
+        // Stable: equals stay in the order of their ids.
+        near.sort_by(|a, b| b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal));
+        near
+    }
+
+    /// Each person's best score, by ascending id; people without a score that is a number are left out.
+    fn scores<'a>(&'a self, probe: &'a Embedding) -> impl Iterator<Item = (&'a Enrolled, f32)> {
+        assert!(
+            self.people.is_empty() || probe.dim() == self.dim,
+            "a probe of {} values against a gallery of {} ({}): another model's embedding got here",
+            probe.dim(),
+            self.dim,
+            self.model
+        );
+        self.people.iter().filter_map(move |person| {
+            let rows = self.matrix[person.values.clone()].chunks_exact(self.dim);
+            // `f32::max` ignores NaN, so one damaged row does not hide the others.
+            let best = rows.map(|row| dot(row, probe.values())).fold(f32::NAN, f32::max);
+            (!best.is_nan()).then_some((person, best))
+        })
+    }
+}
+
+impl Enrolled {
+    fn candidate(&self, score: f32) -> Candidate {
+        // Rounding can carry the product of two unit vectors just over 1.
+        Candidate { person: self.id, name: self.name.clone(), score: Score(score.clamp(-1.0, 1.0)) }
+    }
+}
+
+/// Dot product of two vectors of one length; for unit vectors the cosine between them.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a_body, a_rest) = a.as_chunks::<LANES>();
+    let (b_body, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0f32; LANES];
+    for (x, y) in a_body.iter().zip(b_body) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+impl fmt::Debug for Gallery {
+    /// Never prints the matrix: templates are biometric data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gallery")
+            .field("model", &self.model)
+            .field("generation", &self.generation)
+            .field("dim", &self.dim)
+            .field("people", &self.people())
+            .field("templates", &self.templates())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::encoder::compare;
+
+    fn embedding(values: &[f32]) -> Embedding {
+        Embedding::normalise(values.to_vec()).unwrap()
+    }
+
+    /// An embedding that was never normalised, as only outside data can make one.
+    fn raw(json: &str) -> Embedding {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn gallery(people: &[(i64, &[f32])]) -> Gallery {
+        let templates = people
+            .iter()
+            .map(|(id, values)| (PersonId(*id), format!("P{id}").into(), embedding(values)))
+            .collect();
+        Gallery::new(ModelId("test@1".into()), 7, templates)
+    }
+
+    #[test]
+    fn nobody_enrolled_finds_nobody() {
+        let empty = gallery(&[]);
+        assert_eq!(empty.find(&embedding(&[1.0, 0.0])), None);
+        assert_eq!((empty.people(), empty.templates(), empty.generation()), (0, 0, 7));
+        assert!(empty.nearest_other(&embedding(&[1.0]), PersonId(1), Score(-1.0)).is_empty());
+    }
+
+    #[test]
+    fn one_person_has_no_runner_up() {
+        let found = gallery(&[(4, &[1.0, 0.0]), (4, &[0.0, 1.0])]).find(&embedding(&[0.0, 2.0])).unwrap();
+        assert_eq!(found.best.person, PersonId(4));
+        assert_eq!(&*found.best.name, "P4");
+        assert_eq!(found.best.score, Score(1.0));
+        assert_eq!(found.runner_up, None);
+    }
+
+    #[test]
+    fn the_runner_up_is_another_person_even_when_all_templates_of_the_best_are_ahead() {
+        // Interleaved on purpose: rows of one person are brought together.
+        let g = gallery(&[
+            (2, &[1.0, 0.1, 0.0]),
+            (1, &[0.0, 0.0, 1.0]),
+            (2, &[1.0, 0.0, 0.1]),
+            (1, &[1.0, 2.0, 0.0]),
+        ]);
+        assert_eq!((g.people(), g.templates()), (2, 4));
+        let found = g.find(&embedding(&[1.0, 0.0, 0.0])).unwrap();
+        assert_eq!(found.best.person, PersonId(2));
+        let runner_up = found.runner_up.unwrap();
+        assert_eq!(runner_up.person, PersonId(1));
+        assert!((runner_up.score.0 - 1.0 / 5f32.sqrt()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn of_equal_scores_the_lower_id_is_ahead() {
+        let same: &[f32] = &[0.6, 0.8];
+        for order in [[9, 3, 5], [3, 5, 9], [5, 9, 3]] {
+            let found = gallery(&order.map(|id| (id, same))).find(&embedding(same)).unwrap();
+            assert_eq!(found.best.person, PersonId(3));
+            assert_eq!(found.runner_up.unwrap().person, PersonId(5));
+        }
+    }
+
+    #[test]
+    fn a_score_that_is_not_a_number_never_wins() {
+        // A value of the f64 range reads as infinite in f32; infinity times zero is NaN.
+        let infinite = raw("[1e300, 0.0]");
+        assert!(infinite.values()[0].is_infinite());
+        let templates = vec![
+            (PersonId(1), "Damaged".into(), infinite.clone()),
+            (PersonId(2), "Half".into(), infinite.clone()),
+            (PersonId(2), "Half".into(), embedding(&[0.0, 1.0])),
+            (PersonId(3), "Whole".into(), embedding(&[0.1, 1.0])),
+        ];
+        let g = Gallery::new(ModelId("test@1".into()), 1, templates);
+        let found = g.find(&embedding(&[0.0, 1.0])).unwrap();
+        assert_eq!(found.best.person, PersonId(2));
+        assert_eq!(found.runner_up.unwrap().person, PersonId(3));
+        assert_eq!(gallery(&[(1, &[0.0, 1.0])]).find(&infinite), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "another model's embedding got here")]
+    fn a_probe_of_another_dimension_is_a_programming_error() {
+        let _ = gallery(&[(1, &[1.0, 0.0])]).find(&embedding(&[1.0, 0.0, 0.0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "templates of different dimensions")]
+    fn templates_of_different_dimensions_are_a_programming_error() {
+        let _ = gallery(&[(1, &[1.0, 0.0]), (2, &[1.0])]);
+    }
+
+    #[test]
+    fn lookalikes_leave_the_person_out_and_come_most_alike_first() {
+        let g = gallery(&[
+            (1, &[1.0, 0.0]),
+            (2, &[0.8, 0.6]),
+            (3, &[0.0, 1.0]),
+            (4, &[0.99, 0.1]),
+            (4, &[-1.0, 0.0]),
+        ]);
+        let near = g.nearest_other(&embedding(&[1.0, 0.0]), PersonId(1), Score(0.5));
+        assert_eq!(near.iter().map(|c| c.person.0).collect::<Vec<_>>(), [4, 2]);
+        assert!((near[1].score.0 - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn debug_does_not_leak_the_templates() {
+        let text = format!("{:?}", gallery(&[(1, &[0.6, 0.8])]));
+        assert!(text.contains("templates: 1") && !text.contains("0.8"), "{text}");
+    }
+
+    #[test]
+    fn ten_thousand_templates_are_searched_in_no_time() {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        };
+        let templates: Vec<_> = (0..10_000)
+            .map(|i| {
+                let values = (0..128).map(|_| next()).collect();
+                (PersonId(i / 4), "x".into(), Embedding::normalise(values).unwrap())
+            })
+            .collect();
+        let probe = templates[7_777].2.clone();
+        let g = Gallery::new(ModelId("test@1".into()), 1, templates);
+        let started = Instant::now();
+        let found = g.find(&probe).unwrap();
+        // A sanity bound for an unoptimised build on a busy machine, not a measurement.
+        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+        assert_eq!(found.best.person, PersonId(7_777 / 4));
+        assert!(found.best.score.0 > 0.9999 && found.runner_up.unwrap().score.0 < 0.6);
+    }
+
+    /// The slow way: everybody's best score, sorted.
+    fn brute_force(templates: &[(PersonId, Arc<str>, Embedding)], probe: &Embedding) -> Vec<(PersonId, f32)> {
+        let mut best: Vec<(PersonId, f32)> = Vec::new();
+        for (person, _, template) in templates {
+            let score = compare(template, probe).score.0;
+            match best.iter_mut().find(|(p, _)| p == person) {
+                Some((_, s)) => *s = s.max(score),
+                None => best.push((*person, score)),
+            }
+        }
+        best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        best
+    }
+
+    fn people_and_probe() -> impl Strategy<Value = (Vec<(PersonId, Arc<str>, Embedding)>, Embedding)> {
+        // Small whole numbers make exact ties likely; dimensions above and below one chunk of the product.
+        (1usize..40).prop_flat_map(|dim| {
+            let vector = prop::collection::vec(-3i8..=3, dim).prop_filter_map("zero", |v| {
+                Embedding::normalise(v.into_iter().map(f32::from).collect()).ok()
+            });
+            let template = (0i64..6, vector.clone()).prop_map(|(id, e)| (PersonId(id), "x".into(), e));
+            (prop::collection::vec(template, 0..24), vector)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn find_agrees_with_brute_force((templates, probe) in people_and_probe()) {
+            let slow = brute_force(&templates, &probe);
+            let g = Gallery::new(ModelId("test@1".into()), 1, templates);
+            let found = g.find(&probe);
+            prop_assert_eq!(g.people(), slow.len());
+            prop_assert_eq!(found.is_some(), !slow.is_empty());
+            let Some(found) = found else { return Ok(()) };
+            let of = |id: PersonId| slow.iter().find(|(p, _)| *p == id).map(|(_, s)| *s);
+            // The sums are taken in another order, so scores agree up to rounding and the person up to near-ties.
+            prop_assert!((found.best.score.0 - slow[0].1).abs() < 1e-5);
+            prop_assert!((of(found.best.person).unwrap() - slow[0].1).abs() < 1e-5);
+            prop_assert_eq!(found.runner_up.is_some(), slow.len() > 1);
+            if let Some(second) = found.runner_up {
+                prop_assert!(second.person != found.best.person);
+                prop_assert!((second.score.0 - slow[1].1).abs() < 1e-5);
+                prop_assert!((of(second.person).unwrap() - slow[1].1).abs() < 1e-5);
+            }
+        }
+
+        #[test]
+        fn lookalikes_agree_with_brute_force((templates, probe) in people_and_probe(), who in 0i64..6) {
+            // Between the multiples that small whole numbers give, so that rounding decides nothing.
+            let at_least = Score(0.123_456);
+            let mut slow: Vec<_> = brute_force(&templates, &probe);
+            slow.retain(|(p, s)| p.0 != who && *s >= at_least.0);
+            let g = Gallery::new(ModelId("test@1".into()), 1, templates);
+            let near = g.nearest_other(&probe, PersonId(who), at_least);
+            prop_assert_eq!(near.len(), slow.len());
+            for (candidate, (_, score)) in near.iter().zip(&slow) {
+                prop_assert!((candidate.score.0 - score).abs() < 1e-5);
+            }
+        }
     }
 }

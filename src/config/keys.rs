@@ -1,0 +1,173 @@
+//! What each key takes: one row a key. The loader checks a file against this table and names it in its messages.
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Takes {
+    /// A whole number from `min` to `max`, a multiple of `step`.
+    Whole { min: i64, max: i64, step: i64 },
+    /// A number from `min` to `max`; whole numbers will do.
+    Number { min: f64, max: f64 },
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// `PREFIX:REST` with one of these prefixes and something behind it.
+    Spec(&'static [&'static str]),
+    /// A file name, not empty.
+    Path,
+    /// The name of an installed network: letters, digits, `-`, `_` and `.`.
+    ModelName,
+    /// `cpu`, `cuda` or `cuda:N`.
+    Device,
+}
+
+/// Every key that there is.
+pub(super) const KEYS: &[(&str, Takes)] = &[
+    ("camera.source", Takes::Spec(&["v4l", "command", "clip"])),
+    ("camera.width", whole(160, 3840)),
+    ("camera.height", whole(120, 2160)),
+    ("camera.fps", whole(1, 60)),
+    ("vision.detect_px", Takes::Whole { min: 160, max: 1280, step: 32 }),
+    ("vision.min_face_score", number(0.3, 0.99)),
+    ("vision.min_eye_distance_px", number(16.0, 400.0)),
+    ("vision.min_sharpness", number(0.0, 1000.0)),
+    ("vision.min_light", number(0.0, 255.0)),
+    ("vision.max_light", number(0.0, 255.0)),
+    ("vision.max_yaw_deg", number(5.0, 90.0)),
+    ("vision.max_pitch_deg", number(5.0, 90.0)),
+    ("encoder.model", Takes::ModelName),
+    ("encoder.device", Takes::Device),
+    ("decision.threshold", number(0.0, 1.0)),
+    ("decision.margin", number(0.0, 1.0)),
+    ("decision.frames_needed", whole(1, 30)),
+    ("decision.frames_window", whole(1, 60)),
+    ("decision.max_frame_age_ms", whole(100, 2000)),
+    ("decision.regrant_after_ms", whole(0, 600_000)),
+    ("door.relay", Takes::Spec(&["sim"])),
+    ("door.pulse_ms", whole(3000, 60_000)),
+    ("enrolment.samples", whole(1, 20)),
+    ("enrolment.timeout_s", whole(5, 600)),
+    ("enrolment.interval_ms", whole(0, 5000)),
+    ("paths.database", Takes::Path),
+    ("paths.models", Takes::Path),
+    ("paths.socket", Takes::Path),
+    ("log.level", Takes::Word(&["error", "warn", "info", "debug", "trace"])),
+];
+
+const fn whole(min: i64, max: i64) -> Takes {
+    Takes::Whole { min, max, step: 1 }
+}
+
+const fn number(min: f64, max: f64) -> Takes {
+    Takes::Number { min, max }
+}
+
+/// What a key takes, for messages and for [`Takes::check_text`].
+impl Takes {
+    /// In words: `a whole number from 1 to 60`.
+    pub(super) fn describe(self) -> String {
+        match self {
+            Takes::Whole { min, max, step: 1 } => format!("a whole number from {min} to {max}"),
+            Takes::Whole { min, max, step } => {
+                format!("a whole number from {min} to {max}, a multiple of {step}")
+            }
+            Takes::Number { min, max } => format!("a number from {min} to {max}"),
+            Takes::Word(words) => format!("one of {}", quoted(words.iter().map(|w| (*w).to_owned()))),
+            Takes::Spec(prefixes) => {
+                format!("text that begins with {}", quoted(prefixes.iter().map(|p| format!("{p}:"))))
+            }
+            Takes::Path => "a file name".into(),
+            Takes::ModelName => {
+                "the name of an installed network (letters, digits, `-`, `_`, `.`; see `accessd models list`)"
+                    .into()
+            }
+            Takes::Device => "\"cpu\", \"cuda\" or \"cuda:N\"".into(),
+        }
+    }
+
+    /// Whether a whole number will do.
+    pub(super) fn accepts_whole(self, value: i64) -> bool {
+        match self {
+            Takes::Whole { min, max, step } => (min..=max).contains(&value) && value % step == 0,
+            Takes::Number { min, max } => (min..=max).contains(&(value as f64)),
+            _ => false,
+        }
+    }
+
+    /// Whether a number with a point will do.
+    pub(super) fn accepts_number(self, value: f64) -> bool {
+        matches!(self, Takes::Number { min, max } if (min..=max).contains(&value))
+    }
+
+    /// Whether a text will do.
+    pub(super) fn accepts_text(self, value: &str) -> bool {
+        match self {
+            Takes::Word(words) => words.contains(&value),
+            Takes::Spec(prefixes) => value
+                .split_once(':')
+                .is_some_and(|(prefix, rest)| prefixes.contains(&prefix) && !rest.trim().is_empty()),
+            Takes::Path => !value.trim().is_empty() && !value.contains('\0'),
+            Takes::ModelName => {
+                value.starts_with(|c: char| c.is_ascii_alphanumeric())
+                    && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            }
+            Takes::Device => {
+                value == "cpu"
+                    || value == "cuda"
+                    || value.strip_prefix("cuda:").is_some_and(|n| n.parse::<u8>().is_ok())
+            }
+            Takes::Whole { .. } | Takes::Number { .. } => false,
+        }
+    }
+
+    /// Whether a value of the wrong kind (not merely out of range) was given.
+    pub(super) fn wants_text(self) -> bool {
+        !matches!(self, Takes::Whole { .. } | Takes::Number { .. })
+    }
+}
+
+fn quoted(words: impl Iterator<Item = String>) -> String {
+    words.map(|w| format!("{w:?}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_belong_to_the_range_and_their_neighbours_do_not() {
+        let detect = Takes::Whole { min: 160, max: 1280, step: 32 };
+        for (value, good) in
+            [(159, false), (160, true), (161, false), (192, true), (1280, true), (1312, false)]
+        {
+            assert_eq!(detect.accepts_whole(value), good, "{value}");
+        }
+        let score = number(0.3, 0.99);
+        for (value, good) in [(0.29, false), (0.3, true), (0.99, true), (1.0, false), (f64::NAN, false)] {
+            assert_eq!(score.accepts_number(value), good, "{value}");
+        }
+    }
+
+    #[test]
+    fn texts_are_held_to_their_form() {
+        let spec = Takes::Spec(&["v4l", "clip"]);
+        for (text, good) in
+            [("v4l:0", true), ("clip:/a:b", true), ("v4l:", false), ("v4l", false), ("usb:0", false)]
+        {
+            assert_eq!(spec.accepts_text(text), good, "{text}");
+        }
+        for (text, good) in [
+            ("cpu", true),
+            ("cuda", true),
+            ("cuda:1", true),
+            ("cuda:", false),
+            ("cuda:x", false),
+            ("gpu", false),
+        ] {
+            assert_eq!(Takes::Device.accepts_text(text), good, "{text}");
+        }
+        for (text, good) in
+            [("sface", true), ("my-net_2.1", true), ("", false), ("../sface", false), (".x", false)]
+        {
+            assert_eq!(Takes::ModelName.accepts_text(text), good, "{text}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Everything that reaches the control thread, in order of urgency: notes (stop, a dead thread, the camera), then
+//! what operators ask, then analysed frames. Analyses are bounded and the oldest give way, so that vision never
+//! waits for a slow disk; the others are few by their nature.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::analysis::Analysis;
+use super::protocol::{Reply, Request};
+
+/// Analyses kept for a control thread that is busy; more would be too old to decide on.
+const ANALYSES_KEPT: usize = 4;
+
+/// What the threads tell control.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// Lock and stop in good order.
+    Stop {
+        /// Who wants it: `SIGTERM`, …
+        why: String,
+    },
+    /// A thread ended that should not have.
+    ThreadDied {
+        /// Its name.
+        thread: &'static str,
+        /// Its error or panic message.
+        why: String,
+    },
+    /// The camera could not be opened or read; it is being tried again.
+    CameraFailed {
+        /// What the camera said.
+        what: String,
+    },
+    /// The recording is over and its last frame has been analysed.
+    RecordingOver,
+}
+
+/// What an operator asks of control; everything else is answered by the socket thread.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A change of the people.
+    Change {
+        /// What to change.
+        request: Request,
+        /// Who asks.
+        actor: String,
+        /// Where the answer goes.
+        reply: tokio::sync::oneshot::Sender<Reply>,
+    },
+    /// Enrolment at the door's camera.
+    EnrolLive {
+        /// The name.
+        name: String,
+        /// Add to a person who is already enrolled.
+        more: bool,
+        /// Who asks.
+        actor: String,
+        /// Where progress and the answer go; closed when the client hung up.
+        replies: tokio::sync::mpsc::UnboundedSender<Reply>,
+    },
+}
+
+/// One thing for control to do.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// From another thread.
+    Note(Note),
+    /// From an operator.
+    Command(Command),
+    /// From the camera, looked at.
+    Analysis(Box<Analysis>),
+}
+
+/// The control thread's inbox.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    notes: VecDeque<Note>,
+    commands: VecDeque<Command>,
+    analyses: VecDeque<Box<Analysis>>,
+    dropped: u64,
+}
+
+impl Mailbox {
+    /// Posts a note.
+    pub(crate) fn note(&self, note: Note) {
+        self.lock().notes.push_back(note);
+        self.arrived.notify_one();
+    }
+
+    /// Posts a command.
+    pub(crate) fn command(&self, command: Command) {
+        self.lock().commands.push_back(command);
+        self.arrived.notify_one();
+    }
+
+    /// Posts an analysis; the oldest waiting one gives way when there are too many.
+    pub(crate) fn analysis(&self, analysis: Analysis) {
+        let mut state = self.lock();
+        if state.analyses.len() == ANALYSES_KEPT {
+            state.analyses.pop_front();
+            state.dropped += 1;
+        }
+        state.analyses.push_back(Box::new(analysis));
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Waits at most `patience` for the most urgent thing.
+    pub(crate) fn wait(&self, patience: Duration) -> Option<Mail> {
+        let mut state = self.lock();
+        if state.is_empty() {
+            state = self.arrived.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.most_urgent()
+    }
+
+    /// Whether analyses wait.
+    pub(crate) fn has_analyses(&self) -> bool {
+        !self.lock().analyses.is_empty()
+    }
+
+    /// Analyses that gave way before control took them.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.notes.is_empty() && self.commands.is_empty() && self.analyses.is_empty()
+    }
+
+    fn most_urgent(&mut self) -> Option<Mail> {
+        if let Some(note) = self.notes.pop_front() {
+            return Some(Mail::Note(note));
+        }
+        if let Some(command) = self.commands.pop_front() {
+            return Some(Mail::Command(command));
+        }
+        self.analyses.pop_front().map(Mail::Analysis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::fakes::empty_analysis;
+
+    fn stop() -> Note {
+        Note::Stop { why: "test".into() }
+    }
+
+    #[test]
+    fn a_stop_overtakes_frames() {
+        let mailbox = Mailbox::default();
+        mailbox.analysis(empty_analysis(1));
+        mailbox.note(stop());
+        assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Note(Note::Stop { .. }))));
+        assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Analysis(a)) if a.seq == 1));
+        assert!(mailbox.wait(Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn the_oldest_analyses_give_way() {
+        let mailbox = Mailbox::default();
+        (0..10).for_each(|seq| mailbox.analysis(empty_analysis(seq)));
+        assert_eq!(mailbox.dropped(), 6);
+        assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Analysis(a)) if a.seq == 6));
+        assert!(mailbox.has_analyses());
+    }
+}

@@ -1,0 +1,199 @@
+//! What an operator can ask of the people and the journal, done in one place: the daemon does it for its clients, and
+//! the command line does the same directly when no daemon runs.
+
+use std::collections::BTreeMap;
+
+use crate::access::Rule;
+use crate::encoder::{Embedding, ModelId, Score};
+use crate::gallery::{Gallery, NewTemplate, Person};
+use crate::journal::{Filter, Stamp};
+use crate::store::{Store, StoreError};
+
+use super::protocol::{LookAlike, Reply, Request};
+use super::supervise::chain;
+
+/// Most records in one reply: beyond that the reply would not fit a small machine's memory.
+pub const MAX_RECORDS: usize = 20_000;
+
+/// How far the squared length of an embedding from outside may be from 1.
+const LENGTH_TOLERANCE: f32 = 1e-3;
+
+/// What an enrolment is held to.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The encoder in use; templates of another one are refused.
+    pub model: ModelId,
+    /// From this score to another person's template the operator is warned.
+    pub lookalike_from: Score,
+}
+
+impl Terms {
+    /// Warns of everybody who could come within the margin below the threshold.
+    pub fn new(model: ModelId, rule: &Rule) -> Self {
+        Self { model, lookalike_from: Score(rule.threshold.0 - rule.margin) }
+    }
+}
+
+/// Answers any request that needs no camera and no running door.
+pub fn answer(store: &mut dyn Store, terms: &Terms, request: &Request, actor: &str, at: Stamp) -> Reply {
+    read(store, request).or_else(|| change(store, terms, request, actor, at)).unwrap_or_else(|| Reply::Error {
+        message: format!(
+            "{} needs the running service: start it with `accessd run` (or `systemctl start accessd`)",
+            what(request)
+        ),
+    })
+}
+
+/// Answers a request that only reads; `None` for the others.
+pub fn read(store: &dyn Store, request: &Request) -> Option<Reply> {
+    let reply = match request {
+        Request::People => store.people().map(|people| Reply::People { people }),
+        Request::Person { name } => store.person(name).map(|person| Reply::People { people: vec![person] }),
+        Request::Records { filter } => return Some(records(store, filter)),
+        _ => return None,
+    };
+    Some(reply.unwrap_or_else(|error| refused(&error)))
+}
+
+/// Carries out a request that changes the people; `None` for the others. After a reply that is not
+/// [`Reply::Error`] the gallery must be read again.
+pub fn change(
+    store: &mut dyn Store,
+    terms: &Terms,
+    request: &Request,
+    actor: &str,
+    at: Stamp,
+) -> Option<Reply> {
+    let reply = match request {
+        Request::Enrol { name, templates, more } => {
+            enrol(store, terms, &Enrolment { name, templates, more: *more }, actor, at)
+        }
+        Request::Rename { name, to } => store.rename(name, to, actor, at).map(|()| Reply::Done),
+        Request::Remove { name } => store.remove(name, actor, at).map(|()| Reply::Done),
+        _ => return None,
+    };
+    Some(reply.unwrap_or_else(|error| refused(&error)))
+}
+
+/// Templates to be stored for one person.
+#[derive(Clone, Copy, Debug)]
+pub struct Enrolment<'a> {
+    /// Whose.
+    pub name: &'a str,
+    /// The templates.
+    pub templates: &'a [NewTemplate],
+    /// Add to a person who is already enrolled.
+    pub more: bool,
+}
+
+/// Stores templates in one transaction and says whom the new face is close to.
+///
+/// # Errors
+/// As for [`Store::enrol`]; nothing has changed then.
+pub fn enrol(
+    store: &mut dyn Store,
+    terms: &Terms,
+    enrolment: &Enrolment<'_>,
+    actor: &str,
+    at: Stamp,
+) -> Result<Reply, StoreError> {
+    let Enrolment { name, templates, more } = *enrolment;
+    check(templates, &terms.model)?;
+    if more {
+        store.add_templates(name, templates, actor, at)?;
+    } else {
+        store.enrol(name, templates, actor, at)?;
+    }
+    let person = store.person(name)?;
+    let gallery = store.gallery(&terms.model)?;
+    let lookalikes = lookalikes(&gallery, templates, &person, terms.lookalike_from);
+    Ok(Reply::Enrolled { person, lookalikes })
+}
+
+/// Whether the name can be enrolled at all, asked before somebody stands in front of the camera for it.
+///
+/// # Errors
+/// [`StoreError::NameTaken`] or [`StoreError::UnknownPerson`], or the database's.
+pub(crate) fn may_enrol(store: &dyn Store, name: &str, more: bool) -> Result<(), StoreError> {
+    match (store.person(name), more) {
+        (Ok(_), true) => Ok(()),
+        (Ok(_), false) => Err(StoreError::NameTaken { name: name.to_owned() }),
+        (Err(StoreError::UnknownPerson { .. }), false) => Ok(()),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Templates come from outside: one that is not of length 1 would be alike to everybody, and one of another size
+/// could not be compared.
+fn check(templates: &[NewTemplate], model: &ModelId) -> Result<(), StoreError> {
+    let bad = |what: String| Err(StoreError::BadTemplates(what));
+    let Some(first) = templates.first() else {
+        return bad("there are none; give at least one picture of the face".into());
+    };
+    for template in templates {
+        if template.model != *model {
+            return bad(format!(
+                "they are of encoder {}, the door uses {model}; compute them with that encoder",
+                template.model
+            ));
+        }
+        if template.embedding.dim() != first.embedding.dim() {
+            return bad(format!(
+                "one has {} values and another {}; they cannot be of one encoder",
+                first.embedding.dim(),
+                template.embedding.dim()
+            ));
+        }
+        if !has_length_one(&template.embedding) {
+            return bad("an embedding is not of length 1; it did not come from the encoder as it was".into());
+        }
+    }
+    Ok(())
+}
+
+fn has_length_one(embedding: &Embedding) -> bool {
+    let squares: f32 = embedding.values().iter().map(|v| v * v).sum();
+    (squares - 1.0).abs() <= LENGTH_TOLERANCE
+}
+
+/// The closest other person to each sample, if close enough to be mistaken; each once, the closest first.
+fn lookalikes(gallery: &Gallery, templates: &[NewTemplate], person: &Person, from: Score) -> Vec<LookAlike> {
+    let mut closest: BTreeMap<String, f32> = BTreeMap::new();
+    let found = templates.iter().filter_map(|template| gallery.find(&template.embedding));
+    for candidate in found.flat_map(|found| std::iter::once(found.best).chain(found.runner_up)) {
+        if candidate.person != person.id && candidate.score >= from {
+            let score = closest.entry(candidate.name.to_string()).or_insert(candidate.score.0);
+            *score = score.max(candidate.score.0);
+        }
+    }
+    let mut all: Vec<_> = closest.into_iter().map(|(name, score)| LookAlike { name, score }).collect();
+    all.sort_by(|a, b| b.score.total_cmp(&a.score));
+    all
+}
+
+fn records(store: &dyn Store, filter: &Filter) -> Reply {
+    let limit = filter.limit.unwrap_or(MAX_RECORDS + 1).min(MAX_RECORDS + 1);
+    match store.records(&Filter { limit: Some(limit), ..filter.clone() }) {
+        Ok(records) if records.len() > MAX_RECORDS => Reply::Error {
+            message: format!(
+                "more than {MAX_RECORDS} records match; narrow them with --since, --until, --kind or --limit"
+            ),
+        },
+        Ok(records) => Reply::Records { records },
+        Err(error) => refused(&error),
+    }
+}
+
+/// The refusal of a request, with everything that caused it.
+pub(crate) fn refused(error: &dyn std::error::Error) -> Reply {
+    Reply::Error { message: chain(error) }
+}
+
+fn what(request: &Request) -> &'static str {
+    match request {
+        Request::Status => "the state of the door",
+        Request::Follow { .. } => "following the journal",
+        Request::EnrolLive { .. } => "enrolment at the door's camera",
+        _ => "this",
+    }
+}

@@ -1,0 +1,190 @@
+//! The board on which the threads write how they are, and from which the control socket answers `status`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::MonoTime;
+use crate::encoder::{ModelId, Score};
+
+use super::protocol::Status;
+
+/// Frame rate and latency are those of this long.
+const LOOKED_BACK: Duration = Duration::from_secs(5);
+
+/// What does not change while the daemon runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Fixed {
+    pub(crate) version: String,
+    pub(crate) camera: String,
+    pub(crate) relay: String,
+    pub(crate) model: ModelId,
+    pub(crate) threshold: Score,
+    pub(crate) started: MonoTime,
+}
+
+/// How the daemon is.
+#[derive(Debug)]
+pub(crate) struct Board {
+    fixed: Fixed,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug, Default)]
+struct Now {
+    newest_frame: Option<MonoTime>,
+    recording_over: bool,
+    decided: VecDeque<(MonoTime, Duration)>,
+    unlocked: bool,
+    enrolling: Option<String>,
+    people: usize,
+    faults: BTreeMap<&'static str, String>,
+}
+
+impl Board {
+    pub(crate) fn new(fixed: Fixed) -> Self {
+        Self { fixed, now: Mutex::default() }
+    }
+
+    /// The camera delivered a frame.
+    pub(crate) fn frame_arrived(&self, at: MonoTime) {
+        self.lock().newest_frame = Some(at);
+    }
+
+    /// When the newest frame arrived.
+    pub(crate) fn newest_frame(&self) -> Option<MonoTime> {
+        self.lock().newest_frame
+    }
+
+    /// The camera was a recording, and it has ended: that no more frames come is no fault.
+    pub(crate) fn recording_ended(&self) {
+        self.lock().recording_over = true;
+    }
+
+    pub(crate) fn is_recording_over(&self) -> bool {
+        self.lock().recording_over
+    }
+
+    /// What a frame showed was decided on, so long after it was taken.
+    pub(crate) fn decided(&self, at: MonoTime, latency: Duration) {
+        let mut now = self.lock();
+        now.decided.push_back((at, latency));
+        now.forget_before(at);
+    }
+
+    pub(crate) fn set_unlocked(&self, unlocked: bool) {
+        self.lock().unlocked = unlocked;
+    }
+
+    pub(crate) fn unlocked(&self) -> bool {
+        self.lock().unlocked
+    }
+
+    /// Who is being enrolled at the camera, if anybody.
+    pub(crate) fn set_enrolling(&self, name: Option<&str>) {
+        self.lock().enrolling = name.map(str::to_owned);
+    }
+
+    pub(crate) fn set_people(&self, people: usize) {
+        self.lock().people = people;
+    }
+
+    /// Sets or clears what is wrong with one part.
+    pub(crate) fn set_fault(&self, part: &'static str, fault: Option<String>) {
+        let mut now = self.lock();
+        match fault {
+            Some(what) => now.faults.insert(part, what),
+            None => now.faults.remove(part),
+        };
+    }
+
+    /// What an operator sees.
+    pub(crate) fn status(&self, at: MonoTime) -> Status {
+        let mut now = self.lock();
+        now.forget_before(at);
+        Status {
+            version: self.fixed.version.clone(),
+            pid: std::process::id(),
+            uptime_s: at.since(self.fixed.started).as_secs(),
+            door: if now.unlocked { "unlocked" } else { "locked" }.into(),
+            relay: self.fixed.relay.clone(),
+            camera: self.fixed.camera.clone(),
+            frame_age_ms: now.newest_frame.map(|newest| at.since(newest).as_millis() as u64),
+            fps: now.fps(at.since(self.fixed.started)),
+            latency_ms: now.median_latency_ms(),
+            model: self.fixed.model.to_string(),
+            people: now.people,
+            threshold: self.fixed.threshold.0,
+            mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
+            faults: now.faults.values().cloned().collect(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Now {
+    fn forget_before(&mut self, at: MonoTime) {
+        while self.decided.front().is_some_and(|(then, _)| at.since(*then) > LOOKED_BACK) {
+            self.decided.pop_front();
+        }
+    }
+
+    fn fps(&self, uptime: Duration) -> f32 {
+        let span = uptime.min(LOOKED_BACK).as_secs_f32();
+        if span > 0.0 { self.decided.len() as f32 / span } else { 0.0 }
+    }
+
+    fn median_latency_ms(&self) -> Option<u64> {
+        let mut latencies: Vec<Duration> = self.decided.iter().map(|(_, latency)| *latency).collect();
+        latencies.sort_unstable();
+        latencies.get(latencies.len() / 2).map(|median| median.as_millis() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board() -> Board {
+        Board::new(Fixed {
+            version: "1.2.3".into(),
+            camera: "clip:a".into(),
+            relay: "sim:b".into(),
+            model: ModelId("m@1".into()),
+            threshold: Score(0.5),
+            started: MonoTime::from_millis(0),
+        })
+    }
+
+    #[test]
+    fn a_new_daemon_is_locked_and_has_seen_nothing() {
+        let status = board().status(MonoTime::from_millis(0));
+        assert_eq!((status.door.as_str(), status.mode.as_str()), ("locked", "deciding"));
+        assert_eq!((status.frame_age_ms, status.latency_ms, status.fps), (None, None, 0.0));
+    }
+
+    #[test]
+    fn rate_and_latency_are_those_of_the_last_seconds() {
+        let board = board();
+        for n in 0..100_u64 {
+            board.decided(MonoTime::from_millis(n * 100), Duration::from_millis(n));
+        }
+        let status = board.status(MonoTime::from_millis(10_000));
+        assert!((status.fps - 10.0).abs() < 0.5, "{}", status.fps);
+        assert_eq!(status.latency_ms, Some(75));
+        let later = board.status(MonoTime::from_millis(60_000));
+        assert_eq!((later.fps, later.latency_ms), (0.0, None));
+    }
+
+    #[test]
+    fn faults_come_and_go() {
+        let board = board();
+        board.set_fault("camera", Some("no picture".into()));
+        assert_eq!(board.status(MonoTime::default()).faults, ["no picture"]);
+        board.set_fault("camera", None);
+        assert!(board.status(MonoTime::default()).faults.is_empty());
+    }
+}
