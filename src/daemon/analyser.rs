@@ -51,7 +51,14 @@ impl FaceAnalyser {
         for (((found, track), issue), embedding) in found.iter().zip(tracks).zip(issues).zip(embeddings) {
             let track = embedding.as_ref().map_or(track, |e| self.tracker.confirm(track, e));
             let matched = embedding.as_ref().and_then(|e| gallery.find(e));
-            seen.push(SeenFace { track, face: found.face, quality: found.quality, issue, embedding, matched });
+            seen.push(SeenFace {
+                track,
+                face: found.face,
+                quality: found.quality,
+                issue,
+                embedding,
+                matched,
+            });
         }
         self.lap(embedded, &mut times.match_us);
         Ok(Analysis {
