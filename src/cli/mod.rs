@@ -1,8 +1,191 @@
-//! The command line: one file per command. Builds the adapters and hands them in.
+//! The command line: one file per command. Builds the adapters and hands them in; prints what went wrong, once, with
+//! everything that caused it.
 
+mod adapters;
+mod backend;
+mod bench;
+mod check;
+mod completions;
+mod enroll;
+mod exit;
+mod identify;
+mod list;
+mod log;
+mod logging;
+mod man;
+mod output;
+mod picture;
+mod remove;
+mod rename;
+mod run;
+mod settings;
+mod show;
+mod status;
+mod verify;
+mod when;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+pub use exit::Exit;
+use exit::UsageError;
+use output::OutputError;
+use settings::Origin;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "accessd",
+    version,
+    about = "Face access control for a door: a camera, a Siamese encoder, a relay",
+    after_help = exit::HELP,
+    max_term_width = 110,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Args, Debug)]
+struct Globals {
+    /// Config file
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Say more about what is being done; twice for every detail
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+impl Globals {
+    /// Where the config comes from.
+    fn origin(&self) -> Origin {
+        Origin::find(self.config.as_deref())
+    }
+
+    /// The config.
+    fn load(&self) -> Result<Config, ConfigError> {
+        self.origin().load()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Enroll(enroll::Enroll),
+    List(list::List),
+    Show(show::Show),
+    Rename(rename::Rename),
+    Remove(remove::Remove),
+    Log(log::Log),
+    Verify(verify::Verify),
+    Identify(identify::Identify),
+    Status(status::Status),
+    Check(check::Check),
+    Bench(bench::Bench),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    match perform(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => explain(&error).into(),
+    }
+}
+
+fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
+    if let Command::Run(run) = command {
+        // The service logs as its config says.
+        return run.perform(&globals);
+    }
+    logging::for_a_command(&globals);
+    match command {
+        Command::Run(run) => run.perform(&globals),
+        Command::Enroll(enroll) => enroll.perform(&globals),
+        Command::List(list) => list.perform(&globals),
+        Command::Show(show) => show.perform(&globals),
+        Command::Rename(rename) => rename.perform(&globals),
+        Command::Remove(remove) => remove.perform(&globals),
+        Command::Log(log) => log.perform(&globals),
+        Command::Verify(verify) => verify.perform(&globals),
+        Command::Identify(identify) => identify.perform(&globals),
+        Command::Status(status) => status.perform(&globals),
+        Command::Check(check) => check.perform(&globals),
+        Command::Bench(bench) => bench.perform(&globals),
+        Command::Completions(completions) => completions.perform(),
+        Command::Man(man) => man.perform(),
+    }
+}
+
+/// Prints an error with what caused it and says how the program ends.
+fn explain(error: &anyhow::Error) -> Exit {
+    if error.downcast_ref::<OutputError>().is_some_and(OutputError::is_closed_pipe) {
+        return Exit::Done;
+    }
+    eprintln!("{}", chain(error));
+    if error.is::<UsageError>() { Exit::Usage } else { Exit::Failed }
+}
+
+/// `error: …` and a line `  because: …` for each cause that says something new.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = format!("error: {error}");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += &format!("\n  because: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context, anyhow};
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_every_option_is_explained() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands() {
+            assert!(command.get_about().is_some(), "{} is not explained", command.get_name());
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {} is not explained", command.get_name(), arg.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn a_chain_of_errors_is_printed_once_without_echoes() {
+        let error = anyhow!("disk full").context("disk full").context("store refused");
+        assert_eq!(chain(&error), "error: store refused\n  because: disk full");
+    }
+
+    #[test]
+    fn errors_end_with_their_codes() {
+        assert_eq!(explain(&anyhow!("no")), Exit::Failed);
+        assert_eq!(explain(&UsageError("what?".into()).into()), Exit::Usage);
+        let closed: Result<(), _> = Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert_eq!(explain(&closed.map_err(OutputError::from).unwrap_err().into()), Exit::Done);
+        let socket =
+            Err::<(), _>(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).context("daemon died");
+        assert_eq!(explain(&socket.unwrap_err()), Exit::Failed);
+    }
 }

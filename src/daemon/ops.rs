@@ -1,8 +1,6 @@
 //! What an operator can ask of the people and the journal, done in one place: the daemon does it for its clients, and
 //! the command line does the same directly when no daemon runs.
 
-use std::collections::BTreeMap;
-
 use crate::access::Rule;
 use crate::encoder::{Embedding, ModelId, Score};
 use crate::gallery::{Gallery, NewTemplate, Person};
@@ -156,17 +154,13 @@ fn has_length_one(embedding: &Embedding) -> bool {
     (squares - 1.0).abs() <= LENGTH_TOLERANCE
 }
 
-/// The closest other person to each sample, if close enough to be mistaken; each once, the closest first.
+/// Everybody else who is close enough to a sample to be mistaken for its owner; each once, the closest first.
 fn lookalikes(gallery: &Gallery, templates: &[NewTemplate], person: &Person, from: Score) -> Vec<LookAlike> {
-    let mut closest: BTreeMap<String, f32> = BTreeMap::new();
-    let found = templates.iter().filter_map(|template| gallery.find(&template.embedding));
-    for candidate in found.flat_map(|found| std::iter::once(found.best).chain(found.runner_up)) {
-        if candidate.person != person.id && candidate.score >= from {
-            let score = closest.entry(candidate.name.to_string()).or_insert(candidate.score.0);
-            *score = score.max(candidate.score.0);
-        }
-    }
-    let mut all: Vec<_> = closest.into_iter().map(|(name, score)| LookAlike { name, score }).collect();
+    let near = templates.iter().flat_map(|t| gallery.nearest_other(&t.embedding, person.id, from));
+    let mut all: Vec<LookAlike> =
+        near.map(|c| LookAlike { name: c.name.to_string(), score: c.score.0 }).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name).then(b.score.total_cmp(&a.score)));
+    all.dedup_by(|later, kept| later.name == kept.name);
     all.sort_by(|a, b| b.score.total_cmp(&a.score));
     all
 }

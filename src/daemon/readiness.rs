@@ -47,9 +47,10 @@ impl Readiness {
         }
     }
 
-    /// The line in `systemctl status`.
+    /// The text in `systemctl status`.
     pub(crate) fn status(&mut self, line: &str) {
-        (self.tell)(NotifyState::Status(line));
+        // The message is lines of KEY=VALUE: a line break would begin another key.
+        (self.tell)(NotifyState::Status(&line.replace(['\n', '\r'], " ")));
     }
 
     /// Control turns.

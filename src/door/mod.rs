@@ -1,9 +1,14 @@
-//! The strike and who may move it: a PURE controller, and the relays it can drive.
+//! The strike and who may move it: a PURE controller, the driver that performs what it says, and the relays it can
+//! drive. The last room on the data's way; nothing but a recorded grant opens here.
 
 mod controller;
+mod driver;
 pub mod sim;
+mod spec;
 
-pub use controller::{Action, Door, Input, Pulse};
+pub use controller::{Action, Door, DroppedGrant, Input, Pulse, PulseError};
+pub use driver::{Driver, Handled, Transition};
+pub use spec::{RelaySpec, RelaySpecError, open_relay};
 
 /// Why a relay could not be driven.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,6 @@
 //! What happened at the door, in the order it happened, and proof that a thing was written down.
+//!
+//! Stands between `access` and `door`: a grant becomes a [`Recorded`] grant here, and only that opens.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -125,7 +127,16 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
-/// A thing that is on disk: its event has been committed and synced.
+/// A thing that is on disk: its event has been committed and synced. Only [`record_grant`] makes one:
+///
+/// ```compile_fail,E0451
+/// use accessd::access::Grant;
+/// use accessd::journal::{EventId, Recorded};
+///
+/// fn skip_the_journal(grant: Grant) -> Recorded<Grant> {
+///     Recorded { what: grant, event: EventId(1) }
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Recorded<T> {
@@ -157,8 +168,125 @@ pub fn record_grant<E>(
         kind: EventKind::Grant,
         person: Some(PersonRef { id: grant.person(), name: grant.name().to_owned() }),
         actor: None,
-        detail: serde_json::to_value(grant.evidence()).expect("evidence is plain data"),
+        detail: detail(grant.evidence()),
     };
     let event = append(&event)?;
     Ok(Recorded { what: grant, event })
+}
+
+/// Figures as an event holds them: each with the digits it has, 0.08 and not 0.07999999821186066, which is what an
+/// `f32` becomes on its way through a JSON value.
+///
+/// # Panics
+/// When `figures` has no JSON form, such as a map whose keys are no strings.
+pub fn detail(figures: &impl Serialize) -> serde_json::Value {
+    let text = serde_json::to_string(figures).expect("figures are plain data");
+    serde_json::from_str(&text).expect("what was just written can be read")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn grant() -> Grant {
+        Grant::for_tests(3, "Ada", MonoTime::from_millis(61_250))
+    }
+
+    fn granted_event() -> Event {
+        let mut written = None;
+        let _recorded = record_grant(grant(), |event| {
+            written = Some(event.clone());
+            Ok::<_, ()>(EventId(12))
+        });
+        written.unwrap()
+    }
+
+    #[test]
+    fn a_grant_is_recorded_under_its_event_with_its_evidence() {
+        let mut written = None;
+        let recorded = record_grant(grant(), |event| {
+            written = Some(event.clone());
+            Ok::<_, ()>(EventId(12))
+        });
+        let recorded = recorded.unwrap();
+        assert_eq!((recorded.event(), recorded.what()), (EventId(12), &grant()));
+        let written = written.unwrap();
+        assert_eq!(written.kind, EventKind::Grant);
+        assert_eq!(written.person, Some(PersonRef { id: PersonId(3), name: "Ada".into() }));
+        assert_eq!(written.actor, None, "the door's own decision");
+        let evidence: crate::access::Evidence = serde_json::from_value(written.detail).unwrap();
+        assert_eq!(&evidence, grant().evidence());
+    }
+
+    #[test]
+    fn a_grant_that_cannot_be_written_down_is_gone() {
+        let mut asked = 0;
+        let lost = record_grant(grant(), |_| {
+            asked += 1;
+            Err("the disk is full")
+        });
+        assert_eq!(lost.unwrap_err(), "the disk is full");
+        assert_eq!(asked, 1, "written once or not at all");
+    }
+
+    #[test]
+    fn a_record_is_one_flat_object_and_reads_back() {
+        let event = granted_event();
+        let record = Record {
+            id: EventId(12),
+            at: Stamp {
+                wall: "2026-11-03T08:15:30.5Z".parse().unwrap(),
+                mono: MonoTime::from_millis(61_250),
+            },
+            boot_id: "3e1f".into(),
+            event,
+        };
+        let shape = json!({
+            "id": 12,
+            "wall": "2026-11-03T08:15:30.5Z",
+            "mono": { "secs": 61, "nanos": 250_000_000 },
+            "boot_id": "3e1f",
+            "kind": "grant",
+            "person": { "id": 3, "name": "Ada" },
+            "actor": null,
+            "detail": {
+                "track": 7,
+                "seq": 42,
+                "frame_age_ms": 120,
+                "best": { "person": 3, "name": "Ada", "score": 0.75 },
+                "runner_up": null,
+                "frames_agreed": 3,
+                "frames_seen": 4,
+                "rule": {
+                    "threshold": 0.5,
+                    "margin": 0.08,
+                    "frames_needed": 3,
+                    "frames_window": 5,
+                    "max_frame_age": { "secs": 0, "nanos": 500_000_000 },
+                    "regrant_after": { "secs": 10, "nanos": 0 },
+                },
+            },
+        });
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), shape);
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn kinds_are_written_as_people_type_them() {
+        use clap::ValueEnum;
+        for kind in EventKind::value_variants() {
+            let typed = kind.to_possible_value().unwrap().get_name().to_owned();
+            assert_eq!(serde_json::to_value(kind).unwrap(), json!(typed));
+        }
+    }
+
+    #[test]
+    fn a_stamp_reads_both_clocks() {
+        let wall: Timestamp = "2026-11-03T08:15:30Z".parse().unwrap();
+        let clock = crate::clock::SimClock::new(MonoTime::from_millis(5), wall);
+        assert_eq!(Stamp::now(&clock), Stamp { wall, mono: MonoTime::from_millis(5) });
+    }
 }

@@ -1,0 +1,243 @@
+//! Where people and journal are reached: through the service while it runs, else in the database itself. Both do the
+//! same: the service answers with [`ops`], and so does this.
+
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+
+use super::adapters::rule;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::daemon::actor;
+use crate::daemon::client::Client;
+use crate::daemon::ops::{self, Terms};
+use crate::daemon::protocol::{EnrolProgress, LookAlike, Reply, Request, Status};
+use crate::encoder::ModelId;
+use crate::gallery::{NewTemplate, Person};
+use crate::journal::{Filter, Record, Stamp};
+use crate::store::{OpenMode, SqliteStore, StoreError, boot_id};
+
+/// Where to ask.
+pub(super) enum Backend {
+    /// The running service.
+    Daemon(Service),
+    /// The database.
+    Direct(Direct),
+}
+
+impl Backend {
+    /// For commands that only read.
+    pub(super) fn to_read(config: &Config) -> anyhow::Result<Self> {
+        Self::open(config, OpenMode::ReadOnly)
+    }
+
+    /// For commands that change people who are there.
+    pub(super) fn to_change(config: &Config) -> anyhow::Result<Self> {
+        Self::open(config, OpenMode::Existing)
+    }
+
+    /// For enrolment: the first one creates the database.
+    pub(super) fn to_enrol(config: &Config) -> anyhow::Result<Self> {
+        Self::open(config, OpenMode::Create)
+    }
+
+    /// A service that does not let us in is an error, never a reason to go around it.
+    fn open(config: &Config, mode: OpenMode) -> anyhow::Result<Self> {
+        Ok(match Service::find(&config.paths.socket)? {
+            Some(service) => Self::Daemon(service),
+            None => Self::Direct(Direct::open(config, mode)?),
+        })
+    }
+
+    fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        match self {
+            Self::Daemon(service) => service.ask(request),
+            Self::Direct(direct) => direct.ask(request),
+        }
+    }
+
+    /// Everybody, by name.
+    pub(super) fn people(&mut self) -> anyhow::Result<Vec<Person>> {
+        match self.ask(&Request::People)? {
+            Reply::People { people } => Ok(people),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// One person.
+    pub(super) fn person(&mut self, name: &str) -> anyhow::Result<Person> {
+        match self.ask(&Request::Person { name: name.to_owned() })? {
+            Reply::People { mut people } if people.len() == 1 => Ok(people.remove(0)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The journal.
+    pub(super) fn records(&mut self, filter: &Filter) -> anyhow::Result<Vec<Record>> {
+        match self.ask(&Request::Records { filter: filter.clone() })? {
+            Reply::Records { records } => Ok(records),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The journal as it grows, until the service ends or `each` fails.
+    pub(super) fn follow(
+        &mut self,
+        filter: &Filter,
+        mut each: impl FnMut(Record) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let Self::Daemon(service) = self else {
+            bail!(
+                "no service runs whose journal could be followed; leave --follow out, or start `accessd run`"
+            )
+        };
+        for reply in service.client.stream(&Request::Follow { filter: filter.clone() })? {
+            match refused(reply?)? {
+                Reply::Record { record } => each(*record)?,
+                Reply::Records { records } => records.into_iter().try_for_each(&mut each)?,
+                Reply::Done => break,
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames a person.
+    pub(super) fn rename(&mut self, name: &str, to: &str) -> anyhow::Result<()> {
+        done(self.ask(&Request::Rename { name: name.to_owned(), to: to.to_owned() })?)
+    }
+
+    /// Removes a person.
+    pub(super) fn remove(&mut self, name: &str) -> anyhow::Result<()> {
+        done(self.ask(&Request::Remove { name: name.to_owned() })?)
+    }
+
+    /// Enrols a person, or gives them more templates.
+    pub(super) fn enrol(
+        &mut self,
+        name: &str,
+        templates: Vec<NewTemplate>,
+        more: bool,
+    ) -> anyhow::Result<(Person, Vec<LookAlike>)> {
+        enrolled(self.ask(&Request::Enrol { name: name.to_owned(), templates, more })?)
+    }
+}
+
+/// The running service.
+pub(super) struct Service {
+    client: Client,
+}
+
+impl Service {
+    /// The service, if it runs.
+    pub(super) fn find(socket: &Path) -> anyhow::Result<Option<Self>> {
+        Ok(Client::connect(socket)?.map(|client| Self { client }))
+    }
+
+    /// The service, which must be running.
+    pub(super) fn connect(socket: &Path) -> anyhow::Result<Self> {
+        let found = Self::find(socket)?;
+        found.with_context(|| {
+            format!(
+                "no service answers at {}; start it with `accessd run` (or `systemctl start accessd`)",
+                socket.display()
+            )
+        })
+    }
+
+    /// How it is.
+    pub(super) fn status(&mut self) -> anyhow::Result<Status> {
+        match self.ask(&Request::Status)? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Enrols at its camera and tells how it goes.
+    pub(super) fn enrol_live(
+        &mut self,
+        name: &str,
+        more: bool,
+        mut progress: impl FnMut(&EnrolProgress),
+    ) -> anyhow::Result<(Person, Vec<LookAlike>)> {
+        for reply in self.client.stream(&Request::EnrolLive { name: name.to_owned(), more })? {
+            match reply? {
+                Reply::Progress(step) => progress(&step),
+                last => return enrolled(refused(last)?),
+            }
+        }
+        bail!("the service ended the enrolment without an answer; nothing is known to be stored")
+    }
+
+    fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        refused(self.client.request(request)?)
+    }
+}
+
+/// The database, while no service runs.
+pub(super) struct Direct {
+    store: SqliteStore,
+    terms: Terms,
+}
+
+impl Direct {
+    fn open(config: &Config, mode: OpenMode) -> anyhow::Result<Self> {
+        let store = open_store(&config.paths.database, mode)?;
+        // Templates are of the encoder that enrolment has loaded; its id is set then.
+        let terms = Terms::new(ModelId(config.encoder.model.clone()), &rule(config));
+        Ok(Self { store, terms })
+    }
+
+    fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        if let Request::Enrol { templates, .. } = request
+            && let Some(first) = templates.first()
+        {
+            self.terms.model = first.model.clone();
+        }
+        let actor = actor(rustix::process::getuid().as_raw());
+        refused(ops::answer(&mut self.store, &self.terms, request, &actor, Stamp::now(&SystemClock)))
+    }
+
+    /// Whether a name can be enrolled, asked before somebody stands before the camera for it.
+    pub(super) fn may_enrol(&self, name: &str, more: bool) -> Result<(), StoreError> {
+        ops::may_enrol(&self.store, name, more)
+    }
+}
+
+/// The database for reading, beside a service that may be running.
+pub(super) fn open_to_read(config: &Config) -> Result<SqliteStore, StoreError> {
+    open_store(&config.paths.database, OpenMode::ReadOnly)
+}
+
+/// The database.
+pub(super) fn open_store(path: &Path, mode: OpenMode) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open(path, mode, &boot_id())
+}
+
+/// A refusal as an error.
+fn refused(reply: Reply) -> anyhow::Result<Reply> {
+    match reply {
+        Reply::Error { message } => Err(anyhow!(message)),
+        other => Ok(other),
+    }
+}
+
+fn done(reply: Reply) -> anyhow::Result<()> {
+    match reply {
+        Reply::Done => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn enrolled(reply: Reply) -> anyhow::Result<(Person, Vec<LookAlike>)> {
+    match reply {
+        Reply::Enrolled { person, lookalikes } => Ok((person, lookalikes)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(reply: &Reply) -> anyhow::Error {
+    anyhow!(
+        "the service gave an answer to another question ({reply:?}); are it and this accessd of one version?"
+    )
+}

@@ -1,0 +1,117 @@
+//! `accessd enroll`: a person is made known to the door, from pictures or at a camera.
+//!
+//! Pictures are found, judged and embedded here; only templates go to the service or the database, in one piece:
+//! either everything is stored or nothing.
+
+mod live;
+mod pictures;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::backend::Backend;
+use super::output::{Output, count};
+use super::{Exit, Globals};
+use crate::daemon::protocol::LookAlike;
+use crate::gallery::Person;
+
+/// Enrol a person from pictures, or at the camera
+///
+/// Every picture must show exactly one face that is large, sharp, lit and frontal enough (see [vision] in the config),
+/// and all of the same person; otherwise nothing is stored. Without --images the person stands before the door's
+/// camera while the service runs, or before the one that --camera or the config names.
+#[derive(Args, Debug)]
+pub(super) struct Enroll {
+    /// The person's name
+    #[arg(long)]
+    name: String,
+    /// Pictures of the person: files, or folders with nothing but such pictures
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    images: Vec<PathBuf>,
+    /// Camera to take the samples with, while no service runs: as camera.source in the config
+    #[arg(long, value_name = "SPEC", conflicts_with = "images")]
+    camera: Option<String>,
+    /// Add samples to a person who is already enrolled
+    #[arg(long)]
+    more: bool,
+    /// Leave out pictures that are refused, as long as one is good
+    #[arg(long, requires = "images")]
+    skip_bad: bool,
+    /// Print JSON: {"person", "lookalikes": [{"name", "score"}], "skipped": [{"image", "why"}]}
+    #[arg(long)]
+    json: bool,
+}
+
+/// An enrolment that is done.
+struct Enrolled {
+    person: Person,
+    lookalikes: Vec<LookAlike>,
+    skipped: Vec<pictures::Refusal>,
+}
+
+impl Enroll {
+    pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let mut config = globals.load()?;
+        if let Some(camera) = &self.camera {
+            config.camera.source.clone_from(camera);
+        }
+        let mut backend = Backend::to_enrol(&config)?;
+        let enrolled = if self.images.is_empty() {
+            live::enroll(&mut backend, &config, &self)?
+        } else {
+            pictures::enroll(&mut backend, &config, &self)?
+        };
+        enrolled.report(self.json)?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Enrolled {
+    fn report(&self, json: bool) -> anyhow::Result<()> {
+        for alike in &self.lookalikes {
+            eprintln!("{}", warning(&self.person.name, alike));
+        }
+        let mut out = Output::new();
+        if json {
+            out.json(&serde_json::json!({
+                "person": self.person,
+                "lookalikes": self.lookalikes,
+                "skipped": self.skipped,
+            }))?;
+        } else {
+            for refusal in &self.skipped {
+                out.line(format_args!("left out {refusal}"))?;
+            }
+            let samples = count(self.person.templates.len(), "sample", "samples");
+            out.line(format_args!("{} is enrolled with {samples}", self.person.name))?;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+/// What an operator should know and do about two people who look alike.
+fn warning(name: &str, alike: &LookAlike) -> String {
+    let other = &alike.name;
+    format!(
+        "warning: this face is close to {other}'s (score {:.2}). The door lets nobody in whom it cannot tell from \
+         another. If {name} and {other} are one person: accessd remove {name:?}, then accessd enroll --name \
+         {other:?} --more",
+        alike.score
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lookalike_is_named_with_score_and_way_out() {
+        let text = warning("Robert", &LookAlike { name: "Bob".into(), score: 0.812 });
+        assert!(text.starts_with("warning: this face is close to Bob's (score 0.81)."), "{text}");
+        assert!(
+            text.ends_with("accessd remove \"Robert\", then accessd enroll --name \"Bob\" --more"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! One record as a line that reads well: when, what, who, and the figures behind it.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::output::{count, local_time};
+use crate::access::{Evidence, RefusalReason};
+use crate::gallery::Candidate;
+use crate::journal::{EventKind, Record};
+
+/// `2026-11-23 12:04:31  granted       Ada Lovelace  score 0.74, runner-up 0.21 (Bob), 3 of 3 frames, 80 ms old`
+pub(super) fn describe(record: &Record) -> String {
+    let event = &record.event;
+    let mut parts = vec![local_time(record.at.wall), format!("{:<12}", word(event.kind))];
+    parts.extend(event.person.as_ref().map(|person| person.name.clone()));
+    let detail = detail(event.kind, &event.detail);
+    parts.extend(Some(detail).filter(|text| !text.is_empty()));
+    parts.extend(event.actor.as_ref().map(|actor| format!("by {actor}")));
+    parts.join("  ").trim_end().to_owned()
+}
+
+fn word(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Start => "started",
+        EventKind::Stop => "stopped",
+        EventKind::Grant => "granted",
+        EventKind::Refusal => "refused",
+        EventKind::Unlocked => "unlocked",
+        EventKind::Locked => "locked",
+        EventKind::Fault => "FAULT",
+        EventKind::CameraLost => "camera lost",
+        EventKind::CameraBack => "camera back",
+        EventKind::Enrol => "enrolled",
+        EventKind::EnrolMore => "more samples",
+        EventKind::Rename => "renamed",
+        EventKind::Remove => "removed",
+        EventKind::EnrolmentBegan => "enrolling",
+        EventKind::EnrolmentEnded => "enrolling end",
+    }
+}
+
+fn detail(kind: EventKind, detail: &Value) -> String {
+    match kind {
+        EventKind::Grant => evidence(detail).map(|e| granted(&e)),
+        EventKind::Refusal => refused(detail),
+        _ => None,
+    }
+    .unwrap_or_else(|| figures(detail))
+}
+
+/// The evidence of a decision, by itself or among other figures.
+fn evidence(detail: &Value) -> Option<Evidence> {
+    let inner = detail.get("evidence").unwrap_or(detail);
+    Evidence::deserialize(inner).ok()
+}
+
+fn granted(evidence: &Evidence) -> String {
+    let score = evidence.best.as_ref().map_or(String::new(), |best| format!("score {:.2}, ", best.score.0));
+    let second = match &evidence.runner_up {
+        Some(second) => format!("runner-up {}, ", scored(second)),
+        None => String::new(),
+    };
+    let frames = format!("{} of {}", evidence.frames_agreed, count(evidence.frames_seen, "frame", "frames"));
+    format!("{score}{second}{frames}, {} ms old", evidence.frame_age_ms)
+}
+
+fn refused(detail: &Value) -> Option<String> {
+    let reason = RefusalReason::deserialize(detail.get("reason")?).ok()?;
+    if let (RefusalReason::Stale, Some(why)) = (reason, detail.get("why").and_then(Value::as_str)) {
+        return Some(format!("too late: {why}"));
+    }
+    let evidence = evidence(detail)?;
+    let best = evidence.best.as_ref().map_or("nobody".into(), scored);
+    let rule = &evidence.rule;
+    Some(match reason {
+        RefusalReason::Unknown => format!("nobody known: best {best}, named from {:.2}", rule.threshold.0),
+        RefusalReason::Ambiguous => {
+            let second = evidence.runner_up.as_ref().map_or("another".into(), scored);
+            format!("two people too close: {best} and {second}, wanted {:.2} apart", rule.margin)
+        }
+        RefusalReason::NobodyEnrolled => "nobody is enrolled".into(),
+        RefusalReason::Stale => format!(
+            "too late: {best}, but {} ms old, at most {}",
+            evidence.frame_age_ms,
+            rule.max_frame_age.as_millis()
+        ),
+    })
+}
+
+/// `0.21 (Bob)`
+fn scored(candidate: &Candidate) -> String {
+    format!("{:.2} ({})", candidate.score.0, candidate.name)
+}
+
+/// Names of figures that speak for themselves.
+const PLAIN: [&str; 3] = ["why", "what", "result"];
+
+/// Plain figures as `name value`, nested ones left to --json.
+fn figures(detail: &Value) -> String {
+    let Some(object) = detail.as_object() else { return String::new() };
+    let shown = object.iter().filter_map(|(name, value)| {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(_) | Value::Bool(_) => value.to_string(),
+            _ => return None,
+        };
+        let told = PLAIN.contains(&name.as_str());
+        Some(if told { value } else { format!("{} {value}", name.replace('_', " ")) })
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Rule;
+    use crate::clock::MonoTime;
+    use crate::encoder::Score;
+    use crate::gallery::PersonId;
+    use crate::journal::{Event, EventId, PersonRef, Stamp};
+    use crate::vision::tracks::TrackId;
+    use jiff::Timestamp;
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn evidence(best: f32, second: Option<f32>) -> Value {
+        let candidate = |name: &str, id, score| Candidate {
+            person: PersonId(id),
+            name: name.into(),
+            score: Score(score),
+        };
+        let evidence = Evidence {
+            track: TrackId(1),
+            seq: 9,
+            frame_age_ms: 80,
+            best: Some(candidate("Ada", 1, best)),
+            runner_up: second.map(|score| candidate("Bob", 2, score)),
+            frames_agreed: 3,
+            frames_seen: 4,
+            rule: Rule {
+                threshold: Score(0.5),
+                margin: 0.08,
+                frames_needed: 3,
+                frames_window: 5,
+                max_frame_age: Duration::from_millis(500),
+                regrant_after: Duration::from_secs(10),
+            },
+        };
+        serde_json::to_value(evidence).unwrap()
+    }
+
+    fn line(kind: EventKind, person: Option<&str>, actor: Option<&str>, detail: Value) -> String {
+        let person = person.map(|name| PersonRef { id: PersonId(1), name: name.into() });
+        let event = Event { kind, person, actor: actor.map(str::to_owned), detail };
+        let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
+        let text = describe(&Record { id: EventId(1), at, boot_id: String::new(), event });
+        let (_time, rest) = text.split_at("1970-01-01 00:00:00  ".len());
+        rest.to_owned()
+    }
+
+    #[test]
+    fn a_grant_tells_its_scores_frames_and_age() {
+        assert_eq!(
+            line(EventKind::Grant, Some("Ada"), None, evidence(0.741, Some(0.21))),
+            "granted       Ada  score 0.74, runner-up 0.21 (Bob), 3 of 4 frames, 80 ms old"
+        );
+        assert_eq!(
+            line(EventKind::Grant, Some("Ada"), None, evidence(0.741, None)),
+            "granted       Ada  score 0.74, 3 of 4 frames, 80 ms old"
+        );
+    }
+
+    #[test]
+    fn a_refusal_tells_why() {
+        let refusal = |reason: &str, evidence: Value| {
+            line(EventKind::Refusal, None, None, json!({"reason": reason, "evidence": evidence}))
+        };
+        assert_eq!(
+            refusal("unknown", evidence(0.31, None)),
+            "refused       nobody known: best 0.31 (Ada), named from 0.50"
+        );
+        assert_eq!(
+            refusal("ambiguous", evidence(0.71, Some(0.69))),
+            "refused       two people too close: 0.71 (Ada) and 0.69 (Bob), wanted 0.08 apart"
+        );
+        assert_eq!(
+            refusal("stale", evidence(0.8, None)),
+            "refused       too late: 0.80 (Ada), but 80 ms old, at most 500"
+        );
+        let mut flat = evidence(0.31, None);
+        flat["reason"] = "nobody_enrolled".into();
+        assert_eq!(line(EventKind::Refusal, None, None, flat), "refused       nobody is enrolled");
+    }
+
+    #[test]
+    fn other_events_show_their_figures_and_who_did_it() {
+        assert_eq!(
+            line(EventKind::Enrol, Some("Ada"), Some("uid 0 (root)"), json!({"samples": 3, "ids": [1, 2]})),
+            "enrolled      Ada  samples 3  by uid 0 (root)"
+        );
+        assert_eq!(
+            line(EventKind::Unlocked, None, None, json!({"why": "Ada is let in", "grant": 7})),
+            "unlocked      grant 7, Ada is let in"
+        );
+        assert_eq!(
+            line(
+                EventKind::Refusal,
+                Some("Ada"),
+                None,
+                json!({"reason": "stale", "why": "the disk was slow", "grant": 7})
+            ),
+            "refused       Ada  too late: the disk was slow"
+        );
+        assert_eq!(line(EventKind::Start, None, None, Value::Null), "started");
+    }
+}

@@ -1,0 +1,87 @@
+//! `accessd run`: the service. Builds camera, networks, relay and store as configured and hands them to the daemon.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::adapters::{camera_factory, camera_spec, enrolment, gates, load_networks, pulse, rule};
+use super::backend::open_store;
+use super::{Exit, Globals, logging};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::daemon::analyser::FaceAnalyser;
+use crate::daemon::{self, Parts, Shutdown};
+use crate::door::open_relay;
+use crate::store::OpenMode;
+
+/// Run the service until SIGTERM or Ctrl-C; the door is locked before, after and on every error
+#[derive(Args, Debug)]
+pub(super) struct Run {
+    /// Camera to use instead of camera.source in the config
+    #[arg(long, value_name = "SPEC")]
+    camera: Option<String>,
+    /// Relay to drive instead of door.relay in the config
+    #[arg(long, value_name = "SPEC")]
+    relay: Option<String>,
+    /// Write what was seen and concluded in each frame to this file, one JSON object a line; no pictures
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+impl Run {
+    pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let origin = globals.origin();
+        let mut config = origin.load()?;
+        logging::for_the_service(&config.log, globals);
+        log::info!("accessd {} with {origin}", env!("CARGO_PKG_VERSION"));
+        if let Some(camera) = &self.camera {
+            config.camera.source.clone_from(camera);
+        }
+        if let Some(relay) = &self.relay {
+            config.door.relay.clone_from(relay);
+        }
+        let ended = daemon::run(self.parts(&config)?, Shutdown::on_signals())?;
+        log::info!("{}", farewell(&ended));
+        Ok(Exit::Done)
+    }
+
+    /// What is quickly found to be wrong comes first, the networks last.
+    fn parts(&self, config: &Config) -> anyhow::Result<Parts> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let camera = camera_spec(config)?;
+        let relay = open_relay(&config.door.relay, clock.clone())?;
+        let trace = self.trace.as_deref().map(create_trace).transpose()?;
+        let store = open_store(&config.paths.database, OpenMode::Create)?;
+        let networks = load_networks(config)?;
+        Ok(Parts {
+            camera: camera.to_string(),
+            open_camera: camera_factory(camera, config, clock.clone()),
+            analyser: Box::new(FaceAnalyser::new(networks, gates(config), clock.clone())),
+            relay,
+            store: Box::new(store),
+            clock,
+            rule: rule(config),
+            pulse: pulse(config)?,
+            enrolment: enrolment(config),
+            socket: config.paths.socket.clone(),
+            trace,
+            version: env!("CARGO_PKG_VERSION").into(),
+        })
+    }
+}
+
+fn create_trace(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
+    let file = File::create(path).with_context(|| format!("trace {} cannot be written", path.display()))?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+fn farewell(exit: &daemon::Exit) -> String {
+    match exit {
+        daemon::Exit::Asked { why } => format!("stopped: {why}"),
+        daemon::Exit::RecordingOver => "stopped: the recording is over".into(),
+    }
+}

@@ -1,0 +1,72 @@
+//! `accessd status`: how the door is.
+
+use clap::Args;
+
+use super::backend::Service;
+use super::output::{Output, count};
+use super::{Exit, Globals};
+use crate::daemon::protocol::Status as State;
+
+/// Show how the door and its service are; fails when no service runs
+#[derive(Args, Debug)]
+pub(super) struct Status {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let state = Service::connect(&globals.load()?.paths.socket)?.status()?;
+        let mut out = Output::new();
+        if self.json {
+            out.json(&state)?;
+        } else {
+            for (what, value) in rows(&state) {
+                out.line(format_args!("{what:<9} {value}"))?;
+            }
+        }
+        out.flush()?;
+        Ok(Exit::Done)
+    }
+}
+
+fn rows(state: &State) -> Vec<(&'static str, String)> {
+    let age = state.frame_age_ms.map_or("no frame yet".into(), |ms| format!("newest frame {ms} ms old"));
+    let latency = state.latency_ms.map_or(String::new(), |ms| format!(", decided {ms} ms after capture"));
+    let faults = match state.faults.as_slice() {
+        [] => vec![("faults", "none".to_owned())],
+        some => some.iter().map(|fault| ("fault", fault.clone())).collect(),
+    };
+    let mut rows = vec![
+        ("door", format!("{}, {}", state.door, state.mode)),
+        ("relay", state.relay.clone()),
+        ("camera", format!("{}: {:.1} frames/s{latency}, {age}", state.camera, state.fps)),
+        ("people", format!("{} with {}", count(state.people, "person", "people"), state.model)),
+        ("rule", format!("score from {:.3}", state.threshold)),
+        ("service", format!("accessd {}, pid {}, up {}", state.version, state.pid, up(state.uptime_s))),
+    ];
+    rows.extend(faults);
+    rows
+}
+
+/// `3d 4h`, `5m 12s`: the two largest units.
+fn up(seconds: u64) -> String {
+    let units =
+        [(seconds / 86_400, 'd'), (seconds / 3600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let first = units.iter().position(|(n, _)| *n > 0).unwrap_or(units.len() - 1);
+    let shown = units[first..].iter().take(2).map(|(n, unit)| format!("{n}{unit}"));
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uptime_is_told_in_its_two_largest_units() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m 0s"), (3_725, "1h 2m"), (273_600, "3d 4h")] {
+            assert_eq!(up(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What operators change while the door works: people, and enrolment at the door's camera, during which the door
+//! decides nothing.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::daemon::DaemonError;
+use crate::daemon::analysis::Analysis;
+use crate::daemon::enrolment::Sampling;
+use crate::daemon::mailbox::Command;
+use crate::daemon::ops::{self, Enrolment};
+use crate::daemon::protocol::{Reply, Request};
+use crate::journal::{Event, EventKind, Stamp};
+
+use super::Control;
+
+/// An enrolment at the door's camera, under way.
+pub(crate) struct LiveEnrolment {
+    name: String,
+    more: bool,
+    actor: String,
+    replies: UnboundedSender<Reply>,
+    sampling: Sampling,
+}
+
+impl Control {
+    pub(super) fn command(&mut self, command: Command) -> Result<(), DaemonError> {
+        match command {
+            Command::Change { request, actor, reply } => {
+                let answer = self.change(&request, &actor)?;
+                // Nobody waits when the client hung up; what it asked is done all the same.
+                let _ = reply.send(answer);
+                Ok(())
+            }
+            Command::EnrolLive { name, more, actor, replies } => {
+                self.begin_enrolment(name, more, actor, replies)
+            }
+        }
+    }
+
+    fn change(&mut self, request: &Request, actor: &str) -> Result<Reply, DaemonError> {
+        let at = Stamp::now(&*self.clock);
+        let Some(reply) = ops::change(&mut *self.store, &self.terms, request, actor, at) else {
+            return Ok(Reply::Error { message: "this changes nothing".into() });
+        };
+        if !matches!(reply, Reply::Error { .. }) {
+            self.people_changed()?;
+        }
+        Ok(reply)
+    }
+
+    /// Publishes the people as they are now, and forgets what was seen with the others in mind.
+    fn people_changed(&mut self) -> Result<(), DaemonError> {
+        let gallery = self.store.gallery(&self.terms.model).map_err(DaemonError::Read)?;
+        self.board.set_people(gallery.people());
+        self.gallery.store(Arc::new(gallery));
+        self.attempts.forget();
+        self.tell_followers();
+        Ok(())
+    }
+
+    fn begin_enrolment(
+        &mut self,
+        name: String,
+        more: bool,
+        actor: String,
+        replies: UnboundedSender<Reply>,
+    ) -> Result<(), DaemonError> {
+        let refusal = match &self.enrolling {
+            Some(other) => Some(Reply::Error {
+                message: format!(
+                    "{:?} is being enrolled at the camera by {}; wait until that is done",
+                    other.name, other.actor
+                ),
+            }),
+            None => ops::may_enrol(&*self.store, &name, more).err().map(|error| ops::refused(&error)),
+        };
+        if let Some(refusal) = refusal {
+            let _ = replies.send(refusal);
+            return Ok(());
+        }
+        let event = Event {
+            actor: Some(actor.clone()),
+            ..Event::new(EventKind::EnrolmentBegan, json!({ "name": name, "more": more }))
+        };
+        self.append("the beginning of an enrolment", event)?;
+        log::info!("{name} is being enrolled by {actor}; the door decides nothing meanwhile");
+        self.attempts.forget();
+        self.board.set_enrolling(Some(&name));
+        let sampling = Sampling::new(self.options, self.terms.model.clone(), self.clock.now());
+        self.enrolling = Some(LiveEnrolment { name, more, actor, replies, sampling });
+        Ok(())
+    }
+
+    /// Shows a frame to the enrolment under way.
+    pub(super) fn take_sample(&mut self, analysis: &Analysis) -> Result<(), DaemonError> {
+        let now = self.clock.now();
+        let Some(enrolling) = &mut self.enrolling else { return Ok(()) };
+        if enrolling.replies.is_closed() {
+            return Ok(());
+        }
+        if let Some(progress) = enrolling.sampling.look(analysis, now) {
+            // Should the client hang up this very moment, the next tick ends the enrolment.
+            let _ = enrolling.replies.send(Reply::Progress(progress));
+        }
+        if enrolling.sampling.is_complete() { self.finish_enrolment() } else { Ok(()) }
+    }
+
+    /// Stores all samples in one transaction.
+    fn finish_enrolment(&mut self) -> Result<(), DaemonError> {
+        let Some(LiveEnrolment { name, more, actor, sampling, .. }) = &self.enrolling else { return Ok(()) };
+        let enrolment = Enrolment { name, templates: sampling.samples(), more: *more };
+        let at = Stamp::now(&*self.clock);
+        match ops::enrol(&mut *self.store, &self.terms, &enrolment, actor, at) {
+            Ok(enrolled) => {
+                self.people_changed()?;
+                self.end_enrolment("enrolled", Some(enrolled))
+            }
+            Err(error) => self.end_enrolment("not stored", Some(ops::refused(&error))),
+        }
+    }
+
+    /// Ends an enrolment that cannot come to a good end: the client hung up, the time is up, the recording is over.
+    pub(super) fn tend_enrolment(&mut self) -> Result<(), DaemonError> {
+        let Some(enrolling) = &self.enrolling else { return Ok(()) };
+        let (taken, wanted) = (enrolling.sampling.samples().len(), self.options.samples);
+        if enrolling.replies.is_closed() {
+            return self.end_enrolment("the client hung up", None);
+        }
+        if enrolling.sampling.is_late(self.clock.now()) {
+            let message = format!(
+                "only {taken} of {wanted} good samples came together in {} s; nothing is stored. One person, near the \
+                 camera, well lit and facing it",
+                self.options.timeout.as_secs()
+            );
+            return self.end_enrolment("timed out", Some(Reply::Error { message }));
+        }
+        if self.recording_over && !self.mailbox.has_analyses() {
+            let message = format!("the recording ended after {taken} of {wanted} good samples; nothing is stored");
+            return self.end_enrolment("the recording ended", Some(Reply::Error { message }));
+        }
+        Ok(())
+    }
+
+    /// Lets the door decide again, and then answers the client.
+    pub(super) fn end_enrolment(&mut self, result: &str, reply: Option<Reply>) -> Result<(), DaemonError> {
+        let Some(LiveEnrolment { name, actor, replies, sampling, .. }) = self.enrolling.take() else {
+            return Ok(());
+        };
+        self.board.set_enrolling(None);
+        self.attempts.forget();
+        log::info!("enrolment of {name}: {result}; the door decides again");
+        let detail = json!({ "name": name, "result": result, "samples": sampling.samples().len() });
+        let event = Event { actor: Some(actor), ..Event::new(EventKind::EnrolmentEnded, detail) };
+        self.append("the end of an enrolment", event)?;
+        if let Some(reply) = reply {
+            // Nobody waits when the client has just hung up.
+            let _ = replies.send(reply);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! One client: its requests, one after the other, each answered before the next is read.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::daemon::mailbox::Command;
+use crate::daemon::ops;
+use crate::daemon::protocol::{Reply, Request};
+use crate::daemon::supervise::chain;
+use crate::journal::{EventId, Filter, Record};
+use crate::store::{Store, StoreError};
+
+use super::Desk;
+use super::lines::{self, Line, Lines, MAX_LINE};
+
+/// Serves one client until it hangs up, idles too long, or the daemon halts.
+pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
+    let peer = stream.peer_cred();
+    let (from, to) = stream.into_split();
+    let mut client = Client { from: Lines::new(from), to, desk, actor: String::new() };
+    let served = match peer {
+        Ok(peer) => {
+            client.actor = actor(peer.uid());
+            client.converse().await
+        }
+        Err(error) => client.refuse(format!("the system does not say who you are: {error}")).await,
+    };
+    if let Err(error) = served {
+        log::debug!("{} hung up or was hung up on: {error}", client.actor);
+    }
+}
+
+struct Client {
+    from: Lines<OwnedReadHalf>,
+    to: OwnedWriteHalf,
+    desk: Arc<Desk>,
+    actor: String,
+}
+
+impl Client {
+    async fn converse(&mut self) -> io::Result<()> {
+        let mut halted = self.desk.halt.subscribe();
+        loop {
+            let line = tokio::select! {
+                _ = halted.wait_for(|halted| *halted) => return Ok(()),
+                line = timeout(self.desk.limits.client_idle, self.from.next()) => line??,
+            };
+            let text = match line {
+                Line::End => return Ok(()),
+                Line::TooLong => return self.refuse(format!("a request has at most {MAX_LINE} bytes")).await,
+                Line::NotText => {
+                    self.refuse("a request must be UTF-8".into()).await?;
+                    continue;
+                }
+                Line::Text(text) => text,
+            };
+            match serde_json::from_str(&text) {
+                Ok(request) => self.answer(request).await?,
+                Err(error) => {
+                    let message =
+                        format!("not a request: {error}; one JSON object a line, such as {{\"do\":\"status\"}}");
+                    self.refuse(message).await?;
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: Request) -> io::Result<()> {
+        let reply = match request {
+            Request::Status => {
+                Reply::Status(Box::new(self.desk.board.status(self.desk.clock.now())))
+            }
+            Request::Follow { filter } => return self.follow(filter).await,
+            Request::EnrolLive { name, more } => return self.enrol_live(name, more).await,
+            request => match self.with_reader(|reader| ops::read(reader, &request)) {
+                Some(reply) => reply,
+                None => self.change(request).await,
+            },
+        };
+        self.send(&reply).await
+    }
+
+    async fn change(&self, request: Request) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        self.desk.mailbox.command(Command::Change { request, actor: self.actor.clone(), reply });
+        let mut halted = self.desk.halt.subscribe();
+        tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or_else(|_| stopping()),
+            _ = halted.wait_for(|halted| *halted) => stopping(),
+        }
+    }
+
+    async fn enrol_live(&mut self, name: String, more: bool) -> io::Result<()> {
+        let (replies, mut answers) = mpsc::unbounded_channel();
+        self.desk.mailbox.command(Command::EnrolLive { name, more, actor: self.actor.clone(), replies });
+        let mut halted = self.desk.halt.subscribe();
+        loop {
+            // Dropping `answers` tells control that nobody enrols any more.
+            let answer = tokio::select! {
+                biased;
+                answer = answers.recv() => answer,
+                _ = halted.wait_for(|halted| *halted) => None,
+                () = self.from.hung_up() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            };
+            let Some(answer) = answer else { return self.send(&stopping()).await };
+            self.send(&answer).await?;
+            if !matches!(answer, Reply::Progress(_)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends records as they are written, until the client hangs up.
+    async fn follow(&mut self, filter: Filter) -> io::Result<()> {
+        let mut journal = self.desk.journal.clone();
+        let mut halted = self.desk.halt.subscribe();
+        journal.mark_unchanged();
+        let (mut records, mut last) = match self.with_reader(|reader| from_before(reader, &filter)) {
+            Ok(before) => before,
+            Err(error) => return self.refuse(chain(&error)).await,
+        };
+        loop {
+            for record in records {
+                last = last.max(Some(record.id));
+                self.send(&Reply::Record { record: Box::new(record) }).await?;
+            }
+            let mut over = false;
+            tokio::select! {
+                changed = journal.changed() => over = changed.is_err(),
+                _ = halted.wait_for(|halted| *halted) => over = true,
+                () = self.from.hung_up() => return Ok(()),
+            }
+            let next = Filter { after: last, limit: None, ..filter.clone() };
+            records = match self.with_reader(|reader| reader.records(&next)) {
+                Ok(records) => records,
+                Err(error) => return self.refuse(chain(&error)).await,
+            };
+            if over {
+                for record in records {
+                    self.send(&Reply::Record { record: Box::new(record) }).await?;
+                }
+                return self.send(&stopping()).await;
+            }
+        }
+    }
+
+    async fn refuse(&mut self, message: String) -> io::Result<()> {
+        self.send(&Reply::Error { message }).await
+    }
+
+    async fn send(&mut self, reply: &Reply) -> io::Result<()> {
+        lines::send(&mut self.to, reply, self.desk.limits.client_slow).await
+    }
+
+    fn with_reader<T>(&self, read: impl FnOnce(&dyn Store) -> T) -> T {
+        read(&**self.desk.reader.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The records a follower sees first, and the newest one it has then seen or does not want to see.
+fn from_before(reader: &dyn Store, filter: &Filter) -> Result<(Vec<Record>, Option<EventId>), StoreError> {
+    let newest = reader.records(&Filter { limit: Some(1), ..Filter::default() })?;
+    let newest = newest.last().map(|record| record.id);
+    let limit = filter.limit.unwrap_or(ops::MAX_RECORDS).min(ops::MAX_RECORDS);
+    let records = reader.records(&Filter { limit: Some(limit), ..filter.clone() })?;
+    Ok((records, newest.max(filter.after)))
+}
+
+fn stopping() -> Reply {
+    Reply::Error { message: "the daemon is stopping".into() }
+}
+
+/// How a client is named in the journal: `uid 1000 (ada)`.
+fn actor(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    match user_name(&users, uid) {
+        Some(name) => format!("uid {uid} ({name})"),
+        None => format!("uid {uid}"),
+    }
+}
+
+/// A user's name in the format of passwd(5).
+fn user_name(users: &str, uid: u32) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_named_as_in_passwd() {
+        let users = "root:x:0:0:root:/root:/bin/bash\n# comment\nada:x:1000:1000::/home/ada:/bin/sh\n";
+        assert_eq!(user_name(users, 1000), Some("ada"));
+        assert_eq!(user_name(users, 0), Some("root"));
+        assert_eq!(user_name(users, 7), None);
+        assert_eq!(actor(0), "uid 0 (root)");
+        assert_eq!(actor(3_999_999_999), "uid 3999999999");
+    }
+}
