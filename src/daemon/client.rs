@@ -117,7 +117,10 @@ impl Client {
     }
 
     fn be_patient(&self, patience: Option<Duration>) -> Result<(), ClientError> {
-        self.stream.get_ref().set_read_timeout(patience).map_err(|error| self.broken("cannot be waited for", error))
+        self.stream
+            .get_ref()
+            .set_read_timeout(patience)
+            .map_err(|error| self.broken("cannot be waited for", error))
     }
 
     fn send(&mut self, request: &Request) -> Result<(), ClientError> {
@@ -220,7 +223,7 @@ mod tests {
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         });
-        let mut ask = || Client::connect(&socket).unwrap().unwrap().request(&Request::Status).unwrap_err();
+        let ask = || Client::connect(&socket).unwrap().unwrap().request(&Request::Status).unwrap_err();
         for _ in 0..2 {
             assert!(ask().to_string().contains("hung up"));
         }

@@ -34,11 +34,13 @@ impl Terms {
 
 /// Answers any request that needs no camera and no running door.
 pub fn answer(store: &mut dyn Store, terms: &Terms, request: &Request, actor: &str, at: Stamp) -> Reply {
-    read(store, request).or_else(|| change(store, terms, request, actor, at)).unwrap_or_else(|| Reply::Error {
-        message: format!(
-            "{} needs the running service: start it with `accessd run` (or `systemctl start accessd`)",
-            what(request)
-        ),
+    read(store, request).or_else(|| change(store, terms, request, actor, at)).unwrap_or_else(|| {
+        Reply::Error {
+            message: format!(
+                "{} needs the running service: start it with `accessd run` (or `systemctl start accessd`)",
+                what(request)
+            ),
+        }
     })
 }
 

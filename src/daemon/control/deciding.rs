@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::access::{Grant, Look, LookOutcome, RefusalReason, Evidence, Verdict};
+use crate::access::{Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::{Analysis, SeenFace};
 use crate::daemon::trace::Conclusion;

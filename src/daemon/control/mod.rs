@@ -189,8 +189,7 @@ impl Control {
                     Exit::RecordingOver => "the recording is over",
                 };
                 log::info!("stopping: {why}");
-                let detail =
-                    json!({ "why": why, "frames_skipped": replaced, "analyses_dropped": dropped });
+                let detail = json!({ "why": why, "frames_skipped": replaced, "analyses_dropped": dropped });
                 Event::new(EventKind::Stop, detail)
             }
             Err(error) => {

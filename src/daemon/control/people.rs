@@ -138,7 +138,8 @@ impl Control {
             return self.end_enrolment("timed out", Some(Reply::Error { message }));
         }
         if self.recording_over && !self.mailbox.has_analyses() {
-            let message = format!("the recording ended after {taken} of {wanted} good samples; nothing is stored");
+            let message =
+                format!("the recording ended after {taken} of {wanted} good samples; nothing is stored");
             return self.end_enrolment("the recording ended", Some(Reply::Error { message }));
         }
         Ok(())

@@ -62,8 +62,9 @@ impl Client {
             match serde_json::from_str(&text) {
                 Ok(request) => self.answer(request).await?,
                 Err(error) => {
-                    let message =
-                        format!("not a request: {error}; one JSON object a line, such as {{\"do\":\"status\"}}");
+                    let message = format!(
+                        "not a request: {error}; one JSON object a line, such as {{\"do\":\"status\"}}"
+                    );
                     self.refuse(message).await?;
                 }
             }
@@ -72,9 +73,7 @@ impl Client {
 
     async fn answer(&mut self, request: Request) -> io::Result<()> {
         let reply = match request {
-            Request::Status => {
-                Reply::Status(Box::new(self.desk.board.status(self.desk.clock.now())))
-            }
+            Request::Status => Reply::Status(Box::new(self.desk.board.status(self.desk.clock.now()))),
             Request::Follow { filter } => return self.follow(filter).await,
             Request::EnrolLive { name, more } => return self.enrol_live(name, more).await,
             request => match self.with_reader(|reader| ops::read(reader, &request)) {
@@ -130,12 +129,11 @@ impl Client {
                 last = last.max(Some(record.id));
                 self.send(&Reply::Record { record: Box::new(record) }).await?;
             }
-            let mut over = false;
-            tokio::select! {
-                changed = journal.changed() => over = changed.is_err(),
-                _ = halted.wait_for(|halted| *halted) => over = true,
+            let over = tokio::select! {
+                changed = journal.changed() => changed.is_err(),
+                _ = halted.wait_for(|halted| *halted) => true,
                 () = self.from.hung_up() => return Ok(()),
-            }
+            };
             let next = Filter { after: last, limit: None, ..filter.clone() };
             records = match self.with_reader(|reader| reader.records(&next)) {
                 Ok(records) => records,

@@ -77,7 +77,8 @@ impl ControlSocket {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let folder = File::open(folder).map_err(failed("its folder must exist and be readable; create it"))?;
+        let folder =
+            File::open(folder).map_err(failed("its folder must exist and be readable; create it"))?;
         // Two daemons started at once must not both find a dead socket and remove each other's.
         flock(&folder, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| failed("another program holds its folder; try again")(error.into()))?;
@@ -172,7 +173,8 @@ fn admit(stream: UnixStream, clients: &mut JoinSet<()>, desk: &Arc<Desk>) {
 
 /// Removes the socket of a daemon that was killed.
 async fn remove_dead(path: &Path) -> Result<(), DaemonError> {
-    let failed = |what: &str, source| DaemonError::Socket { path: path.to_owned(), what: what.into(), source };
+    let failed =
+        |what: &str, source| DaemonError::Socket { path: path.to_owned(), what: what.into(), source };
     match UnixStream::connect(path).await {
         Ok(other) => {
             let pid = other.peer_cred().ok().and_then(|peer| peer.pid());

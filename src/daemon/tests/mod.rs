@@ -1,0 +1,201 @@
+//! The whole daemon under real threads, with doubles at its edges.
+
+mod door;
+mod live_enrolment;
+mod operators;
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::access::Rule;
+use crate::clock::{Clock, SystemClock};
+use crate::door::Pulse;
+use crate::encoder::Score;
+use crate::journal::{EventKind, Stamp};
+use crate::store::Store;
+
+use super::client::Client;
+use super::fakes::{FakeRelay, FakeStore, Log, Shot, SkipClock, Stage, seen, template};
+use super::protocol::{Reply, Request, Status};
+use super::readiness::Readiness;
+use super::{DaemonError, EnrolmentOptions, Exit, Limits, Parts, Shutdown, run_with};
+
+const ADA: [f32; 3] = [1.0, 0.0, 0.0];
+const BOB: [f32; 3] = [0.0, 1.0, 0.0];
+const STRANGER: [f32; 3] = [0.0, 0.0, 1.0];
+
+/// Polls until `what` is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = SystemClock.now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(SystemClock.now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A daemon at work, and everything around it that a test can touch.
+struct House {
+    stage: Stage,
+    store: FakeStore,
+    log: Log,
+    clock: Arc<SkipClock>,
+    shutdown: Shutdown,
+    folder: tempfile::TempDir,
+    told: Arc<Mutex<Vec<String>>>,
+    trace: Trace,
+    running: JoinHandle<Result<Exit, DaemonError>>,
+}
+
+#[derive(Clone, Default)]
+struct Trace(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Trace {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn limits() -> Limits {
+    let ms = Duration::from_millis;
+    Limits { turn: ms(10), camera_backoff: (ms(5), ms(20)), ..Limits::default() }
+}
+
+impl House {
+    /// Ada and Bob are enrolled.
+    fn open() -> Self {
+        Self::open_with(limits(), |_| {})
+    }
+
+    fn open_with(limits: Limits, prepare: impl FnOnce(&mut FakeStore)) -> Self {
+        let clock = Arc::new(SkipClock::default());
+        let stage = Stage::new(clock.clone());
+        let log = Log::default();
+        let mut store = FakeStore::new(log.clone());
+        for (name, face) in [("Ada", ADA), ("Bob", BOB)] {
+            store.enrol(name, &[template(&face)], "test", Stamp::now(&*clock)).unwrap();
+        }
+        prepare(&mut store);
+        let folder = tempfile::tempdir().unwrap();
+        let (told, trace, shutdown) = (Arc::default(), Trace::default(), Shutdown::by_hand());
+        let readiness = Readiness::new(Duration::from_secs(1), {
+            let told: Arc<Mutex<Vec<String>>> = Arc::clone(&told);
+            move |state| told.lock().unwrap().push(state.to_string())
+        });
+        let parts = parts(&stage, &store, &log, clock.clone(), &folder, &trace);
+        let running = std::thread::spawn({
+            let shutdown = shutdown.clone();
+            move || run_with(parts, shutdown, limits, readiness)
+        });
+        let house = Self { stage, store, log, clock, shutdown, folder, told, trace, running };
+        until("the daemon has started", || house.log.has("append start") || house.running.is_finished());
+        house
+    }
+
+    /// Films one frame and waits until vision has taken it.
+    fn film(&self, faces: &[(u64, [f32; 3])]) {
+        let looked = self.looked();
+        self.shoot(faces);
+        until("vision took the frame", || self.looked() > looked);
+    }
+
+    /// Films one frame.
+    fn shoot(&self, faces: &[(u64, [f32; 3])]) {
+        let faces = faces.iter().map(|(track, face)| seen(*track, face)).collect();
+        self.stage.shots.send(Shot::People(faces)).unwrap();
+    }
+
+    fn looked(&self) -> u64 {
+        self.stage.looked.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Shows Ada long enough for a grant, and waits until the door is unlocked.
+    fn let_ada_in(&self) {
+        self.film(&[(1, ADA)]);
+        self.film(&[(1, ADA)]);
+        until("the door is unlocked", || self.log.has("append unlocked"));
+    }
+
+    fn until_event(&self, kind: EventKind) {
+        until(&format!("{kind:?} is in the journal"), || self.store.count(kind) > 0);
+    }
+
+    /// The lines of the trace.
+    fn traced(&self) -> Vec<serde_json::Value> {
+        let text = String::from_utf8(self.trace.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.folder.path().join("control.sock")).unwrap().expect("a daemon")
+    }
+
+    fn ask(&self, request: &Request) -> Reply {
+        self.client().request(request).unwrap()
+    }
+
+    fn status(&self) -> Status {
+        match self.ask(&Request::Status) {
+            Reply::Status(status) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Stops the daemon in good order.
+    fn close(self) -> (Exit, FakeStore, Log) {
+        self.shutdown.ask("test");
+        let (store, log) = (self.store.clone(), self.log.clone());
+        (self.outcome().unwrap(), store, log)
+    }
+
+    /// Waits for the daemon's end.
+    fn outcome(self) -> Result<Exit, DaemonError> {
+        until("the daemon's last word", || {
+            self.running.is_finished() || self.told.lock().unwrap().iter().any(|t| t == "STOPPING=1")
+        });
+        // The camera's thread waits for its next shot.
+        let _ = self.stage.shots.send(Shot::End);
+        until("the daemon has ended", || self.running.is_finished());
+        self.running.join().unwrap()
+    }
+}
+
+fn parts(
+    stage: &Stage,
+    store: &FakeStore,
+    log: &Log,
+    clock: Arc<SkipClock>,
+    folder: &tempfile::TempDir,
+    trace: &Trace,
+) -> Parts {
+    Parts {
+        open_camera: stage.camera(),
+        camera: "fake camera".into(),
+        analyser: stage.analyser(),
+        relay: Box::new(FakeRelay(log.clone())),
+        store: Box::new(store.clone()),
+        clock,
+        rule: Rule {
+            threshold: Score(0.5),
+            margin: 0.1,
+            frames_needed: 2,
+            frames_window: 3,
+            max_frame_age: Duration::from_millis(500),
+            regrant_after: Duration::from_secs(10),
+        },
+        pulse: Pulse::from_millis(3_000).unwrap(),
+        enrolment: EnrolmentOptions {
+            samples: 2,
+            timeout: Duration::from_secs(60),
+            interval: Duration::ZERO,
+        },
+        socket: folder.path().join("control.sock"),
+        trace: Some(Box::new(trace.clone())),
+        version: "0.0.0".into(),
+    }
+}
