@@ -446,6 +446,20 @@ mod tests {
     }
 
     #[test]
+    fn who_was_let_in_is_not_called_late_afterwards() {
+        let mut attempts = Attempts::new(Rule { regrant_after: Duration::from_millis(100), ..rule() });
+        let mut said = String::new();
+        for seq in 0..12_u64 {
+            let captured = at(1_000 + seq * 200);
+            let late = Duration::from_millis(if seq < 3 { 100 } else { 900 });
+            said.extend(
+                attempts.observe(&[look(1, seq, captured, outcome('A'))], captured + late).iter().map(letter),
+            );
+        }
+        assert_eq!(said, "A");
+    }
+
+    #[test]
     fn an_unusable_look_does_not_grant_on_looks_that_have_become_old() {
         let mut attempts = Attempts::new(Rule { regrant_after: Duration::ZERO, ..rule() });
         for seq in 0..2 {
@@ -666,7 +680,7 @@ mod tests {
             },
         );
         prop_oneof![
-            8 => (1..=1_i64, 0.58_f32..0.9).prop_map(|best| compared(best.into(), Some((2, 0.2)))),
+            8 => (1..=1_i64, 0.58_f32..0.9).prop_map(|best| compared(best, Some((2, 0.2)))),
             4 => matched,
             1 => Just(LookOutcome::Compared(None)),
             2 => Just(LookOutcome::Unusable(QualityIssue::TurnedAway)),

@@ -1,5 +1,6 @@
 //! What all networks share: ONNX weight import, model files, and the layers in their trainable form.
 
+pub mod fused;
 pub mod layers;
 pub mod model_file;
 pub mod onnx;

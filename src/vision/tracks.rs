@@ -322,6 +322,29 @@ mod tests {
     }
 
     #[test]
+    fn one_track_goes_to_one_face_of_a_frame() {
+        let mut tracker = Tracker::new();
+        assert_eq!(tracker.update(&[face(100.0, 100.0, 50.0)], at(0)), ids(&[1]));
+        let both_near = [face(112.0, 100.0, 50.0), face(92.0, 100.0, 50.0)];
+        assert_eq!(
+            tracker.update(&both_near, at(66)),
+            ids(&[2, 1]),
+            "the better fit, though it comes second"
+        );
+    }
+
+    #[test]
+    fn a_lean_towards_the_camera_keeps_the_id() {
+        let mut tracker = Tracker::new();
+        assert_eq!(tracker.update(&[face(100.0, 100.0, 50.0)], at(0)), ids(&[1]));
+        assert_eq!(
+            tracker.update(&[face(105.0, 100.0, 90.0)], at(66)),
+            ids(&[1]),
+            "boxes overlap by a third"
+        );
+    }
+
+    #[test]
     fn people_who_cross_never_share_a_track() {
         for speed in [8.0, 15.0, 23.0, 37.0] {
             let frames: Vec<_> = (0..40)
@@ -375,6 +398,9 @@ mod tests {
         ]);
         let raw: Vec<u64> = followed.iter().flatten().map(|(_, id)| id.0).collect();
         assert_eq!(raw, [1, 1, 2, 2, 3], "nobody gets an ended track back");
+        let followed = follow(&[vec![(1, here)], vec![(2, here)], vec![(3, here)], vec![(3, here)]]);
+        let raw: Vec<u64> = followed.iter().flatten().map(|(_, id)| id.0).collect();
+        assert_eq!(raw, [1, 2, 3, 3], "one after the other");
     }
 
     #[test]
@@ -412,6 +438,17 @@ mod tests {
             let angle = (step as f32 * 2.0).to_radians();
             let look = Embedding::normalise(vec![angle.cos(), angle.sin()]).unwrap();
             assert_eq!(tracker.confirm(track, &look), track, "{step}");
+        }
+    }
+
+    #[test]
+    fn one_odd_look_does_not_become_what_the_next_is_held_against() {
+        let mut tracker = Tracker::new();
+        let track = tracker.update(&[face(100.0, 100.0, 50.0)], at(0))[0];
+        for degrees in [0.0, 0.0, 0.0, 0.0, 70.0, -30.0, 0.0] {
+            let angle = f32::to_radians(degrees);
+            let look = Embedding::normalise(vec![angle.cos(), angle.sin()]).unwrap();
+            assert_eq!(tracker.confirm(track, &look), track, "{degrees} degrees from the first");
         }
     }
 
