@@ -3,5 +3,6 @@
 mod bad_input;
 mod camera;
 mod cli;
+mod networks;
 mod store;
 mod support;
