@@ -1,3 +1,4 @@
 //! Integration tests, one module a topic.
 
+mod fetch;
 mod store;
