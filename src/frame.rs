@@ -468,7 +468,7 @@ mod tests {
     fn a_file_without_permission_says_so() {
         let folder = Folder::new();
         let path = folder.put("secret.png", b"x");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0)).expect("chmod");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).expect("chmod");
         match File::open(&path) {
             // Root reads everything.
             Ok(_) => {}

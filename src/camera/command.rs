@@ -171,6 +171,7 @@ fn poll<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> 
 
 /// Takes the program's output apart until it ends or nobody wants it.
 fn read_pictures(mut stdout: ChildStdout, latest: &Latest, clock: &dyn Clock) {
+    let _closing = latest.closed_with_thread();
     let mut splitter = Splitter::default();
     let mut chunk = vec![0; CHUNK];
     loop {

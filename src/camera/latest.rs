@@ -70,6 +70,11 @@ impl Latest {
         self.changed.notify_all();
     }
 
+    /// Ends with the thread that holds it, so that nobody waits for a thread that panicked.
+    pub(super) fn closed_with_thread(&self) -> Closing<'_> {
+        Closing(self)
+    }
+
     /// Nobody will ask for pictures any more.
     pub(super) fn abandon(&self) {
         self.lock().abandoned = true;
@@ -120,6 +125,15 @@ impl Latest {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the pictures when it goes out of scope; a reason given before stays.
+pub(super) struct Closing<'a>(&'a Latest);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.end("the thread that reads it stopped".to_owned());
     }
 }
 
@@ -187,6 +201,20 @@ mod tests {
         assert!(
             fault.to_string().contains("10 broken pictures in a row, the last because it is not one byte")
         );
+    }
+
+    #[test]
+    fn a_reading_thread_that_panics_ends_the_pictures() {
+        let latest = Arc::new(Latest::default());
+        let reader = std::thread::spawn({
+            let latest = Arc::clone(&latest);
+            move || {
+                let _closing = latest.closed_with_thread();
+                panic!("as a driver library may");
+            }
+        });
+        assert!(matches!(latest.next_frame(decode), Err(Stop::Over(why)) if why.contains("stopped")));
+        assert!(reader.join().is_err());
     }
 
     #[test]

@@ -246,11 +246,13 @@ mod tests {
     }
 
     fn pictures(pieces: &[Piece]) -> Vec<&[u8]> {
-        let picture = |piece| match piece {
-            &Piece::Picture { ref bytes, .. } => Some(&bytes[..]),
-            _ => None,
-        };
-        pieces.iter().filter_map(picture).collect()
+        let mut found = Vec::new();
+        for piece in pieces {
+            if let Piece::Picture { bytes, .. } = piece {
+                found.push(&bytes[..]);
+            }
+        }
+        found
     }
 
     #[test]

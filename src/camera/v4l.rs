@@ -106,6 +106,7 @@ fn read_frames(
     latest: &Latest,
     opened: &SyncSender<Result<CameraFormat, Fault>>,
 ) {
+    let _closing = latest.closed_with_thread();
     let mut camera = match open_stream(index, wanted) {
         Ok(camera) => camera,
         // The receiver waits for exactly one answer.

@@ -18,8 +18,8 @@ pub enum WordsError {
     Empty,
 }
 
-/// Characters that mean something to a shell outside of quotes, and `*?[~#` not among them: those are common in
-/// addresses, and a shell leaves them alone where they match no file.
+/// Characters that a shell acts on outside of quotes. `*`, `?`, `[`, `~` and `#` are not among them: they are common in
+/// addresses, and a shell mostly leaves them alone there.
 const FOR_SHELL: &[char] = &['|', '&', ';', '<', '>', '(', ')', '$', '`'];
 
 /// Splits `line` at blanks. Quotes are honoured: all is plain between single ones, a backslash works before

@@ -193,7 +193,6 @@ impl Store for SqliteStore {
             let person = people::known(tx, name)?;
             let detail = json!({ "templates": templates::count_of(tx, person.id)? });
             people::delete(tx, person.id)?;
-            templates::rewrite(tx)?;
             journal::insert(tx, &by(actor, EventKind::Remove, person, detail), at, boot_id)?;
             people::changed(tx)?;
             Ok(())
@@ -247,4 +246,57 @@ fn enrolment(templates: &[NewTemplate]) -> serde_json::Value {
         "model": first.map(|t| &t.model),
         "source": first.map(|t| t.source),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MonoTime;
+    use crate::encoder::Embedding;
+    use crate::gallery::TemplateSource;
+    use crate::vision::quality::Quality;
+
+    fn template() -> NewTemplate {
+        let quality = Quality {
+            eye_distance_px: 60.0,
+            sharpness: 100.0,
+            light: 120.0,
+            yaw_deg: 0.0,
+            pitch_deg: 0.0,
+            roll_deg: 0.0,
+        };
+        let embedding = Embedding::normalise((1..=128u8).map(f32::from).collect()).unwrap();
+        NewTemplate { model: ModelId("m@1".into()), embedding, quality, source: TemplateSource::Image }
+    }
+
+    const AT: Stamp = Stamp { wall: jiff::Timestamp::UNIX_EPOCH, mono: MonoTime::from_millis(1) };
+
+    #[test]
+    fn a_full_disk_is_told_and_leaves_nothing_half_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let mut store = SqliteStore::open(&path, OpenMode::Create, "boot").unwrap();
+        store.enrol("Ada", &[template()], "uid 0", AT).unwrap();
+        // SQLite reports its own bound on the file's size as it reports the disk's.
+        let pages: i64 = store.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        store.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        let before = (store.people().unwrap(), store.records(&Filter::default()).unwrap());
+        let generation = store.gallery(&ModelId("m@1".into())).unwrap().generation();
+
+        let error = store.enrol("Bob", &vec![template(); 30], "uid 0", AT).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!(
+                "database {}: enrolling \"Bob\" failed: the disk is full",
+                path.display()
+            )),
+            "{text}"
+        );
+        assert_eq!((store.people().unwrap(), store.records(&Filter::default()).unwrap()), before);
+        assert_eq!(store.gallery(&ModelId("m@1".into())).unwrap().generation(), generation);
+
+        store.conn.pragma_update_and_check(None, "max_page_count", 1 << 20, |_| Ok(())).unwrap();
+        let id = store.enrol("Bob", &vec![template(); 30], "uid 0", AT).unwrap();
+        assert_eq!(store.person("Bob").unwrap().id, id, "works again once there is room");
+    }
 }

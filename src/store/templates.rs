@@ -220,15 +220,6 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Embedding, String> {
     Embedding::normalise(values).map_err(|e| e.to_string())
 }
 
-/// Writes every template anew, in fresh pages.
-///
-/// `secure_delete` zeroes the bytes of a deleted row where it lies, but the tree moves rows between and within pages
-/// when it balances itself, and then leaves what it moved behind in the free part of a page (`rebuildPage`).
-/// Clearing the table zeroes and frees whole pages, whatever was left in them.
-pub(super) fn rewrite(_tx: &Transaction<'_>) -> Result<(), Trouble> {
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

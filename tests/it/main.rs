@@ -1,4 +1,5 @@
 //! Integration tests, one module a topic.
 
+mod camera;
 mod fetch;
 mod store;
