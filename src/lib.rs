@@ -29,5 +29,6 @@ pub mod daemon;
 pub mod store;
 
 pub mod cli;
+pub mod demo;
 pub mod eval;
 pub mod report;
