@@ -73,11 +73,6 @@ impl Gallery {
         self.people.len()
     }
 
-    /// How many values a template has; `None` when there is none.
-    pub fn dim(&self) -> Option<usize> {
-        (self.dim > 0).then_some(self.dim)
-    }
-
     /// How many templates there are.
     pub fn templates(&self) -> usize {
         self.matrix.len().checked_div(self.dim).unwrap_or(0)

@@ -1,5 +1,8 @@
 //! Integration tests, one module a topic.
 
+mod bad_input;
 mod camera;
+mod cli;
 mod fetch;
 mod store;
+mod support;

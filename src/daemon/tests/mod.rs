@@ -3,6 +3,7 @@
 mod door;
 mod live_enrolment;
 mod operators;
+mod real_store;
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
