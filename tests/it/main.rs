@@ -4,5 +4,6 @@ mod bad_input;
 mod camera;
 mod cli;
 mod fetch;
+mod networks;
 mod store;
 mod support;
