@@ -123,8 +123,8 @@ impl Recogniser {
     /// # Errors
     /// When the encoder fails.
     pub fn embed(&mut self, crops: &[&AlignedCrop]) -> Result<Vec<Embedding>, RecognitionError> {
-        let failed = |source| RecognitionError::Run { name: self.encoder.model().to_string(), source };
-        self.encoder.embed(crops).map_err(failed)
+        let embedded = self.encoder.embed(crops);
+        embedded.map_err(|source| RecognitionError::Run { name: self.encoder.model().to_string(), source })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::access::Rule;
-use crate::camera::{Camera, CameraOptions, CameraSpec};
+use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::Clock;
 use crate::config::{CameraConfig, Config};
 use crate::daemon::{CameraFactory, EnrolmentOptions};
@@ -64,18 +64,22 @@ pub(super) fn camera_spec(config: &Config) -> anyhow::Result<CameraSpec> {
 
 /// Opens a camera, again and again if need be.
 pub(super) fn camera_factory(spec: CameraSpec, config: &Config, clock: Arc<dyn Clock>) -> CameraFactory {
-    let options = camera_options(config);
-    Box::new(move || spec.open(&options, clock.clone()))
+    let wanted = wanted(config);
+    Box::new(move || camera::open(&spec, wanted, clock.clone()))
 }
 
-/// Opens the camera that the config names.
-pub(super) fn open_camera(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Box<dyn Camera>> {
-    Ok(camera_spec(config)?.open(&camera_options(config), clock)?)
+/// Opens a camera once.
+pub(super) fn open_camera(
+    spec: &CameraSpec,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Box<dyn Camera>, CameraError> {
+    camera::open(spec, wanted(config), clock)
 }
 
-fn camera_options(config: &Config) -> CameraOptions {
+fn wanted(config: &Config) -> WantedFormat {
     let CameraConfig { width, height, fps, .. } = config.camera;
-    CameraOptions { width, height, fps }
+    WantedFormat { width, height, fps }
 }
 
 /// Loads the networks that the config names.

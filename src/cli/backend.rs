@@ -197,11 +197,6 @@ impl Direct {
         let actor = actor(rustix::process::getuid().as_raw());
         refused(ops::answer(&mut self.store, &self.terms, request, &actor, Stamp::now(&SystemClock)))
     }
-
-    /// Whether a name can be enrolled, asked before somebody stands before the camera for it.
-    pub(super) fn may_enrol(&self, name: &str, more: bool) -> Result<(), StoreError> {
-        ops::may_enrol(&self.store, name, more)
-    }
 }
 
 /// The database for reading, beside a service that may be running.

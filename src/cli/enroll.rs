@@ -10,11 +10,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::backend::Backend;
+use super::backend::{Backend, Service, open_to_read};
 use super::output::{Output, count};
-use super::{Exit, Globals};
+use super::{Exit, Globals, UsageError};
+use crate::config::Config;
+use crate::daemon::ops;
 use crate::daemon::protocol::LookAlike;
 use crate::gallery::Person;
+use crate::store::StoreError;
 
 /// Enrol a person from pictures, or at the camera
 ///
@@ -56,14 +59,54 @@ impl Enroll {
         if let Some(camera) = &self.camera {
             config.camera.source.clone_from(camera);
         }
-        let mut backend = Backend::to_enrol(&config)?;
-        let enrolled = if self.images.is_empty() {
-            live::enroll(&mut backend, &config, &self)?
-        } else {
-            pictures::enroll(&mut backend, &config, &self)?
+        let enrolled = match Service::find(&config.paths.socket)? {
+            Some(service) if self.images.is_empty() => self.at_the_door(service)?,
+            service => {
+                if service.is_none() {
+                    self.check_name(&config)?;
+                }
+                self.with_own_samples(&config)?
+            }
         };
         enrolled.report(self.json)?;
         Ok(Exit::Done)
+    }
+
+    /// The service takes the samples with its camera.
+    fn at_the_door(&self, mut service: Service) -> anyhow::Result<Enrolled> {
+        if self.camera.is_some() {
+            let what =
+                "the running service has the camera: leave --camera out to use it, or stop the service first";
+            return Err(UsageError(what.into()).into());
+        }
+        let line = live::Line::new();
+        let enrolled = service.enrol_live(&self.name, self.more, |progress| line.show(progress));
+        line.clear();
+        let (person, lookalikes) = enrolled?;
+        Ok(Enrolled { person, lookalikes, skipped: Vec::new() })
+    }
+
+    /// Samples are taken here, and only then is it opened where they are kept: a service does not wait for long, and
+    /// a database is not made for nothing.
+    fn with_own_samples(&self, config: &Config) -> anyhow::Result<Enrolled> {
+        let (templates, skipped) = if self.images.is_empty() {
+            (live::sample(config)?, Vec::new())
+        } else {
+            pictures::judge(config, &self.images, self.skip_bad)?
+        };
+        let (person, lookalikes) = Backend::to_enrol(config)?.enrol(&self.name, templates, self.more)?;
+        Ok(Enrolled { person, lookalikes, skipped })
+    }
+
+    /// Whether the name can be enrolled, asked before work is done for it.
+    fn check_name(&self, config: &Config) -> Result<(), StoreError> {
+        if config.paths.database.exists() {
+            ops::may_enrol(&open_to_read(config)?, &self.name, self.more)
+        } else if self.more {
+            Err(StoreError::UnknownPerson { name: self.name.clone(), nearest: None })
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod list;
 mod log;
 mod logging;
 mod man;
+mod models;
 mod output;
 mod picture;
 mod remove;
@@ -55,6 +56,7 @@ pub struct Cli {
 
 /// What every command understands.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 struct Globals {
     /// Config file
     #[arg(long, global = true, value_name = "FILE")]
@@ -92,6 +94,7 @@ enum Command {
     Identify(identify::Identify),
     Status(status::Status),
     Check(check::Check),
+    Models(models::Models),
     Bench(bench::Bench),
     Completions(completions::Completions),
     Man(man::Man),
@@ -124,6 +127,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Identify(identify) => identify.perform(&globals),
         Command::Status(status) => status.perform(&globals),
         Command::Check(check) => check.perform(&globals),
+        Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),
         Command::Completions(completions) => completions.perform(),
         Command::Man(man) => man.perform(),

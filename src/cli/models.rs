@@ -36,7 +36,12 @@ enum Command {
 #[derive(Args, Debug)]
 struct Import {
     /// An ONNX encoder of your own: 112×112 pixels, of a supported architecture
-    #[arg(value_name = "FILE", required_unless_present = "manifest", conflicts_with = "manifest", requires = "name")]
+    #[arg(
+        value_name = "FILE",
+        required_unless_present = "manifest",
+        conflicts_with = "manifest",
+        requires = "name"
+    )]
     file: Option<PathBuf>,
     /// The name to install it under
     #[arg(long)]
@@ -116,9 +121,11 @@ enum State<'a> {
 impl<'a> From<&'a Installed> for Line<'a> {
     fn from(installed: &'a Installed) -> Self {
         let state = match &installed.file {
-            Ok(file) => {
-                State::Good { id: file.card.id().to_string(), parameters: file.parameters(), card: &file.card }
-            }
+            Ok(file) => State::Good {
+                id: file.card.id().to_string(),
+                parameters: file.parameters(),
+                card: &file.card,
+            },
             Err(e) => State::Bad { error: e.to_string() },
         };
         Self { name: &installed.name, path: &installed.path, state }
@@ -181,7 +188,9 @@ impl Import {
 
     fn import_own(self, library: &Library) -> anyhow::Result<Exit> {
         let (Some(file), Some(name)) = (self.file, self.name) else {
-            return Err(UsageError("models import takes FILE and --name, or --manifest and --from".into()).into());
+            return Err(
+                UsageError("models import takes FILE and --name, or --manifest and --from".into()).into()
+            );
         };
         let options = ImportOptions {
             name,

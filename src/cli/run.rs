@@ -49,14 +49,14 @@ impl Run {
         Ok(Exit::Done)
     }
 
-    /// What is quickly found to be wrong comes first, the networks last.
+    /// What is quickly found to be wrong comes first, and the database, which may be created, last.
     fn parts(&self, config: &Config) -> anyhow::Result<Parts> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let camera = camera_spec(config)?;
         let relay = open_relay(&config.door.relay, clock.clone())?;
         let trace = self.trace.as_deref().map(create_trace).transpose()?;
-        let store = open_store(&config.paths.database, OpenMode::Create)?;
         let networks = load_networks(config)?;
+        let store = open_store(&config.paths.database, OpenMode::Create)?;
         Ok(Parts {
             camera: camera.to_string(),
             open_camera: camera_factory(camera, config, clock.clone()),

@@ -158,6 +158,9 @@ impl Relay for FakeRelay {
 /// A store in memory; its clones and readers share it.
 #[derive(Clone)]
 pub(crate) struct FakeStore {
+    /// Writing waits here while the test holds it.
+    pub(crate) disk: Arc<Mutex<()>>,
+    writing: Arc<AtomicU64>,
     log: Log,
     inner: Arc<Mutex<Inner>>,
 }
@@ -174,7 +177,12 @@ struct Inner {
 
 impl FakeStore {
     pub(crate) fn new(log: Log) -> Self {
-        Self { log, inner: Arc::default() }
+        Self { disk: Arc::default(), writing: Arc::default(), log, inner: Arc::default() }
+    }
+
+    /// Whether an event is being written.
+    pub(crate) fn writing(&self) -> bool {
+        self.writing.load(Ordering::SeqCst) > 0
     }
 
     /// From now on events of this kind cannot be written.
@@ -316,6 +324,9 @@ impl Store for FakeStore {
     }
 
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
+        self.writing.fetch_add(1, Ordering::SeqCst);
+        drop(self.disk.lock());
+        self.writing.fetch_sub(1, Ordering::SeqCst);
         let mut inner = self.inner.lock().unwrap();
         if inner.refused == Some(event.kind) {
             return Err(Self::broken());

@@ -17,7 +17,7 @@ pub mod analysis;
 mod camera_loop;
 pub mod client;
 mod control;
-mod enrolment;
+pub(crate) mod enrolment;
 #[cfg(test)]
 mod fakes;
 mod mailbox;
@@ -63,6 +63,8 @@ use status::{Board, Fixed};
 use supervise::{Beat, Crew, Halt};
 use trace::Trace;
 use vision_loop::VisionLoop;
+
+pub(crate) use socket::actor;
 
 pub use camera_loop::CameraFactory;
 pub use enrolment::EnrolmentOptions;

@@ -2,7 +2,7 @@
 //! the command line does the same directly when no daemon runs.
 
 use crate::access::Rule;
-use crate::encoder::{Embedding, ModelId, Score};
+use crate::encoder::{ModelId, Score};
 use crate::gallery::{Gallery, NewTemplate, Person};
 use crate::journal::{Filter, Stamp};
 use crate::store::{Store, StoreError};
@@ -12,9 +12,6 @@ use super::supervise::chain;
 
 /// Most records in one reply: beyond that the reply would not fit a small machine's memory.
 pub const MAX_RECORDS: usize = 20_000;
-
-/// How far the squared length of an embedding from outside may be from 1.
-const LENGTH_TOLERANCE: f32 = 1e-3;
 
 /// What an enrolment is held to.
 #[derive(Clone, Debug)]
@@ -98,7 +95,7 @@ pub fn enrol(
     at: Stamp,
 ) -> Result<Reply, StoreError> {
     let Enrolment { name, templates, more } = *enrolment;
-    check(templates, &terms.model)?;
+    check_model(templates, &terms.model)?;
     if more {
         store.add_templates(name, templates, actor, at)?;
     } else {
@@ -123,37 +120,15 @@ pub(crate) fn may_enrol(store: &dyn Store, name: &str, more: bool) -> Result<(),
     }
 }
 
-/// Templates come from outside: one that is not of length 1 would be alike to everybody, and one of another size
-/// could not be compared.
-fn check(templates: &[NewTemplate], model: &ModelId) -> Result<(), StoreError> {
-    let bad = |what: String| Err(StoreError::BadTemplates(what));
-    let Some(first) = templates.first() else {
-        return bad("there are none; give at least one picture of the face".into());
-    };
-    for template in templates {
-        if template.model != *model {
-            return bad(format!(
-                "they are of encoder {}, the door uses {model}; compute them with that encoder",
-                template.model
-            ));
-        }
-        if template.embedding.dim() != first.embedding.dim() {
-            return bad(format!(
-                "one has {} values and another {}; they cannot be of one encoder",
-                first.embedding.dim(),
-                template.embedding.dim()
-            ));
-        }
-        if !has_length_one(&template.embedding) {
-            return bad("an embedding is not of length 1; it did not come from the encoder as it was".into());
-        }
+/// The store keeps templates of any encoder; the door has use for its own only.
+fn check_model(templates: &[NewTemplate], model: &ModelId) -> Result<(), StoreError> {
+    match templates.iter().find(|template| template.model != *model) {
+        None => Ok(()),
+        Some(other) => Err(StoreError::BadTemplates(format!(
+            "they are of encoder {}, the door uses {model}; compute them with that encoder",
+            other.model
+        ))),
     }
-    Ok(())
-}
-
-fn has_length_one(embedding: &Embedding) -> bool {
-    let squares: f32 = embedding.values().iter().map(|v| v * v).sum();
-    (squares - 1.0).abs() <= LENGTH_TOLERANCE
 }
 
 /// Everybody else who is close enough to a sample to be mistaken for its owner; each once, the closest first.

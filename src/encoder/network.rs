@@ -7,6 +7,7 @@ use candle_nn::ModuleT;
 use super::mobilefacenet::{self, MobileFaceNet};
 use super::sface::{self, SFace};
 use super::{Embedding, ModelId};
+use crate::nn::fused::{Dense, MapId, Net};
 use crate::nn::model_file::{Channels, InputSpec, ModelFile};
 use crate::nn::onnx::{Graph, OnnxError, Weights};
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
@@ -31,10 +32,44 @@ pub const ARCHITECTURES: [Architecture; 2] = [
     },
 ];
 
+/// How a network is run: in the fused form on the CPU, in plain candle elsewhere.
 #[derive(Clone, Debug)]
 enum Network {
-    SFace(SFace),
-    MobileFaceNet(MobileFaceNet),
+    FusedSFace(Box<Net>, MapId, Dense),
+    FusedMobileFaceNet(Box<Net>, MapId),
+    SFace(Box<SFace>),
+    MobileFaceNet(Box<MobileFaceNet>),
+}
+
+impl Network {
+    fn fused(file: &ModelFile) -> Result<Self> {
+        let side = CROP_SIDE as usize;
+        Ok(match file.card.architecture.as_str() {
+            sface::ARCHITECTURE => {
+                let (net, last, fc) = sface::fused(file, side)?;
+                Self::FusedSFace(Box::new(net), last, fc)
+            }
+            mobilefacenet::ARCHITECTURE => {
+                let (net, out) = mobilefacenet::fused(file, side)?;
+                Self::FusedMobileFaceNet(Box::new(net), out)
+            }
+            other => return unknown(other),
+        })
+    }
+
+    fn plain(file: &ModelFile, device: &Device) -> Result<Self> {
+        let vb = file.var_builder(device)?;
+        Ok(match file.card.architecture.as_str() {
+            sface::ARCHITECTURE => Self::SFace(Box::new(SFace::new(vb)?)),
+            mobilefacenet::ARCHITECTURE => Self::MobileFaceNet(Box::new(MobileFaceNet::new(vb)?)),
+            other => return unknown(other),
+        })
+    }
+}
+
+fn unknown<T>(architecture: &str) -> Result<T> {
+    let known = ARCHITECTURES.map(|a| a.name).join(", ");
+    candle_core::bail!("architecture {architecture:?} is not an encoder; known are {known}")
 }
 
 /// A loaded encoder. Cloning shares the weights.
@@ -47,11 +82,24 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Builds the encoder of a model file on `device`.
+    /// Builds the encoder of a model file on `device`, in its fused form when that is the CPU.
     ///
     /// # Errors
     /// When the architecture is not an encoder's, or a weight is missing or of another shape.
     pub fn new(file: &ModelFile, device: &Device) -> Result<Self> {
+        let network = if device.is_cpu() { Network::fused(file)? } else { Network::plain(file, device)? };
+        Self::with(file, network, device)
+    }
+
+    /// Builds the encoder in plain candle layers: the definition that the fused form is held to.
+    ///
+    /// # Errors
+    /// As for [`Encoder::new`].
+    pub fn plain(file: &ModelFile, device: &Device) -> Result<Self> {
+        Self::with(file, Network::plain(file, device)?, device)
+    }
+
+    fn with(file: &ModelFile, network: Network, device: &Device) -> Result<Self> {
         let card = &file.card;
         if (card.input.width, card.input.height) != (CROP_SIDE, CROP_SIDE) {
             candle_core::bail!(
@@ -60,15 +108,6 @@ impl Encoder {
                 card.input.height
             );
         }
-        let vb = file.var_builder(device)?;
-        let network = match card.architecture.as_str() {
-            sface::ARCHITECTURE => Network::SFace(SFace::new(vb)?),
-            mobilefacenet::ARCHITECTURE => Network::MobileFaceNet(MobileFaceNet::new(vb)?),
-            other => {
-                let known = ARCHITECTURES.map(|a| a.name).join(", ");
-                candle_core::bail!("architecture {other:?} is not an encoder; known are {known}")
-            }
-        };
         Ok(Self { network, input: card.input, model: card.id(), device: device.clone() })
     }
 
@@ -77,35 +116,66 @@ impl Encoder {
         &self.model
     }
 
-    /// Embeds crops, in order; `[n, 3, 112, 112]` inside.
+    /// Embeds crops, in order.
     ///
     /// # Errors
     /// When the device fails, or the network's answer cannot be scaled to length 1.
-    pub fn embed(&self, crops: &[&AlignedCrop]) -> Result<Vec<Embedding>> {
-        if crops.is_empty() {
-            return Ok(Vec::new());
-        }
-        let side = CROP_SIDE as usize;
-        let planes: Vec<f32> = crops.iter().flat_map(|crop| self.planes(crop)).collect();
-        let xs = Tensor::from_vec(planes, (crops.len(), 3, side, side), &self.device)?;
-        let ys = match &self.network {
-            Network::SFace(net) => net.forward_t(&xs, false)?,
-            Network::MobileFaceNet(net) => net.forward_t(&xs, false)?,
+    pub fn embed(&mut self, crops: &[&AlignedCrop]) -> Result<Vec<Embedding>> {
+        let input = self.input;
+        let rows = match &mut self.network {
+            Network::FusedSFace(net, last, fc) => {
+                crops.iter().map(|crop| fc.run(run(net, input, crop).map(*last))).collect()
+            }
+            Network::FusedMobileFaceNet(net, out) => {
+                crops.iter().map(|crop| run(net, input, crop).map(*out).pixel_at(0, 0).to_vec()).collect()
+            }
+            Network::SFace(net) => forward(net.as_ref(), input, crops, &self.device)?,
+            Network::MobileFaceNet(net) => forward(net.as_ref(), input, crops, &self.device)?,
         };
-        let rows = ys.to_vec2::<f32>()?;
-        rows.into_iter().map(|row| Embedding::normalise(row).map_err(candle_core::Error::wrap)).collect()
+        let unit = |row| Embedding::normalise(row).map_err(candle_core::Error::wrap);
+        rows.into_iter().map(unit).collect()
     }
+}
 
-    /// A crop as three normalised planes in the network's channel order.
-    fn planes(&self, crop: &AlignedCrop) -> impl Iterator<Item = f32> {
-        let InputSpec { channels, mean, scale, .. } = self.input;
-        let order = match channels {
-            Channels::Rgb => [0, 1, 2],
-            Channels::Bgr => [2, 1, 0],
-        };
-        let pixels = crop.0.as_raw();
-        order
-            .into_iter()
-            .flat_map(move |c| pixels.iter().skip(c).step_by(3).map(move |&p| (f32::from(p) - mean) * scale))
+/// Runs a fused network on a crop.
+fn run<'n>(net: &'n mut Net, input: InputSpec, crop: &AlignedCrop) -> &'n Net {
+    let side = CROP_SIDE as usize;
+    for (y, row) in crop.0.as_raw().chunks_exact(3 * side).enumerate() {
+        for (to, from) in net.input_row(y).chunks_exact_mut(3).zip(row.chunks_exact(3)) {
+            for (c, to) in order(input).into_iter().zip(to) {
+                *to = (f32::from(from[c]) - input.mean) * input.scale;
+            }
+        }
+    }
+    net.run();
+    net
+}
+
+/// Runs a plain network on all crops at once: `[n, 3, 112, 112]`.
+fn forward(
+    net: &impl ModuleT,
+    input: InputSpec,
+    crops: &[&AlignedCrop],
+    device: &Device,
+) -> Result<Vec<Vec<f32>>> {
+    if crops.is_empty() {
+        return Ok(Vec::new());
+    }
+    let plane = |crop: &AlignedCrop, c: usize| -> Vec<f32> {
+        let values = crop.0.as_raw().iter().skip(c).step_by(3);
+        values.map(|&p| (f32::from(p) - input.mean) * input.scale).collect()
+    };
+    let planes: Vec<f32> =
+        crops.iter().flat_map(|crop| order(input).map(|c| plane(crop, c))).flatten().collect();
+    let side = CROP_SIDE as usize;
+    let xs = Tensor::from_vec(planes, (crops.len(), 3, side, side), device)?;
+    net.forward_t(&xs, false)?.to_vec2()
+}
+
+/// Which of red, green and blue comes first, second and third.
+fn order(input: InputSpec) -> [usize; 3] {
+    match input.channels {
+        Channels::Rgb => [0, 1, 2],
+        Channels::Bgr => [2, 1, 0],
     }
 }

@@ -6,7 +6,9 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{BatchNorm, Linear, Module, ModuleT, VarBuilder};
 
+use crate::nn::fused::{Dense, MapId, Net, fold};
 use crate::nn::layers::{Act, ConvUnit, batch_norm};
+use crate::nn::model_file::ModelFile;
 use crate::nn::onnx::{ConvSpec, Graph, OnnxError, Walk, Weights};
 
 /// The name model files carry.
@@ -82,6 +84,23 @@ impl ModuleT for SFace {
         let xs = self.bn.forward_t(&xs, train)?.flatten_from(1)?;
         self.fc_bn.forward_t(&self.fc.forward(&xs)?, train)
     }
+}
+
+/// The inference form on the CPU: the network up to the last feature map, that map, and the layer after it.
+///
+/// # Errors
+/// When a weight is missing or of another size.
+pub fn fused(file: &ModelFile, side: usize) -> Result<(Net, MapId, Dense)> {
+    let (mut net, input) = Net::new(side, side);
+    let folded = convs().into_iter().map(|(name, spec)| fold(file, &name, spec, Act::PRelu));
+    let folded = folded.collect::<Result<Vec<_>>>()?;
+    let mut at = net.stem(input, &folded[0]);
+    for block in folded[1..].chunks_exact(2) {
+        at = net.depthwise_pointwise(at, None, &block[0], &block[1]);
+    }
+    let (channels, last) = LAST;
+    let fc = Dense::new(file, ("bn", "fc", "fc_bn"), (channels, last * last), DIM)?;
+    Ok((net, at, fc))
 }
 
 /// Takes the weights out of an ONNX graph of SFace; the second value is the `(mean, scale)` found in the graph.

@@ -91,3 +91,32 @@ impl Listed {
         self.file.rsplit('/').next().unwrap_or(&self.file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_manifest_is_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/manifest.toml");
+        let manifest = Manifest::read(&path).unwrap();
+        let names: Vec<_> = manifest.networks.iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["yunet", "sface", "mobilefacenet"]);
+        for n in &manifest.networks {
+            assert!(n.sha256.len() == 64 && n.package_sha256.len() == 64, "{}", n.name);
+            assert!(!n.file_name().contains('/') && n.file_name().ends_with(".onnx"), "{}", n.name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.toml");
+        std::fs::write(&path, "[[network]]\nname = \"x\"\nweigth = 1\n").unwrap();
+        let message = Manifest::read(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("m.toml") && message.contains("weigth") && message.contains("line 3"),
+            "{message}"
+        );
+    }
+}

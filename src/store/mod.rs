@@ -1,7 +1,18 @@
 //! What is kept: people, templates and the journal, behind one trait. All SQL lives in this room and in
 //! `migrations/`.
+//!
+//! The daemon's control thread owns the one writer; other threads get a [`Store::reader`]. What survives a power cut,
+//! and why, stands at the top of `open.rs`.
 
+mod check;
+mod files;
+mod journal;
+mod lock;
+mod open;
+mod people;
 mod sqlite;
+mod templates;
+mod trouble;
 
 use std::path::PathBuf;
 
@@ -9,6 +20,8 @@ use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
 
+pub use check::{Checkup, Finding, check};
+pub use open::{OpenMode, boot_id};
 pub use sqlite::SqliteStore;
 
 /// Why the store could not do what was asked. Nothing has changed then.
@@ -54,7 +67,11 @@ pub enum StoreError {
     },
 }
 
-/// People, templates and journal. Every change is one transaction with its journal event, durable on return.
+/// People, templates and journal. Every change is one transaction with its journal event, durable on return: after a
+/// power cut it is there whole, and one that did not return or failed is there not at all.
+///
+/// Names are unique and found without regard to case and to the amount of space in them; they keep the spelling that
+/// the operator gave.
 pub trait Store: Send {
     /// Everybody, by name.
     ///
@@ -62,7 +79,7 @@ pub trait Store: Send {
     /// When the database cannot be read.
     fn people(&self) -> Result<Vec<Person>, StoreError>;
 
-    /// One person by name (case-sensitive).
+    /// One person by name.
     ///
     /// # Errors
     /// [`StoreError::UnknownPerson`], or when the database cannot be read.
@@ -92,13 +109,14 @@ pub trait Store: Send {
         at: Stamp,
     ) -> Result<PersonId, StoreError>;
 
-    /// Renames a person with a `rename` event.
+    /// Renames a person with a `rename` event, which bears the old name. To the name they have already is no change.
     ///
     /// # Errors
     /// [`StoreError::UnknownPerson`], [`StoreError::NameTaken`], [`StoreError::BadName`] or the database's.
     fn rename(&mut self, name: &str, to: &str, actor: &str, at: Stamp) -> Result<(), StoreError>;
 
-    /// Removes a person and all their templates with a `remove` event.
+    /// Removes a person and all their templates with a `remove` event. The journal keeps the name; of the templates
+    /// no byte is left in the database's files.
     ///
     /// # Errors
     /// [`StoreError::UnknownPerson`] or the database's.
@@ -122,7 +140,7 @@ pub trait Store: Send {
     /// When the database cannot be read.
     fn records(&self, filter: &Filter) -> Result<Vec<Record>, StoreError>;
 
-    /// A second, read-only view for other threads.
+    /// A second view for other threads; its changing methods fail.
     ///
     /// # Errors
     /// When the database cannot be opened.

@@ -1,3 +1,302 @@
-//! The store on SQLite.
-/// SQLite.
-pub struct SqliteStore;
+//! The store on SQLite: each method is one transaction over the rows of `people.rs`, `templates.rs` and `journal.rs`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use serde_json::json;
+
+use super::lock::WriterLock;
+use super::open::{self, BUSY, CHECKPOINT_PAGES, OpenMode};
+use super::people::{self, Name};
+use super::trouble::{self, Trouble};
+use super::{Store, StoreError, journal, templates};
+use crate::encoder::ModelId;
+use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
+use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
+
+/// How long folding the log away may wait for a reader in the middle of its query; the door waits with it.
+const FOLD_BUSY: Duration = Duration::from_millis(200);
+
+/// People, templates and journal in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    // Fields are dropped in order: the lock goes when the connection is closed.
+    pub(super) conn: Connection,
+    path: PathBuf,
+    boot_id: String,
+    /// A removed template may still be in the write-ahead log.
+    erasing: bool,
+    /// Absent in a reader.
+    lock: Option<WriterLock>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`. `boot_id` goes into every record; [`boot_id`](super::boot_id) gives this boot's.
+    ///
+    /// For writing ([`OpenMode::Create`], [`OpenMode::Existing`]) it takes the one writer's lock, `PATH.lock`, and
+    /// brings the schema up to date. A new database gets mode 0600, and so do its companions; when only the folder is
+    /// missing it is created with 0700. Permissions that let others read or replace it are logged as warnings.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the file is missing (unless it may be created), is not a database, is another
+    /// program's, was written by a newer accessd, is damaged, cannot be written, or another process is writing to it.
+    /// The file is as it was then.
+    pub fn open(path: &Path, mode: OpenMode, boot_id: &str) -> Result<Self, StoreError> {
+        open::open(path, mode, boot_id)
+    }
+
+    pub(super) fn new(conn: Connection, path: &Path, boot_id: &str, lock: Option<WriterLock>) -> Self {
+        Self { conn, path: path.to_owned(), boot_id: boot_id.to_owned(), erasing: false, lock }
+    }
+
+    /// Where the database is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `change` as one transaction.
+    fn write<T>(
+        &mut self,
+        doing: &str,
+        change: impl FnOnce(&Transaction<'_>, &str) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        if self.lock.is_none() {
+            let what = format!("{doing} is not possible: it was opened for reading only");
+            return Err(trouble::error(&self.path, what, None));
+        }
+        let run = || {
+            let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = change(&tx, &self.boot_id)?;
+            tx.commit()?;
+            Ok(done)
+        };
+        run().map_err(|trouble: Trouble| trouble.at(&self.path, doing))
+    }
+
+    /// Reads in one transaction, so that what several statements read belongs together.
+    fn read<T>(
+        &self,
+        doing: &str,
+        look: impl FnOnce(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        let run = || {
+            let tx = self.conn.unchecked_transaction()?;
+            look(&tx)
+        };
+        run().map_err(|trouble: Trouble| trouble.at(&self.path, doing))
+    }
+
+    /// Folds the write-ahead log into the database and empties it; false when a reader or the disk prevented it.
+    pub(super) fn fold_log(&self) -> bool {
+        let fold = || -> rusqlite::Result<bool> {
+            self.conn.busy_timeout(FOLD_BUSY)?;
+            let busy: i64 = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            Ok(busy == 0)
+        };
+        let folded = fold();
+        if let Err(error) = self.conn.busy_timeout(BUSY) {
+            log::warn!("{}: cannot set the waiting time: {error}", self.path.display());
+        }
+        match folded {
+            Ok(folded) => folded,
+            Err(error) => {
+                log::warn!("{}: cannot fold the write-ahead log away: {error}", self.path.display());
+                false
+            }
+        }
+    }
+
+    /// After a removal: the log still holds the pages as they were. Tried again with later changes until it worked.
+    fn erase_traces(&mut self) {
+        self.erasing = !self.fold_log();
+        if self.erasing {
+            log::warn!(
+                "{}: templates of a removed person are still in the write-ahead log, because it is being read; they go \
+                 with one of the next changes",
+                self.path.display()
+            );
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn people(&self) -> Result<Vec<Person>, StoreError> {
+        self.read("reading the people", people::all)
+    }
+
+    fn person(&self, name: &str) -> Result<Person, StoreError> {
+        self.read("reading a person", |conn| {
+            let known = people::known(conn, name)?;
+            people::one(conn, known.id)
+        })
+    }
+
+    fn enrol(
+        &mut self,
+        name: &str,
+        templates: &[NewTemplate],
+        actor: &str,
+        at: Stamp,
+    ) -> Result<PersonId, StoreError> {
+        let name = Name::new(name)?;
+        templates::check(templates)?;
+        self.write(&format!("enrolling {:?}", name.text), |tx, boot_id| {
+            people::must_be_free(tx, &name, None)?;
+            let id = people::insert(tx, &name, at.wall)?;
+            templates::insert(tx, id, templates, at.wall)?;
+            let person = PersonRef { id, name: name.text.clone() };
+            let event = by(actor, EventKind::Enrol, person, enrolment(templates));
+            journal::insert(tx, &event, at, boot_id)?;
+            people::changed(tx)?;
+            Ok(id)
+        })
+    }
+
+    fn add_templates(
+        &mut self,
+        name: &str,
+        templates: &[NewTemplate],
+        actor: &str,
+        at: Stamp,
+    ) -> Result<PersonId, StoreError> {
+        templates::check(templates)?;
+        self.write(&format!("adding templates to {name:?}"), |tx, boot_id| {
+            let person = people::known(tx, name)?;
+            let id = person.id;
+            templates::insert(tx, id, templates, at.wall)?;
+            let event = by(actor, EventKind::EnrolMore, person, enrolment(templates));
+            journal::insert(tx, &event, at, boot_id)?;
+            people::changed(tx)?;
+            Ok(id)
+        })
+    }
+
+    fn rename(&mut self, name: &str, to: &str, actor: &str, at: Stamp) -> Result<(), StoreError> {
+        let to = Name::new(to)?;
+        self.write(&format!("renaming {name:?}"), |tx, boot_id| {
+            let person = people::known(tx, name)?;
+            if person.name == to.text {
+                return Ok(());
+            }
+            people::must_be_free(tx, &to, Some(person.id))?;
+            people::rename(tx, person.id, &to)?;
+            let detail = json!({ "from": person.name, "to": to.text });
+            journal::insert(tx, &by(actor, EventKind::Rename, person, detail), at, boot_id)?;
+            people::changed(tx)?;
+            Ok(())
+        })
+    }
+
+    fn remove(&mut self, name: &str, actor: &str, at: Stamp) -> Result<(), StoreError> {
+        self.write(&format!("removing {name:?}"), |tx, boot_id| {
+            let person = people::known(tx, name)?;
+            let detail = json!({ "templates": templates::count_of(tx, person.id)? });
+            people::delete(tx, person.id)?;
+            journal::insert(tx, &by(actor, EventKind::Remove, person, detail), at, boot_id)?;
+            people::changed(tx)?;
+            Ok(())
+        })?;
+        self.erase_traces();
+        Ok(())
+    }
+
+    fn gallery(&self, model: &ModelId) -> Result<Gallery, StoreError> {
+        self.read("reading the gallery", |conn| {
+            let generation = people::generation(conn)?;
+            Ok(Gallery::new(model.clone(), generation, templates::of_model(conn, model)?))
+        })
+    }
+
+    fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
+        // Somebody waits at the door for a grant to be on disk: the commit syncs the log, and folding a full log into
+        // the database, which costs more syncs, is left to the next event.
+        let is_grant = event.kind == EventKind::Grant;
+        let pages = if is_grant { 0 } else { CHECKPOINT_PAGES };
+        let doing = "writing to the journal";
+        self.conn
+            .pragma_update(None, "wal_autocheckpoint", pages)
+            .map_err(|e| Trouble::from(e).at(&self.path, doing))?;
+        let id = self.write(doing, |tx, boot_id| Ok(journal::insert(tx, event, at, boot_id)?))?;
+        if self.erasing && !is_grant {
+            self.erase_traces();
+        }
+        Ok(id)
+    }
+
+    fn records(&self, filter: &Filter) -> Result<Vec<Record>, StoreError> {
+        self.read("reading the journal", |conn| journal::select(conn, filter))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Store>, StoreError> {
+        Ok(Box::new(open::read_only(&self.path, &self.boot_id)?))
+    }
+}
+
+/// What an operator did to a person.
+fn by(actor: &str, kind: EventKind, person: PersonRef, detail: serde_json::Value) -> Event {
+    Event { kind, person: Some(person), actor: Some(actor.to_owned()), detail }
+}
+
+/// The detail of an enrolment: how many templates of which model, and where their pictures came from.
+fn enrolment(templates: &[NewTemplate]) -> serde_json::Value {
+    let first = templates.first();
+    json!({
+        "templates": templates.len(),
+        "model": first.map(|t| &t.model),
+        "source": first.map(|t| t.source),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MonoTime;
+    use crate::encoder::Embedding;
+    use crate::gallery::TemplateSource;
+    use crate::vision::quality::Quality;
+
+    fn template() -> NewTemplate {
+        let quality = Quality {
+            eye_distance_px: 60.0,
+            sharpness: 100.0,
+            light: 120.0,
+            yaw_deg: 0.0,
+            pitch_deg: 0.0,
+            roll_deg: 0.0,
+        };
+        let embedding = Embedding::normalise((1..=128u8).map(f32::from).collect()).unwrap();
+        NewTemplate { model: ModelId("m@1".into()), embedding, quality, source: TemplateSource::Image }
+    }
+
+    const AT: Stamp = Stamp { wall: jiff::Timestamp::UNIX_EPOCH, mono: MonoTime::from_millis(1) };
+
+    #[test]
+    fn a_full_disk_is_told_and_leaves_nothing_half_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let mut store = SqliteStore::open(&path, OpenMode::Create, "boot").unwrap();
+        store.enrol("Ada", &[template()], "uid 0", AT).unwrap();
+        // SQLite reports its own bound on the file's size as it reports the disk's.
+        let pages: i64 = store.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        store.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        let before = (store.people().unwrap(), store.records(&Filter::default()).unwrap());
+        let generation = store.gallery(&ModelId("m@1".into())).unwrap().generation();
+
+        let error = store.enrol("Bob", &vec![template(); 30], "uid 0", AT).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!(
+                "database {}: enrolling \"Bob\" failed: the disk is full",
+                path.display()
+            )),
+            "{text}"
+        );
+        assert_eq!((store.people().unwrap(), store.records(&Filter::default()).unwrap()), before);
+        assert_eq!(store.gallery(&ModelId("m@1".into())).unwrap().generation(), generation);
+
+        store.conn.pragma_update_and_check(None, "max_page_count", 1 << 20, |_| Ok(())).unwrap();
+        let id = store.enrol("Bob", &vec![template(); 30], "uid 0", AT).unwrap();
+        assert_eq!(store.person("Bob").unwrap().id, id, "works again once there is room");
+    }
+}

@@ -59,6 +59,11 @@ impl Letterbox {
         planes
     }
 
+    /// The rows that are picture and not padding, each with its number, red first.
+    pub fn rows(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.rgb.chunks_exact((3 * self.inner.0 as usize).max(1)).enumerate()
+    }
+
     /// Moves a face from pixels of the network's input to pixels of the original.
     pub fn to_image(&self, face: &mut Face) {
         let (sx, sy) = self.step;

@@ -24,11 +24,14 @@ pub const MISSED_AT_MOST: Duration = Duration::from_millis(400);
 /// When the camera itself pauses for longer than this, every track ends: nobody saw who stood there meanwhile.
 pub const PAUSE_AT_MOST: Duration = Duration::from_secs(2);
 
-/// Cosine between a face and what its track has shown so far below which the track has changed hands. Two people
-/// score around 0, and only one pair in a thousand above 0.37 (SFace on LFW); photographs of one person taken years
-/// apart mostly score above that, so looks a frame apart stay far above this bound. An unlike pair that gets past it
-/// is left to the rule of `access` that a window with two names in it opens for neither.
-pub const SAME_FACE: Score = Score(0.25);
+/// Cosine between a face and what its track has shown so far below which the track has changed hands.
+///
+/// Measured with SFace on four clips of people (GRID and ASL, 291 frames): a face against the mean of its own track
+/// never scored below 0.74, five frames apart and without a mean never below 0.54. Two people scored up to 0.38, and
+/// one pair of them 0.23 in the median, so a bound of 0.25 would have missed every third of their swaps. Of unlike
+/// pairs of LFW one in a thousand reaches 0.37 and one in ten thousand 0.43; one that does is left to the rule of
+/// `access` that a window with two names in it opens for neither.
+pub const SAME_FACE: Score = Score(0.40);
 
 /// Two boxes overlapping by this much (intersection over union) belong together.
 const MIN_IOU: f32 = 0.2;
@@ -420,7 +423,7 @@ mod tests {
     fn the_bound_is_on_the_mean_of_what_the_track_has_shown() {
         let turned =
             |cosine: f32| Embedding::normalise(vec![cosine, (1.0 - cosine * cosine).sqrt()]).unwrap();
-        for (cosine, same) in [(1.0, true), (0.5, true), (0.26, true), (0.24, false), (-1.0, false)] {
+        for (cosine, same) in [(1.0, true), (0.5, true), (0.41, true), (0.39, false), (-1.0, false)] {
             let mut tracker = Tracker::new();
             let track = tracker.update(&[face(100.0, 100.0, 50.0)], at(0))[0];
             for _ in 0..10 {
@@ -445,7 +448,7 @@ mod tests {
     fn one_odd_look_does_not_become_what_the_next_is_held_against() {
         let mut tracker = Tracker::new();
         let track = tracker.update(&[face(100.0, 100.0, 50.0)], at(0))[0];
-        for degrees in [0.0, 0.0, 0.0, 0.0, 70.0, -30.0, 0.0] {
+        for degrees in [0.0, 0.0, 0.0, 0.0, 60.0, -30.0, 0.0] {
             let angle = f32::to_radians(degrees);
             let look = Embedding::normalise(vec![angle.cos(), angle.sin()]).unwrap();
             assert_eq!(tracker.confirm(track, &look), track, "{degrees} degrees from the first");

@@ -8,7 +8,9 @@ use candle_core::{Device, Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use image::RgbImage;
 
+use super::letterbox::Letterbox;
 use super::{BBox, Face, Landmarks};
+use crate::nn::fused::{Folded, MapId, Net, fold};
 use crate::nn::layers::{Act, ConvUnit};
 use crate::nn::model_file::ModelFile;
 use crate::nn::onnx::{ConvSpec, Graph, OnnxError, Value, Walk, Weights};
@@ -23,6 +25,8 @@ const NMS_IOU: f32 = 0.3;
 const STRIDES: [usize; 3] = [8, 16, 32];
 /// The heads: name in the ONNX outputs and values a cell.
 const HEADS: [(&str, usize); 4] = [("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)];
+/// All of them together.
+const HEAD_CHANNELS: usize = 16;
 
 /// Backbone stages: names of the depthwise-separable units with (cin, cout), and whether a 2×2 max-pool precedes.
 /// Stage 0 begins with the 3×3 stem of stride 2.
@@ -88,8 +92,8 @@ impl Network {
         })
     }
 
-    /// `[1, 3, h, w]` → per level class, objectness, box and points as `[cells, values]`, before any sigmoid.
-    fn forward(&self, xs: &Tensor) -> Result<Vec<[Tensor; 4]>> {
+    /// `[1, 3, h, w]` → per level class, objectness, box and points as `[16, rows, columns]`, before any sigmoid.
+    fn forward(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
         let mut xs = self.stem.forward_t(xs, false)?;
         let mut levels = Vec::new();
         for (i, (units, pool)) in self.stages.iter().enumerate() {
@@ -109,43 +113,158 @@ impl Network {
             let up = levels[i + 1].upsample_nearest2d(h, w)?;
             levels[i] = self.lateral[i].forward(&(&levels[i] + up)?)?;
         }
-        let out = levels.iter().zip(&self.heads).map(|(level, heads)| {
-            let mut values = heads.iter().map(|head| {
-                let ys = head.forward(level)?;
-                let channels = ys.dim(1)?;
-                ys.permute((0, 2, 3, 1))?.reshape(((), channels))
-            });
-            let mut next = || values.next().expect("four heads");
-            Ok([next()?, next()?, next()?, next()?])
+        let heads = levels.iter().zip(&self.heads).map(|(level, heads)| {
+            let parts = heads.iter().map(|head| head.forward(level));
+            Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?.squeeze(0)
         });
-        out.collect()
+        heads.collect()
     }
+
+    fn levels(&self, input: &Letterbox, device: &Device) -> Result<Vec<Level>> {
+        let (w, h) = (input.width as usize, input.height as usize);
+        let xs = Tensor::from_vec(input.bgr_planes(), (1, 3, h, w), device)?;
+        let levels = STRIDES.into_iter().zip(self.forward(&xs)?).map(|(stride, heads)| {
+            let values = heads.permute((1, 2, 0))?.flatten_all()?.to_vec1::<f32>()?;
+            let (cells, _) = values.as_chunks::<HEAD_CHANNELS>();
+            Ok(Level { stride, columns: w / stride, cells: cells.to_vec() })
+        });
+        levels.collect()
+    }
+}
+
+/// A 1×1 and a depthwise convolution, folded for the CPU.
+type FoldedPair = (Folded, Folded);
+
+/// The inference form on the CPU. The four heads of a level are one pair of 16 channels.
+#[derive(Clone, Debug)]
+struct Fused {
+    stem: Folded,
+    stages: Vec<(Vec<FoldedPair>, bool)>,
+    lateral: Vec<FoldedPair>,
+    heads: Vec<FoldedPair>,
+    /// For the last input size: the network, and the maps of the three levels' heads.
+    built: Option<((usize, usize), Net, Vec<MapId>)>,
+}
+
+impl Fused {
+    fn new(file: &ModelFile) -> Result<Self> {
+        let pair = |name: String, cin: usize, cout: usize, act: Act| -> Result<FoldedPair> {
+            let pw = fold(file, &format!("{name}.pw"), ConvSpec::pointwise(cin, cout), Act::None)?;
+            Ok((pw, fold(file, &format!("{name}.dw"), ConvSpec::depthwise3(cout, 1), act)?))
+        };
+        let stages = STAGES.iter().map(|(name, units, pool)| {
+            let units = units.iter().enumerate();
+            let units = units.map(|(i, &(cin, cout))| pair(format!("{name}.unit{i}"), cin, cout, Act::Relu));
+            Ok((units.collect::<Result<_>>()?, *pool))
+        });
+        let heads = (0..3).map(|level| {
+            let parts = HEADS.map(|(name, n)| pair(format!("{name}{level}"), 64, n, Act::None));
+            let parts = parts.into_iter().collect::<Result<Vec<_>>>()?;
+            let side_by_side = |part: fn(&FoldedPair) -> &Folded, spec| {
+                Folded::side_by_side(&parts.iter().map(part).collect::<Vec<_>>(), spec)
+            };
+            let pw = side_by_side(|p| &p.0, ConvSpec::pointwise(64, HEAD_CHANNELS));
+            Ok((pw, side_by_side(|p| &p.1, ConvSpec::depthwise3(HEAD_CHANNELS, 1))))
+        });
+        Ok(Self {
+            stem: fold(file, "stem", ConvSpec::dense3(3, 16, 2), Act::Relu)?,
+            stages: stages.collect::<Result<_>>()?,
+            lateral: (0..3).map(|i| pair(format!("lateral{i}"), 64, 64, Act::Relu)).collect::<Result<_>>()?,
+            heads: heads.collect::<Result<_>>()?,
+            built: None,
+        })
+    }
+
+    /// The network for an input of `height × width`.
+    fn build(&self, height: usize, width: usize) -> (Net, Vec<MapId>) {
+        let (mut net, input) = Net::new(height, width);
+        let pair = |net: &mut Net, at: MapId, (pw, dw): &FoldedPair| {
+            let at = net.pointwise(at, None, pw);
+            net.depthwise(at, dw)
+        };
+        let mut at = net.stem(input, &self.stem);
+        let mut levels = Vec::new();
+        for (i, (units, pool)) in self.stages.iter().enumerate() {
+            if *pool {
+                at = net.max_pool(at);
+            }
+            at = units.iter().fold(at, |at, unit| pair(&mut net, at, unit));
+            if i >= 3 {
+                levels.push(at);
+            }
+        }
+        levels[2] = pair(&mut net, levels[2], &self.lateral[2]);
+        for i in [1, 0] {
+            let sum = net.upsample_add(levels[i], levels[i + 1]);
+            levels[i] = pair(&mut net, sum, &self.lateral[i]);
+        }
+        let heads =
+            levels.iter().zip(&self.heads).map(|(level, head)| pair(&mut net, *level, head)).collect();
+        (net, heads)
+    }
+
+    fn levels(&mut self, input: &Letterbox) -> Vec<Level> {
+        let size = (input.height as usize, input.width as usize);
+        if self.built.as_ref().is_none_or(|(built, ..)| *built != size) {
+            let (net, heads) = self.build(size.0, size.1);
+            self.built = Some((size, net, heads));
+        }
+        let (_, net, heads) = self.built.as_mut().expect("just built");
+        for (y, row) in input.rows() {
+            for (to, from) in net.input_row(y).chunks_exact_mut(3).zip(row.chunks_exact(3)) {
+                for (to, from) in to.iter_mut().zip(from.iter().rev()) {
+                    *to = f32::from(*from);
+                }
+            }
+        }
+        net.run();
+        let level = |(stride, head): (usize, &MapId)| {
+            let map = net.map(*head);
+            let cells = (0..map.height).flat_map(|y| (0..map.width).map(move |x| (x, y)));
+            let cells: Vec<[f32; HEAD_CHANNELS]> = cells
+                .map(|(x, y)| map.pixel_at(x, y).try_into().expect("the heads have this many channels"))
+                .collect();
+            Level { stride, columns: map.width, cells }
+        };
+        STRIDES.into_iter().zip(heads.iter()).map(level).collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Fused(Box<Fused>),
+    Plain(Box<Network>, Device),
 }
 
 /// The loaded detector. Cloning shares the weights.
 #[derive(Clone, Debug)]
 pub struct Detector {
-    network: Network,
-    device: Device,
+    form: Form,
     detect_px: u32,
     min_score: f32,
 }
 
 impl Detector {
-    /// Builds the detector. `detect_px` is the longest side at which faces are sought; boxes under `min_score` are
-    /// dropped.
+    /// Builds the detector, in its fused form when `device` is the CPU. `detect_px` is the longest side at which
+    /// faces are sought; boxes under `min_score` are dropped.
     ///
     /// # Errors
     /// When the file is another network's.
     pub fn new(file: &ModelFile, device: &Device, detect_px: u32, min_score: f32) -> Result<Self> {
-        if file.card.architecture != ARCHITECTURE {
-            candle_core::bail!(
-                "architecture {:?} is not a detector; known is {ARCHITECTURE}",
-                file.card.architecture
-            );
-        }
-        let network = Network::new(file.var_builder(device)?)?;
-        Ok(Self { network, device: device.clone(), detect_px, min_score })
+        let form = match device.is_cpu() {
+            true => Form::Fused(Box::new(Fused::new(known(file)?)?)),
+            false => return Self::plain(file, device, detect_px, min_score),
+        };
+        Ok(Self { form, detect_px, min_score })
+    }
+
+    /// Builds the detector in plain candle layers: the definition that the fused form is held to.
+    ///
+    /// # Errors
+    /// As for [`Detector::new`].
+    pub fn plain(file: &ModelFile, device: &Device, detect_px: u32, min_score: f32) -> Result<Self> {
+        let network = Network::new(known(file)?.var_builder(device)?)?;
+        Ok(Self { form: Form::Plain(Box::new(network), device.clone()), detect_px, min_score })
     }
 
     /// All faces, largest first, in pixels of `image`. The picture is scaled so that its longest side is `detect_px`
@@ -153,18 +272,15 @@ impl Detector {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn detect(&self, image: &RgbImage) -> Result<Vec<Face>> {
-        let input = super::letterbox::Letterbox::new(image, self.detect_px, MULTIPLE);
-        let (w, h) = (input.width as usize, input.height as usize);
-        let xs = Tensor::from_vec(input.bgr_planes(), (1, 3, h, w), &self.device)?;
+    pub fn detect(&mut self, image: &RgbImage) -> Result<Vec<Face>> {
+        let input = Letterbox::new(image, self.detect_px, MULTIPLE);
+        let levels = match &mut self.form {
+            Form::Fused(fused) => fused.levels(&input),
+            Form::Plain(network, device) => network.levels(&input, device)?,
+        };
         let mut faces = Vec::new();
-        for (stride, heads) in STRIDES.into_iter().zip(self.network.forward(&xs)?) {
-            let [cls, obj, bbox, kps] = heads.map(|t| t.flatten_all().and_then(|t| t.to_vec1::<f32>()));
-            decode(
-                &Level { stride, columns: w / stride, cls: cls?, obj: obj?, bbox: bbox?, kps: kps? },
-                self.min_score,
-                &mut faces,
-            );
+        for level in &levels {
+            decode(level, self.min_score, &mut faces);
         }
         let mut faces = suppress(faces);
         for face in &mut faces {
@@ -175,14 +291,18 @@ impl Detector {
     }
 }
 
-/// What the heads of one level said, row by row of cells.
+fn known(file: &ModelFile) -> Result<&ModelFile> {
+    match file.card.architecture.as_str() {
+        ARCHITECTURE => Ok(file),
+        other => candle_core::bail!("architecture {other:?} is not a detector; known is {ARCHITECTURE}"),
+    }
+}
+
+/// What the heads of one level said, row by row of cells: class, objectness, box, points.
 struct Level {
     stride: usize,
     columns: usize,
-    cls: Vec<f32>,
-    obj: Vec<f32>,
-    bbox: Vec<f32>,
-    kps: Vec<f32>,
+    cells: Vec<[f32; HEAD_CHANNELS]>,
 }
 
 fn sigmoid(x: f32) -> f32 {
@@ -192,18 +312,17 @@ fn sigmoid(x: f32) -> f32 {
 /// Turns the cells of one level that score high enough into faces in pixels of the network's input.
 fn decode(level: &Level, min_score: f32, faces: &mut Vec<Face>) {
     let s = level.stride as f32;
-    for (i, (&cls, &obj)) in level.cls.iter().zip(&level.obj).enumerate() {
-        let score = (sigmoid(cls) * sigmoid(obj)).sqrt();
-        if !(score >= min_score) {
+    for (i, [cls, obj, bx, by, bw, bh, points @ ..]) in level.cells.iter().enumerate() {
+        let score = (sigmoid(*cls) * sigmoid(*obj)).sqrt();
+        // A score that is not a number is no face either.
+        if score.is_nan() || score < min_score {
             continue;
         }
         let (column, row) = ((i % level.columns) as f32, (i / level.columns) as f32);
-        let b = &level.bbox[4 * i..][..4];
-        let (w, h) = (b[2].exp() * s, b[3].exp() * s);
-        let bbox = BBox { x: (column + b[0]) * s - w / 2.0, y: (row + b[1]) * s - h / 2.0, w, h };
-        let k = &level.kps[10 * i..][..10];
+        let (w, h) = (bw.exp() * s, bh.exp() * s);
+        let bbox = BBox { x: (column + bx) * s - w / 2.0, y: (row + by) * s - h / 2.0, w, h };
         let landmarks: Landmarks =
-            std::array::from_fn(|p| [(column + k[2 * p]) * s, (row + k[2 * p + 1]) * s]);
+            std::array::from_fn(|p| [(column + points[2 * p]) * s, (row + points[2 * p + 1]) * s]);
         faces.push(Face { bbox, landmarks, score });
     }
 }
@@ -307,16 +426,12 @@ mod tests {
 
     #[test]
     fn a_cell_decodes_to_pixels() {
-        let level = Level {
-            stride: 8,
-            columns: 2,
-            cls: vec![-9.0, -9.0, -9.0, 9.0],
-            obj: vec![9.0; 4],
-            bbox: [vec![0.0; 12], vec![0.5, 0.25, 2.0_f32.ln(), 3.0_f32.ln()]].concat(),
-            kps: [vec![0.0; 30], (0..10).map(|i| i as f32 / 10.0).collect()].concat(),
-        };
+        let mut cells = vec![[0.0; HEAD_CHANNELS]; 4];
+        cells.iter_mut().for_each(|c| c[0] = -9.0);
+        cells[3][..6].copy_from_slice(&[9.0, 9.0, 0.5, 0.25, 2.0_f32.ln(), 3.0_f32.ln()]);
+        cells[3].iter_mut().skip(6).enumerate().for_each(|(i, v)| *v = i as f32 / 10.0);
         let mut faces = Vec::new();
-        decode(&level, 0.5, &mut faces);
+        decode(&Level { stride: 8, columns: 2, cells }, 0.5, &mut faces);
         let [face] = faces.as_slice() else { panic!("{} faces", faces.len()) };
         // Cell (1, 1): centre (1.5, 1.25) · 8, size (2, 3) · 8.
         let b = face.bbox;
@@ -328,16 +443,10 @@ mod tests {
 
     #[test]
     fn a_score_that_is_not_a_number_is_no_face() {
-        let level = Level {
-            stride: 8,
-            columns: 1,
-            cls: vec![f32::NAN],
-            obj: vec![1.0],
-            bbox: vec![0.0; 4],
-            kps: vec![0.0; 10],
-        };
+        let mut cells = vec![[0.0; HEAD_CHANNELS]];
+        cells[0][0] = f32::NAN;
         let mut faces = Vec::new();
-        decode(&level, 0.5, &mut faces);
+        decode(&Level { stride: 8, columns: 1, cells }, 0.5, &mut faces);
         assert!(faces.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use accessd::clock::{Clock, SystemClock};
+use accessd::clock::SystemClock;
 use accessd::encoder::{Embedding, ModelId};
 use accessd::gallery::{NewTemplate, TemplateSource};
 use accessd::journal::Stamp;
@@ -69,8 +69,13 @@ impl Site {
     /// The program with this site's config.
     pub fn accessd<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("accessd"));
-        command.current_dir(self.dir.path()).env_clear().env("TZ", "UTC").env("ACCESSD_CONFIG", "accessd.toml");
-        command.args(args.into_iter().map(|arg| arg.replace("{dir}", &self.dir.path().display().to_string())));
+        command
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("TZ", "UTC")
+            .env("ACCESSD_CONFIG", "accessd.toml");
+        command
+            .args(args.into_iter().map(|arg| arg.replace("{dir}", &self.dir.path().display().to_string())));
         command
     }
 
@@ -107,7 +112,11 @@ impl Site {
 pub fn outcome(command: &mut Command) -> Outcome {
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Outcome { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Outcome {
+        code: output.status.code().unwrap_or(-1),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 /// A made-up sample.
@@ -125,11 +134,6 @@ pub fn template(values: &[f32]) -> NewTemplate {
         },
         source: TemplateSource::Image,
     }
-}
-
-/// The time now, as the program's journal has it.
-pub fn now() -> jiff::Timestamp {
-    SystemClock.wall()
 }
 
 fn gather(dir: &Path, files: &mut Vec<PathBuf>) {

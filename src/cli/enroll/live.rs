@@ -1,15 +1,12 @@
-//! Enrolment before a camera: the service's, when it runs, else one that is opened here. Both take samples by the same
-//! rules; nothing is stored before the last one is there, so that an interruption leaves nothing behind.
+//! Samples taken before a camera that is opened here, by the same rules as the service's; and the line that tells how
+//! either goes. Nothing is stored before the last sample is there, so that an interruption leaves nothing behind.
 
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::super::adapters::{enrolment, gates, load_networks, open_camera};
-use super::super::backend::Backend;
-use super::super::exit::UsageError;
-use super::{Enroll, Enrolled};
+use super::super::adapters::{camera_spec, enrolment, gates, load_networks, open_camera};
 use crate::camera::CameraError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -19,34 +16,17 @@ use crate::daemon::enrolment::Sampling;
 use crate::daemon::protocol::EnrolProgress;
 use crate::gallery::{Gallery, NewTemplate};
 
-/// Enrols at a camera.
-pub(super) fn enroll(backend: &mut Backend, config: &Config, args: &Enroll) -> anyhow::Result<Enrolled> {
+/// Takes the samples of one person with a camera of our own.
+pub(super) fn sample(config: &Config) -> anyhow::Result<Vec<NewTemplate>> {
     let line = Line::new();
-    let (person, lookalikes) = match backend {
-        Backend::Daemon(_) if args.camera.is_some() => {
-            return Err(UsageError(
-                "the running service has the camera: leave --camera out to use it, or stop the service first"
-                    .into(),
-            )
-            .into());
-        }
-        Backend::Daemon(service) => {
-            service.enrol_live(&args.name, args.more, |progress| line.show(progress))?
-        }
-        Backend::Direct(direct) => {
-            direct.may_enrol(&args.name, args.more)?;
-            let templates = sample(config, &line)?;
-            backend.enrol(&args.name, templates, args.more)?
-        }
-    };
+    let samples = gather(config, &line);
     line.clear();
-    Ok(Enrolled { person, lookalikes, skipped: Vec::new() })
+    samples
 }
 
-/// Takes the samples with a camera of our own.
-fn sample(config: &Config, line: &Line) -> anyhow::Result<Vec<NewTemplate>> {
+fn gather(config: &Config, line: &Line) -> anyhow::Result<Vec<NewTemplate>> {
     let clock = Arc::new(SystemClock);
-    let mut camera = open_camera(config, clock.clone())?;
+    let mut camera = open_camera(&camera_spec(config)?, config, clock.clone())?;
     let mut analyser = FaceAnalyser::new(load_networks(config)?, gates(config), clock.clone());
     let nobody = Gallery::new(analyser.model().clone(), 0, Vec::new());
     let options = enrolment(config);
@@ -76,22 +56,25 @@ fn sample(config: &Config, line: &Line) -> anyhow::Result<Vec<NewTemplate>> {
 }
 
 /// The line on the terminal that tells how it goes; nothing when there is no terminal.
-struct Line(ProgressBar);
+pub(super) struct Line(ProgressBar);
 
 impl Line {
-    fn new() -> Self {
+    /// Before the first progress.
+    pub(super) fn new() -> Self {
         let style =
             ProgressStyle::with_template("{bar:20} {pos}/{len}  {msg}").expect("the template is valid");
         Self(ProgressBar::new(1).with_style(style).with_message("waiting for the camera"))
     }
 
-    fn show(&self, progress: &EnrolProgress) {
+    /// Tells how it goes.
+    pub(super) fn show(&self, progress: &EnrolProgress) {
         self.0.set_length(progress.wanted as u64);
         self.0.set_position(progress.taken as u64);
         self.0.set_message(told(progress));
     }
 
-    fn clear(&self) {
+    /// Gives the line back.
+    pub(super) fn clear(&self) {
         self.0.finish_and_clear();
     }
 }

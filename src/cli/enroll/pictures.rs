@@ -8,9 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::super::adapters::{gates, load_networks};
-use super::super::backend::Backend;
 use super::super::picture::{Picture, explain};
-use super::{Enroll, Enrolled};
 use crate::config::Config;
 use crate::encoder::{Embedding, compare};
 use crate::gallery::{NewTemplate, TemplateSource};
@@ -44,18 +42,20 @@ struct Sample {
     template: NewTemplate,
 }
 
-/// Enrols from `args.images`.
-pub(super) fn enroll(backend: &mut Backend, config: &Config, args: &Enroll) -> anyhow::Result<Enrolled> {
-    let files = gather(&args.images)?;
+/// Templates of one person from picture files and folders, and what was refused: nothing without `skip_bad`.
+pub(super) fn judge(
+    config: &Config,
+    paths: &[PathBuf],
+    skip_bad: bool,
+) -> anyhow::Result<(Vec<NewTemplate>, Vec<Refusal>)> {
+    let files = gather(paths)?;
     let mut networks = load_networks(config)?;
     let (samples, refusals) = judge_all(&mut networks, &gates(config), files);
-    if !refusals.is_empty() && (!args.skip_bad || samples.is_empty()) {
+    if !refusals.is_empty() && (!skip_bad || samples.is_empty()) {
         bail!(refused(&refusals, !samples.is_empty()));
     }
     agree(&samples)?;
-    let templates = samples.into_iter().map(|sample| sample.template).collect();
-    let (person, lookalikes) = backend.enrol(&args.name, templates, args.more)?;
-    Ok(Enrolled { person, lookalikes, skipped: refusals })
+    Ok((samples.into_iter().map(|sample| sample.template).collect(), refusals))
 }
 
 /// The files named, and the picture files of the folders named, in order.
@@ -102,7 +102,7 @@ fn judge_all(
     for image in files {
         progress.set_message(image.display().to_string());
         // A picture that cannot be read is refused like one that is blurred: --skip-bad may go on without it.
-        match judge(networks, gates, &image) {
+        match judge_one(networks, gates, &image) {
             Ok(template) => samples.push(Sample { image, template }),
             Err(why) => refusals.push(Refusal { image, why: format!("{why:#}") }),
         }
@@ -112,7 +112,7 @@ fn judge_all(
     (samples, refusals)
 }
 
-fn judge(networks: &mut Recogniser, gates: &QualityGates, image: &Path) -> anyhow::Result<NewTemplate> {
+fn judge_one(networks: &mut Recogniser, gates: &QualityGates, image: &Path) -> anyhow::Result<NewTemplate> {
     let picture = Picture::read(image)?;
     let face = the_one_face(image, picture.faces(networks)?, gates)?;
     Ok(NewTemplate {

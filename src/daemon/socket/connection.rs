@@ -175,7 +175,7 @@ fn stopping() -> Reply {
 }
 
 /// How a client is named in the journal: `uid 1000 (ada)`.
-fn actor(uid: u32) -> String {
+pub(crate) fn actor(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     match user_name(&users, uid) {
         Some(name) => format!("uid {uid} ({name})"),

@@ -8,6 +8,8 @@ mod connection;
 mod lines;
 mod signals;
 
+pub(crate) use connection::actor;
+
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;

@@ -40,10 +40,19 @@ impl Depthwise {
         let padded = self.channels.next_multiple_of(LINE);
         // The frame of zeros makes row y·stride the one above the centre.
         let first = y * self.stride * input.row();
-        let rows: [&[f32]; 3] = std::array::from_fn(|i| &input.buffer.values()[first + i * input.row()..][..input.row()]);
+        let rows: [&[f32]; 3] =
+            std::array::from_fn(|i| &input.buffer.values()[first + i * input.row()..][..input.row()]);
         assert!(input.pixel == padded && (width - 1) * self.stride + 3 <= input.width + 2);
         assert!((width - 1) * pixel + padded <= output.len());
-        self.arch.dispatch(Row { weights: self.rows.values(), padded, stride: self.stride, rows, width, output, pixel });
+        self.arch.dispatch(Row {
+            weights: self.rows.values(),
+            padded,
+            stride: self.stride,
+            rows,
+            width,
+            output,
+            pixel,
+        });
     }
 }
 
@@ -80,7 +89,8 @@ impl WithSimd for Row<'_> {
                         sum = simd.mul_add_e_f32s(value, w[3 * dy + dx], sum);
                     }
                 }
-                output[x * pixel + c] = simd.mul_add_e_f32s(simd.min_f32s(sum, zero), w[10], simd.max_f32s(sum, zero));
+                output[x * pixel + c] =
+                    simd.mul_add_e_f32s(simd.min_f32s(sum, zero), w[10], simd.max_f32s(sum, zero));
             }
         }
     }

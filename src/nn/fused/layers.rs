@@ -21,10 +21,12 @@ pub struct Folded {
     pub packed: Arc<Packed>,
     /// For a depthwise 3×3 convolution.
     pub depthwise: Arc<Depthwise>,
-    /// For a global depthwise convolution: `channels × taps`.
+    /// Outputs × inputs × taps, as a global depthwise convolution takes them.
     pub weight: Arc<Vec<f32>>,
-    /// Its bias.
+    /// One for each output.
     pub bias: Arc<Vec<f32>>,
+    /// What values below zero are multiplied with.
+    slope: Arc<Vec<f32>>,
 }
 
 /// Takes the convolution `name` from a model file and folds the batch norm into it.
@@ -40,7 +42,9 @@ pub fn fold(file: &ModelFile, name: &str, spec: ConvSpec, act: Act) -> candle_co
         None => vec![0.0; spec.cout],
     };
     if let Some((scale, shift)) = batch_norm(file, &format!("{name}.bn"), spec.cout)? {
-        for ((row, b), (s, t)) in weight.chunks_exact_mut(per_output).zip(&mut bias).zip(scale.iter().zip(&shift)) {
+        for ((row, b), (s, t)) in
+            weight.chunks_exact_mut(per_output).zip(&mut bias).zip(scale.iter().zip(&shift))
+        {
             row.iter_mut().for_each(|w| *w *= s);
             *b = *b * s + t;
         }
@@ -50,17 +54,40 @@ pub fn fold(file: &ModelFile, name: &str, spec: ConvSpec, act: Act) -> candle_co
         Act::Relu => vec![0.0; spec.cout],
         Act::PRelu => take(file, &format!("{name}.prelu.weight"), spec.cout)?,
     };
-    let depthwise = spec.groups == spec.cin && spec.groups > 1;
-    let packed = match (depthwise, spec.kernel) {
-        (false, 1) => Packed::new(&weight, inputs, spec.cout, &bias, &slope),
-        (false, 3) => Packed::new(&channels_last(&weight, inputs, 9), 9 * inputs, spec.cout, &bias, &slope),
-        _ => Packed::new(&[], 1, 0, &[], &[]),
-    };
-    let depthwise = match (depthwise, spec.kernel) {
-        (true, 3) => Depthwise::new(&weight, spec.cout, spec.stride, &bias, &slope),
-        _ => Depthwise::new(&[], 0, 1, &[], &[]),
-    };
-    Ok(Folded { spec, packed: Arc::new(packed), depthwise: Arc::new(depthwise), weight: Arc::new(weight), bias: Arc::new(bias) })
+    Ok(Folded::pack(spec, weight, bias, slope))
+}
+
+impl Folded {
+    fn pack(spec: ConvSpec, weight: Vec<f32>, bias: Vec<f32>, slope: Vec<f32>) -> Self {
+        let inputs = spec.cin / spec.groups;
+        let depthwise = spec.groups == spec.cin && spec.groups > 1;
+        let packed = match (depthwise, spec.kernel) {
+            (false, 1) => Packed::new(&weight, inputs, spec.cout, &bias, &slope),
+            (false, 3) => {
+                Packed::new(&channels_last(&weight, inputs, 9), 9 * inputs, spec.cout, &bias, &slope)
+            }
+            _ => Packed::new(&[], 1, 0, &[], &[]),
+        };
+        let depthwise = match (depthwise, spec.kernel) {
+            (true, 3) => Depthwise::new(&weight, spec.cout, spec.stride, &bias, &slope),
+            _ => Depthwise::new(&[], 0, 1, &[], &[]),
+        };
+        Self {
+            spec,
+            packed: Arc::new(packed),
+            depthwise: Arc::new(depthwise),
+            weight: Arc::new(weight),
+            bias: Arc::new(bias),
+            slope: Arc::new(slope),
+        }
+    }
+
+    /// Several convolutions of one kind as one whose outputs stand side by side, of shape `spec`.
+    pub fn side_by_side(parts: &[&Self], spec: ConvSpec) -> Self {
+        let join =
+            |of: fn(&Self) -> &Arc<Vec<f32>>| parts.iter().flat_map(|p| of(p).iter().copied()).collect();
+        Self::pack(spec, join(|p| &p.weight), join(|p| &p.bias), join(|p| &p.slope))
+    }
 }
 
 /// Rows of `channels × taps` turned into `taps × channels`.
@@ -115,7 +142,8 @@ impl Dense {
         outputs: usize,
     ) -> candle_core::Result<Self> {
         let inputs = channels * pixels;
-        let mut weight = channels_last(&take(file, &format!("{name}.weight"), outputs * inputs)?, channels, pixels);
+        let mut weight =
+            channels_last(&take(file, &format!("{name}.weight"), outputs * inputs)?, channels, pixels);
         let mut bias = take(file, &format!("{name}.bias"), outputs)?;
         if let Some((scale, shift)) = batch_norm(file, before, channels)? {
             for (row, b) in weight.chunks_exact_mut(inputs).zip(&mut bias) {
@@ -128,7 +156,9 @@ impl Dense {
             }
         }
         if let Some((scale, shift)) = batch_norm(file, after, outputs)? {
-            for ((row, b), (s, t)) in weight.chunks_exact_mut(inputs).zip(&mut bias).zip(scale.iter().zip(&shift)) {
+            for ((row, b), (s, t)) in
+                weight.chunks_exact_mut(inputs).zip(&mut bias).zip(scale.iter().zip(&shift))
+            {
                 row.iter_mut().for_each(|w| *w *= s);
                 *b = *b * s + t;
             }

@@ -29,15 +29,48 @@ pub struct MapId(usize);
 #[derive(Clone, Debug)]
 enum Step {
     /// Dense 3×3 on three channels, as a matrix product over gathered neighbourhoods.
-    Stem { from: usize, to: usize, stride: usize, weights: Arc<Packed> },
-    Depthwise { from: usize, to: usize, weights: Arc<Depthwise> },
-    Pointwise { from: usize, to: usize, add: Option<usize>, weights: Arc<Packed>, rows: Vec<RowAt> },
-    DepthwisePointwise { from: usize, to: usize, add: Option<usize>, depthwise: Arc<Depthwise>, pointwise: Arc<Packed> },
-    MaxPool { from: usize, to: usize },
+    Stem {
+        from: usize,
+        to: usize,
+        stride: usize,
+        weights: Arc<Packed>,
+    },
+    Depthwise {
+        from: usize,
+        to: usize,
+        weights: Arc<Depthwise>,
+    },
+    Pointwise {
+        from: usize,
+        to: usize,
+        add: Option<usize>,
+        weights: Arc<Packed>,
+        rows: Vec<RowAt>,
+    },
+    DepthwisePointwise {
+        from: usize,
+        to: usize,
+        add: Option<usize>,
+        depthwise: Arc<Depthwise>,
+        pointwise: Arc<Packed>,
+    },
+    MaxPool {
+        from: usize,
+        to: usize,
+    },
     /// `to = a + b`, each value of `b` standing for 2×2.
-    UpsampleAdd { a: usize, b: usize, to: usize },
+    UpsampleAdd {
+        a: usize,
+        b: usize,
+        to: usize,
+    },
     /// Each channel's weighted sum over the whole map.
-    Global { from: usize, to: usize, weights: Arc<Vec<f32>>, bias: Arc<Vec<f32>> },
+    Global {
+        from: usize,
+        to: usize,
+        weights: Arc<Vec<f32>>,
+        bias: Arc<Vec<f32>>,
+    },
 }
 
 /// A network for one input size. Cloning shares the weights and makes maps of its own.
@@ -108,7 +141,13 @@ impl Net {
     }
 
     /// Appends a depthwise 3×3 and a 1×1 convolution, fused; `add` goes into the latter's sum.
-    pub fn depthwise_pointwise(&mut self, from: MapId, add: Option<MapId>, dw: &Folded, pw: &Folded) -> MapId {
+    pub fn depthwise_pointwise(
+        &mut self,
+        from: MapId,
+        add: Option<MapId>,
+        dw: &Folded,
+        pw: &Folded,
+    ) -> MapId {
         let (depthwise, pointwise) = (Arc::clone(&dw.depthwise), Arc::clone(&pw.packed));
         let to = self.after_depthwise(from, &depthwise, pw.spec.cout);
         let map = &self.maps[to.0];

@@ -1,0 +1,8 @@
+//! Integration tests, one module a topic.
+
+mod bad_input;
+mod camera;
+mod cli;
+mod networks;
+mod store;
+mod support;
