@@ -1,6 +1,6 @@
 //! What the vision thread makes of one frame, and the trait behind which the networks stand.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId};
@@ -11,7 +11,7 @@ use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;
 
 /// One face in one frame, as far as it was looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SeenFace {
     /// Which track it continues.
     pub track: TrackId,
@@ -29,7 +29,7 @@ pub struct SeenFace {
 }
 
 /// How long the stages took, in µs.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct StageTimes {
     /// Finding faces.
     pub detect_us: u64,
@@ -42,7 +42,7 @@ pub struct StageTimes {
 }
 
 /// One frame, looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Analysis {
     /// The frame's number.
     pub seq: u64,

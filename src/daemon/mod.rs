@@ -30,7 +30,7 @@ mod status;
 mod supervise;
 #[cfg(test)]
 mod tests;
-mod trace;
+pub mod trace;
 mod vision_loop;
 
 use std::convert::Infallible;

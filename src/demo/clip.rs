@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(redness(&painter.paint(first.begins - 1)), 0);
         let far = redness(&painter.paint(first.begins + 4));
         let near = redness(&painter.paint(first.begins + 30));
-        assert!(far > 500 && near > 4 * far, "{far} {near}");
+        assert!(far > 500 && near > 3 * far, "{far} {near}");
         assert_eq!(redness(&painter.paint(first.frames().end)), 0);
     }
 

@@ -5,5 +5,6 @@
 //! reads the journal and says whether the door opened for the enrolled person each time and for nobody else.
 
 pub mod clip;
+pub mod judge;
 
 pub mod script;

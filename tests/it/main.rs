@@ -3,6 +3,7 @@
 mod bad_input;
 mod camera;
 mod cli;
+mod fetch;
 mod networks;
 mod store;
 mod support;
