@@ -1,5 +1,4 @@
 //! Integration tests, one module a topic.
-
 #![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests, not what they share")]
 
 mod bad_input;
