@@ -296,7 +296,7 @@ fn socket_without_permission() {
     let site = Site::new();
     ada(&site);
     service(&site, b"");
-    fs::set_permissions(site.path("control.sock"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(site.path("control.sock"), fs::Permissions::from_mode(0o000)).unwrap();
     expect_refusal(&site, &["list"], 1, &["no permission to use", "usermod -aG"]);
     expect_refusal(&site, &["remove", "Ada Lovelace", "--yes"], 1, &["no permission to use"]);
 }

@@ -3,15 +3,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
-use std::time::Duration;
 
-use accessd::clock::{Clock, MonoTime, SystemClock};
+use accessd::clock::{MonoTime, SystemClock};
 use accessd::gallery::PersonId;
 use accessd::journal::{Event, EventKind, PersonRef, Stamp};
 use accessd::store::Store;
 use serde_json::{Value, json};
 
-use crate::support::{Outcome, Site, outcome};
+use crate::support::{Outcome, Service, Site, outcome};
 
 const ADA: [f32; 3] = [1.0, 0.0, 0.0];
 const BOB: [f32; 3] = [0.0, 1.0, 0.0];
@@ -351,44 +350,6 @@ fn net_check_is_content_with_a_good_setup() {
     assert!(!site.path("relay.log").exists());
 }
 
-/// A service that ends with the test.
-struct Service(std::process::Child);
-
-impl Service {
-    /// Starts it and waits until it answers.
-    fn start(site: &Site) -> Self {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("accessd"));
-        command.arg("run").current_dir(site.path("")).env("ACCESSD_CONFIG", "accessd.toml");
-        let log = fs::File::create(site.path("service.log")).unwrap();
-        let service = Self(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
-        until("the service answers", || site.run(["status"]).code == 0);
-        service
-    }
-
-    /// Asks it to stop, as systemd does, and gives its exit code.
-    fn stop(mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.0.wait().unwrap().code()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // Fails when it has ended, as it should have.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = SystemClock.now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(SystemClock.now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn net_commands_go_through_the_running_service() {
     let site = Site::with_networks();
@@ -399,9 +360,9 @@ fn net_commands_go_through_the_running_service() {
     let service = Service::start(&site);
 
     let status = json_of(&site, ["status", "--json"]);
-    assert_eq!((&status["door"], &status["pid"]), (&json!("locked"), &json!(service.0.id())));
+    assert_eq!((&status["door"], &status["pid"]), (&json!("locked"), &json!(service.pid())));
     assert!(done(&site, ["status"]).contains("door      locked, deciding"));
-    assert!(site.run(["check"]).stdout.contains(&format!("ok    service   runs as pid {}", service.0.id())));
+    assert!(site.run(["check"]).stdout.contains(&format!("ok    service   runs as pid {}", service.pid())));
     assert!(done(&site, ["list"]).contains("Ada"));
 
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("accessd"));
@@ -420,7 +381,7 @@ fn net_commands_go_through_the_running_service() {
     assert_eq!(site.run(["remove", "Bob", "--yes"]).code, 1);
     let second = site.run(["run"]);
     assert_eq!(second.code, 1);
-    assert!(second.stderr.contains(&service.0.id().to_string()), "{}", second.stderr);
+    assert!(second.stderr.contains(&service.pid().to_string()), "{}", second.stderr);
 
     assert_eq!(service.stop(), Some(0));
     let ended = follower.wait().unwrap();
