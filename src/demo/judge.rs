@@ -77,7 +77,10 @@ pub fn judge(script: &[Appearance], frames: &[TracedFrame], records: &[Record]) 
             (EventKind::Refusal, Some(row)) => row.refused += 1,
             (EventKind::Grant, Some(row)) => row.granted.push(grant(record, seq)),
             (EventKind::Grant, None) => {
-                problems.push(format!("event {} let somebody in on frame {seq}, with nobody in view", record.id.0));
+                problems.push(format!(
+                    "event {} let somebody in on frame {seq}, with nobody in view",
+                    record.id.0
+                ));
             }
             _ => {}
         }
@@ -89,7 +92,10 @@ pub fn judge(script: &[Appearance], frames: &[TracedFrame], records: &[Record]) 
         stranger && frame.door == DoorState::Unlocked
     });
     if let Some(frame) = strangers_at_open_door.into_iter().next() {
-        problems.push(format!("the door stood open with a stranger in view, from frame {} on", frame.analysis.seq));
+        problems.push(format!(
+            "the door stood open with a stranger in view, from frame {} on",
+            frame.analysis.seq
+        ));
     }
     Outcome { rows, problems }
 }
@@ -132,7 +138,8 @@ fn decided_at(record: &Record) -> Option<u64> {
 
 fn grant(record: &Record, seq: u64) -> (String, u64, Option<f32>) {
     let name = record.event.person.as_ref().map_or_else(|| "somebody".to_owned(), |p| p.name.clone());
-    let score = Evidence::deserialize(&record.event.detail).ok().and_then(|e| e.best).map(|best| best.score.0);
+    let score =
+        Evidence::deserialize(&record.event.detail).ok().and_then(|e| e.best).map(|best| best.score.0);
     (name, seq, score)
 }
 
@@ -264,6 +271,11 @@ mod tests {
         for f in late.iter_mut().filter(|f| (begins..begins + 5).contains(&f.analysis.seq)) {
             f.door = DoorState::Unlocked;
         }
-        fails(&late, &records(), None, &format!("stood open with a stranger in view, from frame {begins} on"));
+        fails(
+            &late,
+            &records(),
+            None,
+            &format!("stood open with a stranger in view, from frame {begins} on"),
+        );
     }
 }

@@ -137,7 +137,7 @@ mod tests {
         let frames = story();
         let report = Report {
             title: "",
-            summary: "",
+            summary: String::new(),
             passed: true,
             facts: Vec::new(),
             spans: Vec::new(),
