@@ -16,6 +16,7 @@ use super::log::line;
 use super::output::{self, Output, count};
 use super::{Exit, Globals};
 use crate::config::Config;
+use crate::daemon::client::Client;
 use crate::daemon::trace::{TracedFrame, read_trace};
 use crate::demo::clip::{Painter, frame_name};
 use crate::demo::judge::{Outcome, judge};
@@ -48,11 +49,12 @@ const CONFIG: &str = include_str!("../../config/demo.toml");
 
 /// What a run leaves in its folder. The database's helper files go with it.
 const CLIP: &str = "clip";
-const LEFT_BEHIND: [&str; 8] = [
+const LEFT_BEHIND: [&str; 9] = [
     "accessd.toml",
     "accessd.db",
     "accessd.db-wal",
     "accessd.db-shm",
+    "accessd.db.lock",
     "relay.log",
     "trace.jsonl",
     "service.log",
@@ -90,6 +92,12 @@ impl Demo {
     /// Empties the folder of an earlier run and writes the config.
     fn lay_out(&self) -> anyhow::Result<Config> {
         let folder = self.out.display();
+        let mut config = demo_config();
+        let running = Client::connect(&self.out.join(&config.paths.socket))?;
+        ensure!(
+            running.is_none(),
+            "a demo is playing in {folder} already; wait for its end or give another --out"
+        );
         std::fs::create_dir_all(&self.out).with_context(|| format!("folder {folder} cannot be made"))?;
         for name in LEFT_BEHIND {
             gone(std::fs::remove_file(self.out.join(name)))
@@ -97,7 +105,6 @@ impl Demo {
         }
         gone(std::fs::remove_dir_all(self.out.join(CLIP)))
             .with_context(|| format!("{folder}/{CLIP} cannot be replaced"))?;
-        let mut config = demo_config();
         config.paths.models = std::path::absolute(&self.models)?;
         let text =
             toml::to_string(&config).context("the models' folder cannot be written into a config file")?;
@@ -176,7 +183,7 @@ fn summary(outcome: &Outcome) -> String {
     let (friends, strangers): (Vec<_>, Vec<_>) =
         outcome.rows.iter().partition(|row| row.appearance.is_enrolled());
     format!(
-        "The door opened for {} each of the {} times they came, and for none of the {} visits of strangers.",
+        "The door opened for {} all {} times, and stayed locked for all {} visits of strangers.",
         ENROLLED.0,
         friends.len(),
         strangers.len()
@@ -271,6 +278,17 @@ mod tests {
             let apart_ms = (pair[1].begins - pair[0].frames().end) * frame_ms;
             assert!(apart_ms >= config.decision.regrant_after_ms, "{apart_ms} ms apart");
         }
+    }
+
+    #[test]
+    fn a_demo_that_is_playing_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("relay.log"), b"theirs").unwrap();
+        let _service = std::os::unix::net::UnixListener::bind(dir.path().join("control.sock")).unwrap();
+        let demo = Demo { photos: "photos".into(), models: "models".into(), out: dir.path().to_owned() };
+        let error = demo.lay_out().unwrap_err().to_string();
+        assert!(error.contains("is playing in") && error.contains("another --out"), "{error}");
+        assert!(dir.path().join("relay.log").exists());
     }
 
     #[test]
