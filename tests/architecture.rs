@@ -208,7 +208,11 @@ fn paths(source: &str, module: &[String]) -> Vec<(usize, Segments)> {
     }
     for (line, path) in inline {
         match imports.get(&path[0]) {
-            Some(full) => found.extend(full.iter().map(|full| (line, [full, &path[1..]].concat()))),
+            // What is of this crate was judged where it was imported.
+            Some(full) => {
+                let outside = full.iter().filter(|full| full[0] != "crate");
+                found.extend(outside.map(|full| (line, [full, &path[1..]].concat())));
+            }
             None => found.push((line, path)),
         }
     }

@@ -24,6 +24,9 @@ use crate::store::StoreError;
 /// Every picture must show exactly one face that is large, sharp, lit and frontal enough (see [vision] in the config),
 /// and all of the same person; otherwise nothing is stored. Without --images the person stands before the door's
 /// camera while the service runs, or before the one that --camera or the config names.
+///
+/// A face close to that of somebody else who is enrolled is stored with a warning: kin look alike, and the door lets
+/// in nobody whom it cannot tell from another. With --more the samples must be like those stored.
 #[derive(Args, Debug)]
 pub(super) struct Enroll {
     /// The person's name

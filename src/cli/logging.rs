@@ -16,10 +16,8 @@ pub(super) fn for_the_service(config: &LogConfig, globals: &Globals) {
     let configured = config.level.parse().unwrap_or(LevelFilter::Info);
     let level = level(configured, globals);
     if connected_to_journal() {
-        let journal = JournalLog::new().and_then(|journal| {
-            Ok(journal.with_extra_fields([("ACCESSD_VERSION", env!("CARGO_PKG_VERSION"))]).install())
-        });
-        if matches!(journal, Ok(Ok(()))) {
+        let fields = [("ACCESSD_VERSION", env!("CARGO_PKG_VERSION"))];
+        if JournalLog::new().is_ok_and(|journal| journal.with_extra_fields(fields).install().is_ok()) {
             log::set_max_level(level);
             return;
         }

@@ -111,7 +111,7 @@ mod tests {
     fn what_is_wrong_with_a_face_is_said_with_its_figure_and_the_limit() {
         let quality = Quality {
             eye_distance_px: 18.2,
-            sharpness: 3.14,
+            sharpness: 3.1,
             light: 230.0,
             yaw_deg: -51.0,
             pitch_deg: 4.0,

@@ -9,7 +9,7 @@ use candle_nn::{ModuleT, VarBuilder};
 use crate::nn::fused::{Folded, MapId, Net, fold};
 use crate::nn::layers::{Act, ConvUnit};
 use crate::nn::model_file::ModelFile;
-use crate::nn::onnx::{ConvSpec, Graph, OnnxError, Value, Walk, Weights};
+use crate::nn::onnx::{ConvSpec, Graph, Imported, OnnxError, Value, Walk};
 
 /// The name model files carry.
 pub const ARCHITECTURE: &str = "mobilefacenet";
@@ -150,12 +150,11 @@ fn take(
     Ok(at)
 }
 
-/// Takes the weights out of an ONNX graph of this MobileFaceNet, with batch norms or folded; the second value is
-/// the `(mean, scale)` found in the graph.
+/// Takes the weights out of an ONNX graph of this MobileFaceNet, with batch norms or folded.
 ///
 /// # Errors
 /// When it is another network.
-pub fn import(graph: &Graph) -> std::result::Result<(Weights, Option<(f32, f32)>), OnnxError> {
+pub fn import(graph: &Graph) -> std::result::Result<Imported, OnnxError> {
     let mut walk = Walk::new(graph, ARCHITECTURE);
     let at = walk.output()?;
     let at = walk.skip(at, &["Reshape", "Flatten"]);
@@ -189,5 +188,5 @@ pub fn import(graph: &Graph) -> std::result::Result<(Weights, Option<(f32, f32)>
     at = take(&mut walk, at, "", &STEM)?;
     let norm = super::input_norm(&walk, &mut at)?;
     walk.arrived(&at)?;
-    Ok((walk.weights, norm))
+    Ok(Imported { weights: walk.weights, norm })
 }

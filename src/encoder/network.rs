@@ -9,7 +9,7 @@ use super::sface::{self, SFace};
 use super::{Embedding, ModelId};
 use crate::nn::fused::{Dense, MapId, Net};
 use crate::nn::model_file::{Channels, InputSpec, ModelFile};
-use crate::nn::onnx::{Graph, OnnxError, Weights};
+use crate::nn::onnx::{Graph, Imported, OnnxError};
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
 
 /// An architecture that can be imported and run as an encoder.
@@ -19,7 +19,7 @@ pub struct Architecture {
     /// Length of the embedding.
     pub dim: usize,
     /// Takes its weights, and the normalisation if it is inside, out of a graph.
-    pub import: fn(&Graph) -> std::result::Result<(Weights, Option<(f32, f32)>), OnnxError>,
+    pub import: fn(&Graph) -> std::result::Result<Imported, OnnxError>,
 }
 
 /// All encoders accessd can run.

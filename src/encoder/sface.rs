@@ -9,7 +9,7 @@ use candle_nn::{BatchNorm, Linear, Module, ModuleT, VarBuilder};
 use crate::nn::fused::{Dense, MapId, Net, fold};
 use crate::nn::layers::{Act, ConvUnit, batch_norm};
 use crate::nn::model_file::ModelFile;
-use crate::nn::onnx::{ConvSpec, Graph, OnnxError, Walk, Weights};
+use crate::nn::onnx::{ConvSpec, Graph, Imported, OnnxError, Walk};
 
 /// The name model files carry.
 pub const ARCHITECTURE: &str = "sface";
@@ -103,11 +103,11 @@ pub fn fused(file: &ModelFile, side: usize) -> Result<(Net, MapId, Dense)> {
     Ok((net, at, fc))
 }
 
-/// Takes the weights out of an ONNX graph of SFace; the second value is the `(mean, scale)` found in the graph.
+/// Takes the weights out of an ONNX graph of SFace.
 ///
 /// # Errors
 /// When it is another network.
-pub fn import(graph: &Graph) -> std::result::Result<(Weights, Option<(f32, f32)>), OnnxError> {
+pub fn import(graph: &Graph) -> std::result::Result<Imported, OnnxError> {
     let mut walk = Walk::new(graph, ARCHITECTURE);
     let mut at = walk.output()?;
     let (channels, side) = LAST;
@@ -122,5 +122,5 @@ pub fn import(graph: &Graph) -> std::result::Result<(Weights, Option<(f32, f32)>
     }
     let norm = super::input_norm(&walk, &mut at)?;
     walk.arrived(&at)?;
-    Ok((walk.weights, norm))
+    Ok(Imported { weights: walk.weights, norm })
 }

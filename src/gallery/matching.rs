@@ -78,6 +78,11 @@ impl Gallery {
         self.matrix.len().checked_div(self.dim).unwrap_or(0)
     }
 
+    /// How many values an embedding has here; 0 when nobody is enrolled.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
     /// The best person and the runner-up, who is always *another* person; `None` when nobody is enrolled. A person's
     /// score is the highest over their templates; of equal scores the lower person id is ahead. A score that is not a
     /// number never wins: a probe that gives no other finds nobody.

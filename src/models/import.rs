@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::Listed;
 use crate::encoder::network::ARCHITECTURES;
 use crate::nn::model_file::{Channels, InputSpec, ModelCard, ModelFile};
-use crate::nn::onnx::{Graph, OnnxError, Weights};
+use crate::nn::onnx::{Graph, Imported, OnnxError, Weights};
 use crate::vision::align::CROP_SIDE;
 use crate::vision::yunet;
 
@@ -107,7 +107,7 @@ pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportErr
         let architecture = ARCHITECTURES.iter().find(|a| a.name == entry.architecture);
         let architecture =
             architecture.ok_or_else(|| ImportError::UnknownArchitecture(entry.architecture.clone()))?;
-        let (weights, norm) = (architecture.import)(&graph).map_err(refused)?;
+        let Imported { weights, norm } = (architecture.import)(&graph).map_err(refused)?;
         (weights, norm, Some(architecture.dim))
     };
     let card = ModelCard {
@@ -144,7 +144,7 @@ pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, Imp
     let mut first_refusal = None;
     for architecture in &ARCHITECTURES {
         match (architecture.import)(&graph) {
-            Ok((weights, norm)) => {
+            Ok(Imported { weights, norm }) => {
                 let (mean, scale) = options.norm;
                 let input = InputSpec {
                     width: CROP_SIDE,

@@ -341,6 +341,15 @@ impl ConvSpec {
 /// Weights under the names the architecture gives them.
 pub type Weights = BTreeMap<String, Constant>;
 
+/// What an encoder's graph holds.
+#[derive(Debug)]
+pub struct Imported {
+    /// Its weights.
+    pub weights: Weights,
+    /// Input normalisation `(mean, scale)`, when the graph does it itself.
+    pub norm: Option<(f32, f32)>,
+}
+
 /// A walk through a graph from an output back to the input, taking the weights on the way.
 pub struct Walk<'g> {
     graph: &'g Graph,

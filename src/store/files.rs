@@ -90,7 +90,8 @@ pub(super) fn create(file: &Path) -> Result<(), StoreError> {
         File::open(folder_of(file))?.sync_all()
     });
     file_made.map_err(|source| {
-        let what = format!("it cannot be created ({source}); see that its folder is writable for this user");
+        let what =
+            "it cannot be created; see that its folder is writable for this user and the disk not full";
         trouble::error(file, what, Some(Box::new(source)))
     })
 }
@@ -102,7 +103,7 @@ pub(super) fn create_folder_of(file: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     DirBuilder::new().mode(0o700).create(folder).map_err(|source| {
-        let what = format!("its folder {} cannot be created ({source}); create it first", folder.display());
+        let what = format!("its folder {} cannot be created; create it first", folder.display());
         trouble::error(file, what, Some(Box::new(source)))
     })
 }
@@ -176,7 +177,7 @@ fn unreachable_path(path: &Path, source: io::Error) -> StoreError {
         (ErrorKind::PermissionDenied, Err(_)) => {
             "permission denied on the way to it; use the service's user (sudo -u) or root".to_owned()
         }
-        _ => format!("it cannot be read ({source}); check the path and the disk"),
+        _ => "it cannot be read; check the path and the disk".to_owned(),
     };
     trouble::error(path, what, Some(Box::new(source)))
 }

@@ -26,7 +26,7 @@ impl WriterLock {
         let path = beside(db, ".lock");
         let mut file = open(&path).map_err(|source| {
             let what = format!(
-                "its lock {} cannot be opened ({source}); the folder must be writable for this user",
+                "its lock {} cannot be opened; the folder must be writable for this user",
                 path.display()
             );
             trouble::error(db, what, Some(Box::new(source)))

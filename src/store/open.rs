@@ -22,8 +22,8 @@ use super::{SqliteStore, StoreError};
 /// How long to wait for another program's lock. The daemon's only rivals are shells and backups.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
 
-/// Up to this size the whole database is checked at opening, at some 100 MB a second from a fast card; above it the
-/// journal is left out, which `accessd check` reads, so that a long life does not slow the start.
+/// Up to this size, some 200,000 records, the whole database is checked at opening, which takes little more than
+/// reading it; above it the journal is left to `accessd check`, so that a long life does not slow the start.
 const WHOLE_CHECK_MAX_BYTES: u64 = 64 << 20;
 
 /// WAL pages after which a commit folds the log into the database; SQLite's own default.

@@ -55,8 +55,21 @@ impl SqliteStore {
         &self.path
     }
 
-    /// Runs `change` as one transaction.
+    /// Runs `change` as one transaction, and afterwards what an earlier removal left to do.
     fn write<T>(
+        &mut self,
+        doing: &str,
+        change: impl FnOnce(&Transaction<'_>, &str) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        let done = self.commit(doing, change)?;
+        if self.erasing {
+            self.erase_traces();
+        }
+        Ok(done)
+    }
+
+    /// Runs `change` as one transaction and does nothing else.
+    fn commit<T>(
         &mut self,
         doing: &str,
         change: impl FnOnce(&Transaction<'_>, &str) -> Result<T, Trouble>,
@@ -189,7 +202,7 @@ impl Store for SqliteStore {
     }
 
     fn remove(&mut self, name: &str, actor: &str, at: Stamp) -> Result<(), StoreError> {
-        self.write(&format!("removing {name:?}"), |tx, boot_id| {
+        self.commit(&format!("removing {name:?}"), |tx, boot_id| {
             let person = people::known(tx, name)?;
             let detail = json!({ "templates": templates::count_of(tx, person.id)? });
             people::delete(tx, person.id)?;
@@ -217,11 +230,8 @@ impl Store for SqliteStore {
         self.conn
             .pragma_update(None, "wal_autocheckpoint", pages)
             .map_err(|e| Trouble::from(e).at(&self.path, doing))?;
-        let id = self.write(doing, |tx, boot_id| Ok(journal::insert(tx, event, at, boot_id)?))?;
-        if self.erasing && !is_grant {
-            self.erase_traces();
-        }
-        Ok(id)
+        let insert = |tx: &Transaction<'_>, boot_id: &str| Ok(journal::insert(tx, event, at, boot_id)?);
+        if is_grant { self.commit(doing, insert) } else { self.write(doing, insert) }
     }
 
     fn records(&self, filter: &Filter) -> Result<Vec<Record>, StoreError> {

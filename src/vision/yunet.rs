@@ -28,15 +28,23 @@ const HEADS: [(&str, usize); 4] = [("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 
 /// All of them together.
 const HEAD_CHANNELS: usize = 16;
 
-/// Backbone stages: names of the depthwise-separable units with (cin, cout), and whether a 2×2 max-pool precedes.
-/// Stage 0 begins with the 3×3 stem of stride 2.
-const STAGES: [(&str, &[(usize, usize)], bool); 6] = [
-    ("stage0", &[(16, 16)], false),
-    ("stage1", &[(16, 16), (16, 32)], true),
-    ("stage2", &[(32, 32), (32, 64)], false),
-    ("stage3", &[(64, 64), (64, 64)], true),
-    ("stage4", &[(64, 64), (64, 64)], true),
-    ("stage5", &[(64, 64), (64, 64)], true),
+/// One stage of the backbone.
+struct Stage {
+    name: &'static str,
+    /// Whether a 2×2 max-pool precedes it.
+    pool: bool,
+    /// Input and output channels of its units.
+    units: &'static [(usize, usize)],
+}
+
+/// The backbone; stage 0 begins with the 3×3 stem of stride 2.
+const STAGES: [Stage; 6] = [
+    Stage { name: "stage0", pool: false, units: &[(16, 16)] },
+    Stage { name: "stage1", pool: true, units: &[(16, 16), (16, 32)] },
+    Stage { name: "stage2", pool: false, units: &[(32, 32), (32, 64)] },
+    Stage { name: "stage3", pool: true, units: &[(64, 64), (64, 64)] },
+    Stage { name: "stage4", pool: true, units: &[(64, 64), (64, 64)] },
+    Stage { name: "stage5", pool: true, units: &[(64, 64), (64, 64)] },
 ];
 
 /// A 1×1 convolution followed by a depthwise 3×3, as everywhere in YuNet.
@@ -71,11 +79,11 @@ struct Network {
 
 impl Network {
     fn new(vb: VarBuilder<'_>) -> Result<Self> {
-        let stage = |(name, units, pool): (&str, &[(usize, usize)], bool)| {
+        let stage = |Stage { name, pool, units }: &Stage| {
             let units = units.iter().enumerate().map(|(i, &(cin, cout))| {
                 Separable::new(cin, cout, Act::Relu, vb.pp(format!("{name}.unit{i}")))
             });
-            Ok((units.collect::<Result<_>>()?, pool))
+            Ok((units.collect::<Result<_>>()?, *pool))
         };
         let lateral = (0..3).map(|i| Separable::new(64, 64, Act::Relu, vb.pp(format!("lateral{i}"))));
         let head = |level: usize| {
@@ -86,7 +94,7 @@ impl Network {
         };
         Ok(Self {
             stem: ConvUnit::new(ConvSpec::dense3(3, 16, 2), Act::Relu, vb.pp("stem"))?,
-            stages: STAGES.into_iter().map(stage).collect::<Result<_>>()?,
+            stages: STAGES.iter().map(stage).collect::<Result<_>>()?,
             lateral: lateral.collect::<Result<_>>()?,
             heads: (0..3).map(head).collect::<Result<_>>()?,
         })
@@ -152,7 +160,7 @@ impl Fused {
             let pw = fold(file, &format!("{name}.pw"), ConvSpec::pointwise(cin, cout), Act::None)?;
             Ok((pw, fold(file, &format!("{name}.dw"), ConvSpec::depthwise3(cout, 1), act)?))
         };
-        let stages = STAGES.iter().map(|(name, units, pool)| {
+        let stages = STAGES.iter().map(|Stage { name, pool, units }| {
             let units = units.iter().enumerate();
             let units = units.map(|(i, &(cin, cout))| pair(format!("{name}.unit{i}"), cin, cout, Act::Relu));
             Ok((units.collect::<Result<_>>()?, *pool))
@@ -377,7 +385,7 @@ pub fn import(graph: &Graph) -> std::result::Result<Weights, OnnxError> {
         backbone.push(skip);
     }
     let mut at = backbone[2].clone();
-    for (i, (name, units, pool)) in STAGES.iter().enumerate().rev() {
+    for (i, Stage { name, pool, units }) in STAGES.iter().enumerate().rev() {
         if (3..5).contains(&i) && at != backbone[i - 3] {
             return Err(other(format!("{name} is not where level {} branches off", i - 3)));
         }

@@ -1,7 +1,7 @@
 //! The real program from a shell: what people and programs read, and the codes it ends with.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use accessd::clock::{MonoTime, SystemClock};
@@ -10,7 +10,7 @@ use accessd::journal::{Event, EventKind, PersonRef, Stamp};
 use accessd::store::Store;
 use serde_json::{Value, json};
 
-use crate::support::{Outcome, Site, outcome};
+use crate::support::{Outcome, Service, Site, outcome};
 
 const ADA: [f32; 3] = [1.0, 0.0, 0.0];
 const BOB: [f32; 3] = [0.0, 1.0, 0.0];
@@ -348,6 +348,47 @@ fn net_check_is_content_with_a_good_setup() {
     // Her samples are of a made-up encoder.
     assert!(outcome.stdout.contains("WARN  people"), "{}", outcome.stdout);
     assert!(!site.path("relay.log").exists());
+}
+
+#[test]
+fn net_commands_go_through_the_running_service() {
+    let site = Site::with_networks();
+    fs::create_dir(site.path("clip")).unwrap();
+    image::RgbImage::new(320, 240).save(site.path("clip/1.png")).unwrap();
+    site.write_config("[camera]\nsource = \"clip:clip?loop&fps=5\"\n[door]\nrelay = \"sim:relay.log\"\n");
+    site.enrol("Ada", &[ADA]);
+    let service = Service::start(&site);
+
+    let status = json_of(&site, ["status", "--json"]);
+    assert_eq!((&status["door"], &status["pid"]), (&json!("locked"), &json!(service.pid())));
+    assert!(done(&site, ["status"]).contains("door      locked, deciding"));
+    assert!(site.run(["check"]).stdout.contains(&format!("ok    service   runs as pid {}", service.pid())));
+    assert!(done(&site, ["list"]).contains("Ada"));
+
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("accessd"));
+    command.args(["log", "--follow", "--kind", "rename", "--json"]).current_dir(site.path(""));
+    let mut follower = command.env("ACCESSD_CONFIG", "accessd.toml").stdout(Stdio::piped()).spawn().unwrap();
+    let mut news = BufReader::new(follower.stdout.take().unwrap());
+    assert_eq!(done(&site, ["rename", "Ada", "Eve"]), "Ada is now Eve\n");
+    let mut line = String::new();
+    news.read_line(&mut line).unwrap();
+    let record: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&record["kind"], &record["detail"]["to"]), (&json!("rename"), &json!("Eve")));
+    assert!(record["actor"].as_str().unwrap().starts_with("uid "), "{record}");
+
+    let busy = site.run(["enroll", "--name", "Bob", "--camera", "clip:clip"]);
+    assert_eq!((busy.code, busy.stderr.contains("the running service has the camera")), (2, true));
+    assert_eq!(site.run(["remove", "Bob", "--yes"]).code, 1);
+    let second = site.run(["run"]);
+    assert_eq!(second.code, 1);
+    assert!(second.stderr.contains(&service.pid().to_string()), "{}", second.stderr);
+
+    assert_eq!(service.stop(), Some(0));
+    let ended = follower.wait().unwrap();
+    assert!(ended.code().is_some_and(|code| code < 2), "{ended}");
+    assert_eq!(site.run(["status"]).code, 1);
+    let last = done(&site, ["log", "-n", "1"]);
+    assert!(last.contains("stopped") && last.contains("SIGTERM"), "{last}");
 }
 
 #[test]

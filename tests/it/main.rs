@@ -1,8 +1,12 @@
 //! Integration tests, one module a topic.
+#![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests, not what they share")]
 
 mod bad_input;
 mod camera;
 mod cli;
+mod crash;
+mod fetch;
 mod networks;
+mod real_clips;
 mod store;
 mod support;

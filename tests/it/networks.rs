@@ -12,7 +12,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use accessd::encoder::network::Encoder;
 use accessd::encoder::{Embedding, compare};
@@ -25,7 +25,7 @@ use candle_core::Device;
 use image::{Rgb, RgbImage};
 use serde::Deserialize;
 
-use crate::support::models_dir;
+use crate::support::{self, models_dir};
 
 /// What the reference found on one photograph.
 #[derive(Deserialize)]
@@ -42,10 +42,7 @@ fn references() -> BTreeMap<String, Reference> {
 }
 
 fn photo(name: &str) -> RgbImage {
-    let folder = std::env::var_os("ACCESSD_PHOTOS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/photos"), PathBuf::from);
-    assert!(folder.join(name).is_file(), "no photographs in {}: run `make photos`", folder.display());
-    load_image(&folder.join(name)).unwrap()
+    load_image(&support::photo(name)).unwrap()
 }
 
 fn recogniser(encoder: &str) -> Recogniser {

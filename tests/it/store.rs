@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use accessd::clock::MonoTime;
@@ -435,9 +435,10 @@ fn a_grant_does_not_wait_for_the_log_to_be_folded_away() {
     let before = fs::read(&place.path).unwrap();
     let event = |kind| Event::new(kind, json!({"padding": "x".repeat(3000)}));
     let log = || fs::metadata(place.path.with_extension("db-wal")).unwrap().len();
-    while log() < 1100 * 4120 {
+    for _ in 0..400 {
         store.append(&event(EventKind::Grant), at(1)).unwrap();
     }
+    assert!(log() > 1100 * 4120, "three pages each at the least: {} bytes", log());
     assert!(fs::read(&place.path).unwrap() == before, "1100 pages of log and the database is untouched");
     store.append(&event(EventKind::Unlocked), at(2)).unwrap();
     assert!(fs::read(&place.path).unwrap() != before, "the next event does it");
@@ -546,6 +547,15 @@ fn the_database_of_a_newer_program_is_refused_untouched() {
     }
     assert!(store::check(&place.path).is_err());
     assert!(fs::read(&place.path).unwrap() == before);
+}
+
+#[test]
+fn the_database_of_an_older_program_is_not_read_before_it_is_brought_up_to_date() {
+    let place = Place::new();
+    drop(create(&place.path));
+    place.sql().pragma_update(None, "user_version", 0).unwrap();
+    let text = refusal(&place.path, OpenMode::ReadOnly);
+    assert!(text.contains("it has the old schema 0, not 1; start the daemon or change something"), "{text}");
 }
 
 /// A database with 40 people, closed cleanly, and its bytes.
@@ -743,7 +753,12 @@ fn writing_process() {
     let done = fs::File::create(path.with_extension("done")).unwrap();
     let mut n = Numbers(11);
     let mut store = create(&path);
+    // For ever, but not beyond a parent that died before it could end this.
+    let until = Instant::now() + Duration::from_secs(60);
     for i in 0u64.. {
+        if Instant::now() > until {
+            return;
+        }
         let templates: Vec<_> = (0..1 + i % 5).map(|_| n.template("m@1", 512)).collect();
         store.enrol(&format!("Person {i}"), &templates, "x", at(i)).unwrap();
         done.write_at(&(2 * i + 1).to_le_bytes(), 0).unwrap();
@@ -753,6 +768,16 @@ fn writing_process() {
             store.append(&Event::new(EventKind::Refusal, json!({"i": i})), at(i)).unwrap();
         }
         done.write_at(&(2 * i + 2).to_le_bytes(), 0).unwrap();
+    }
+}
+
+/// A process that a failing test does not leave running.
+struct KilledWhenDropped(Child);
+
+impl Drop for KilledWhenDropped {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
     }
 }
 
@@ -806,13 +831,14 @@ fn assert_whole(path: &Path) -> usize {
 fn a_process_stopped_at_any_moment_leaves_whole_people_and_everything_that_returned() {
     let place = Place::new();
     let copies = tempfile::tempdir().unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "store::writing_process", "--nocapture"])
         .env(WRITE_TO, &place.path)
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let pid = rustix::process::Pid::from_child(&child);
+    let child = KilledWhenDropped(child);
+    let pid = rustix::process::Pid::from_child(&child.0);
     let done_file = place.path.with_extension("done");
     let done = || {
         let bytes = fs::read(&done_file).unwrap_or_default();
@@ -840,8 +866,7 @@ fn a_process_stopped_at_any_moment_leaves_whole_people_and_everything_that_retur
         taken.push((copy, done()));
         rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
     taken.push((place.path.clone(), done()));
 
     assert!(taken.len() > 5 && taken.last().unwrap().1 > taken[0].1, "{taken:?}");

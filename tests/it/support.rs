@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
-use accessd::clock::SystemClock;
+use accessd::clock::{Clock, SystemClock};
 use accessd::encoder::{Embedding, ModelId};
 use accessd::gallery::{NewTemplate, TemplateSource};
 use accessd::journal::Stamp;
@@ -21,6 +23,17 @@ pub fn models_dir() -> PathBuf {
     let dir = std::env::var_os("ACCESSD_MODELS").map_or_else(fallback, PathBuf::from);
     assert!(dir.join("sface.safetensors").is_file(), "no networks in {}: run `make models`", dir.display());
     dir
+}
+
+/// One of the public-domain photographs: in `$ACCESSD_PHOTOS`, or `target/photos`.
+///
+/// # Panics
+/// When they are not there.
+pub fn photo(name: &str) -> PathBuf {
+    let fallback = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/photos");
+    let path = std::env::var_os("ACCESSD_PHOTOS").map_or_else(fallback, PathBuf::from).join(name);
+    assert!(path.is_file(), "no photograph {}: run `make photos`", path.display());
+    path
 }
 
 /// A door of a test's own: config, database, models, socket and relay in one folder.
@@ -133,6 +146,69 @@ pub fn template(values: &[f32]) -> NewTemplate {
             roll_deg: 0.0,
         },
         source: TemplateSource::Image,
+    }
+}
+
+/// A service that ends with the test.
+pub struct Service(std::process::Child);
+
+impl Service {
+    /// Starts it and waits until it answers.
+    pub fn start(site: &Site) -> Self {
+        let service = Self::spawn(site);
+        until("the service answers", || site.run(["status"]).code == 0);
+        service
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(site: &Site) -> Self {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("accessd"));
+        command.arg("run").current_dir(site.path("")).env("ACCESSD_CONFIG", "accessd.toml");
+        let log = fs::File::create(site.path("service.log")).unwrap();
+        Self(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Kills it as the kernel does when memory runs out: no handler runs.
+    pub fn kill_9(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Waits until it ends by itself, and gives its exit code.
+    pub fn wait(mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+
+    /// Asks it to stop, as systemd does, and gives its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Fails when it has ended, as it should have.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Polls until something is so.
+///
+/// # Panics
+/// After a minute.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = SystemClock.now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(SystemClock.now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

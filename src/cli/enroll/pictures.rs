@@ -10,14 +10,11 @@ use serde::Serialize;
 use super::super::adapters::{gates, load_networks};
 use super::super::picture::{Picture, explain};
 use crate::config::Config;
-use crate::encoder::{Embedding, compare};
+use crate::daemon::ops::SAME_PERSON;
+use crate::encoder::compare;
 use crate::gallery::{NewTemplate, TemplateSource};
 use crate::recognition::{FoundFace, Recogniser};
 use crate::vision::quality::QualityGates;
-
-/// Two pictures of one person score at least this much; SFace gives 99.8 % of such pairs more, and one pair of
-/// different people in a thousand.
-const SAME_PERSON: f32 = 0.35;
 
 /// Endings of the picture files that are looked for in a folder.
 const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "pgm", "ppm", "pnm"];
@@ -147,30 +144,27 @@ fn refused(refusals: &[Refusal], some_are_good: bool) -> String {
 /// Every two samples must be of one person.
 fn agree(samples: &[Sample]) -> anyhow::Result<()> {
     let pairs = samples.iter().enumerate().flat_map(|(i, a)| samples[i + 1..].iter().map(move |b| (a, b)));
-    let alike = |(a, b): (&Sample, &Sample)| score(&a.template.embedding, &b.template.embedding);
+    let alike = |(a, b): (&Sample, &Sample)| compare(&a.template.embedding, &b.template.embedding).score;
     let apart: Vec<String> = pairs
         .map(|pair| (pair, alike(pair)))
         .filter(|(_, score)| *score < SAME_PERSON)
         .map(|((a, b), score)| {
-            format!("\n  {} and {}: score {score:.2}", a.image.display(), b.image.display())
+            format!("\n  {} and {}: score {:.2}", a.image.display(), b.image.display(), score.0)
         })
         .collect();
     ensure!(
         apart.is_empty(),
-        "nothing is stored, is this the same person? Two pictures of one person score at least {SAME_PERSON}:{}",
+        "nothing is stored, is this the same person? Two pictures of one person score at least {}:{}",
+        SAME_PERSON.0,
         apart.concat()
     );
     Ok(())
 }
 
-fn score(a: &Embedding, b: &Embedding) -> f32 {
-    compare(a, b).score.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoder::ModelId;
+    use crate::encoder::{Embedding, ModelId};
     use crate::vision::align::{AlignedCrop, CROP_SIDE};
     use crate::vision::quality::Quality;
     use crate::vision::{BBox, Face};

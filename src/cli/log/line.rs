@@ -48,7 +48,7 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Rename => "renamed",
         EventKind::Remove => "removed",
         EventKind::EnrolmentBegan => "enrolling",
-        EventKind::EnrolmentEnded => "enrolling end",
+        EventKind::EnrolmentEnded => "enrol ended",
     }
 }
 
@@ -105,22 +105,28 @@ fn scored(candidate: &Candidate) -> String {
     format!("{:.2} ({})", candidate.score.0, candidate.name)
 }
 
-/// Names of figures that speak for themselves.
-const PLAIN: [&str; 3] = ["why", "what", "result"];
+/// Figures that speak for themselves, in the order in which they are told.
+const PLAIN: [&str; 4] = ["name", "why", "what", "result"];
+/// Figures that a reader of lines has no use for: what the door does names the grant in `why`.
+const UNTOLD: [&str; 1] = ["grant"];
 
-/// Plain figures as `name value`, nested ones left to --json.
+/// Plain figures as `name value`; nested ones, and what is not so, are left to --json.
 fn figures(detail: &Value) -> String {
     let Some(object) = detail.as_object() else { return String::new() };
-    let shown = object.iter().filter_map(|(name, value)| {
-        let value = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => return None,
-        };
-        let told = PLAIN.contains(&name.as_str());
-        Some(if told { value } else { format!("{} {value}", name.replace('_', " ")) })
-    });
-    shown.collect::<Vec<_>>().join(", ")
+    let first = PLAIN.iter().filter_map(|name| told(object.get(*name)?));
+    let rest = object
+        .iter()
+        .filter(|(name, _)| !PLAIN.contains(&name.as_str()) && !UNTOLD.contains(&name.as_str()))
+        .filter_map(|(name, value)| Some(format!("{} {}", name.replace('_', " "), told(value)?)));
+    first.chain(rest).collect::<Vec<_>>().join(", ")
+}
+
+fn told(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(true) => Some(value.to_string()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -212,8 +218,8 @@ mod tests {
             "enrolled      Ada  samples 3  by uid 0 (root)"
         );
         assert_eq!(
-            line(EventKind::Unlocked, None, None, json!({"why": "Ada is let in", "grant": 7})),
-            "unlocked      grant 7, Ada is let in"
+            line(EventKind::Unlocked, None, None, json!({"why": "grant 7 for Ada", "grant": 7})),
+            "unlocked      grant 7 for Ada"
         );
         assert_eq!(
             line(
@@ -223,6 +229,15 @@ mod tests {
                 json!({"reason": "stale", "why": "the disk was slow", "grant": 7})
             ),
             "refused       Ada  too late: the disk was slow"
+        );
+        assert_eq!(
+            line(
+                EventKind::EnrolmentEnded,
+                None,
+                None,
+                json!({"result": "enrolled", "more": false, "name": "Ada", "samples": 5})
+            ),
+            "enrol ended   Ada, enrolled, samples 5"
         );
         assert_eq!(line(EventKind::Start, None, None, Value::Null), "started");
     }

@@ -287,6 +287,20 @@ fn a_stop_in_mid_pulse_locks_first() {
 }
 
 #[test]
+fn sigterm_locks_and_stops_in_good_order() {
+    use rustix::process::{Signal, getpid, kill_process};
+    let house = House::open_until(Shutdown::on_signals(), limits(), |_| {});
+    house.let_ada_in();
+    // Whoever is answered is answered by a thread that listens to signals.
+    house.status();
+    kill_process(getpid(), Signal::TERM).unwrap();
+    until("the stop is in the journal", || house.log.has("append stop"));
+    let wanted = ["append unlocked", "relay off", "append locked", "append stop"];
+    assert_eq!(log_from(&house.log, "append unlocked")[..4], wanted);
+    assert_eq!(house.outcome().unwrap(), Exit::Asked { why: "SIGTERM".into() });
+}
+
+#[test]
 fn ready_waits_for_the_first_frame_or_for_its_absence() {
     let ready = |house: &House| house.told.lock().unwrap().contains(&"READY=1".to_owned());
     let house = House::open();

@@ -82,6 +82,10 @@ impl House {
     }
 
     fn open_with(limits: Limits, prepare: impl FnOnce(&mut FakeStore)) -> Self {
+        Self::open_until(Shutdown::by_hand(), limits, prepare)
+    }
+
+    fn open_until(shutdown: Shutdown, limits: Limits, prepare: impl FnOnce(&mut FakeStore)) -> Self {
         let clock = Arc::new(SkipClock::default());
         let stage = Stage::new(clock.clone());
         let log = Log::default();
@@ -91,7 +95,7 @@ impl House {
         }
         prepare(&mut store);
         let folder = tempfile::tempdir().unwrap();
-        let (told, trace, shutdown) = (Arc::default(), Trace::default(), Shutdown::by_hand());
+        let (told, trace) = (Arc::default(), Trace::default());
         let readiness = Readiness::new(Duration::from_secs(1), {
             let told: Arc<Mutex<Vec<String>>> = Arc::clone(&told);
             move |state| told.lock().unwrap().push(state.to_string())

@@ -78,6 +78,17 @@ fn templates_of_another_encoder_are_refused() {
 }
 
 #[test]
+fn more_samples_must_be_of_the_same_person() {
+    let house = House::open();
+    let more = |face| Request::Enrol { name: "Bob".into(), templates: vec![template(face)], more: true };
+    let message = error(house.ask(&more(&STRANGER)));
+    assert!(message.contains("is this Bob? A new sample scores 0.00 with those stored"), "{message}");
+    assert_eq!(house.store.person("Bob").unwrap().templates.len(), 1);
+    assert!(matches!(house.ask(&more(&BOB)), Reply::Enrolled { .. }));
+    house.close();
+}
+
+#[test]
 fn status_tells_how_the_door_is() {
     let house = House::open();
     house.film(&[(1, ADA)]);
