@@ -65,6 +65,7 @@ impl Demo {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
         let painter = Painter::new(script(), &self.photos)?;
         let config = self.lay_out()?;
+        self.enrol()?;
         let mut out = Output::new();
         out.line(format_args!(
             "drawing {} of people walking up",
@@ -72,7 +73,6 @@ impl Demo {
         ))?;
         out.flush()?;
         draw(&painter, &self.out.join(CLIP), globals.quiet)?;
-        self.enrol()?;
 
         let service = Service::start(&self.out)?;
         story::tell(service, &self.out, &config, &script(), &mut out)?;
