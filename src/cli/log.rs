@@ -1,6 +1,6 @@
 //! `accessd log`: what happened at the door, for people, spreadsheets and programs.
 
-mod line;
+pub(super) mod line;
 
 use clap::Args;
 use jiff::Timestamp;

@@ -6,7 +6,9 @@ mod backend;
 mod bench;
 mod check;
 mod completions;
+mod demo;
 mod enroll;
+mod eval;
 mod exit;
 mod identify;
 mod list;
@@ -96,6 +98,8 @@ enum Command {
     Check(check::Check),
     Models(models::Models),
     Bench(bench::Bench),
+    Eval(eval::Eval),
+    Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -129,6 +133,8 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Check(check) => check.perform(&globals),
         Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),
+        Command::Eval(eval) => eval.perform(&globals),
+        Command::Demo(demo) => demo.perform(&globals),
         Command::Completions(completions) => completions.perform(),
         Command::Man(man) => man.perform(),
     }

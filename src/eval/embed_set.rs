@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use image::RgbImage;
 use indicatif::ProgressBar;
 
 use super::EvalError;
 use crate::encoder::Embedding;
+use crate::frame::load_image;
 use crate::recognition::{FoundFace, Recogniser};
 
 /// Turns one image file into the embedding of the person it is about.
@@ -23,18 +23,12 @@ pub trait EmbedFile: Send {
 
 impl EmbedFile for Recogniser {
     fn embed_file(&mut self, path: &Path) -> Result<Option<Embedding>, EvalError> {
-        let picture = read_image(path)?;
+        let picture = load_image(path)?;
         let network = |source| EvalError::Network { path: path.to_owned(), source };
         let faces = self.find(&picture).map_err(network)?;
         let Some(face) = subject(&faces, picture.dimensions()) else { return Ok(None) };
         Ok(self.embed(&[&face.crop]).map_err(network)?.pop())
     }
-}
-
-fn read_image(path: &Path) -> Result<RgbImage, EvalError> {
-    let failed = |source| EvalError::Image { path: path.to_owned(), source };
-    let reader = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format);
-    Ok(reader.map_err(|e| failed(e.into()))?.decode().map_err(failed)?.to_rgb8())
 }
 
 /// The face a protocol's image is about when several are found: large and near the middle, the one with the greatest
@@ -110,6 +104,8 @@ fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 #[cfg(test)]
 mod tests {
+    use image::RgbImage;
+
     use super::*;
     use crate::eval::testing::{ByName, at, touch};
     use crate::vision::align::AlignedCrop;
@@ -161,7 +157,8 @@ mod tests {
     struct Breaks;
     impl EmbedFile for Breaks {
         fn embed_file(&mut self, path: &Path) -> Result<Option<Embedding>, EvalError> {
-            read_image(path).map(|_| None)
+            load_image(path)?;
+            Ok(None)
         }
     }
 
@@ -171,7 +168,7 @@ mod tests {
         touch(dir.path(), &["a.jpg", "b.jpg"]);
         let files = vec![dir.path().join("a.jpg"), dir.path().join("b.jpg")];
         let error = embed_all(&files, vec![Breaks, Breaks], &ProgressBar::hidden()).unwrap_err().to_string();
-        assert!(error.contains(".jpg cannot be read; replace the file or take it off the list"), "{error}");
+        assert!(error.contains(".jpg: the file is empty; copy it again"), "{error}");
     }
 
     #[test]

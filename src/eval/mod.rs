@@ -18,6 +18,7 @@ pub mod verify;
 
 use std::path::PathBuf;
 
+use crate::frame::ImageError;
 use crate::recognition::RecognitionError;
 
 /// Why an evaluation could not be made. No figure is ever given for a part of a protocol.
@@ -66,15 +67,9 @@ pub enum EvalError {
         /// The first of them, relative to the folder.
         first: PathBuf,
     },
-    /// An image cannot be decoded.
-    #[error("image {} cannot be read; replace the file or take it off the list", path.display())]
-    Image {
-        /// The image.
-        path: PathBuf,
-        /// What the decoder said.
-        #[source]
-        source: image::ImageError,
-    },
+    /// An image cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// A network failed.
     #[error("image {}", path.display())]
     Network {

@@ -91,7 +91,7 @@ impl PairList {
         }
         if pairs.len() < wanted {
             return Err(list(format!(
-                "{} pairs, but the header announces {wanted} ({folds} folds × 2 × {per_fold}); is the file cut short?",
+                "only {} of the {wanted} pairs that the header announces ({folds} folds × 2 × {per_fold}); is the file cut short?",
                 pairs.len()
             )));
         }
@@ -216,7 +216,7 @@ mod tests {
             ("99999999999 9999999999999999999\n", "too many"),
             (
                 "2 1\nAnn 1 2\nAnn 1 Bob 3\nBob 3 10\n",
-                "3 pairs, but the header announces 4 (2 folds × 2 × 1)",
+                "only 3 of the 4 pairs that the header announces (2 folds × 2 × 1)",
             ),
             (
                 "2 1\nAnn 1 2\nAnn 1 Bob 3\nBob 3 10\nBob 3 Cy 1\nAnn 1 2\n",

@@ -8,8 +8,11 @@ use crate::encoder::Score;
 use crate::vision::quality::QualityIssue;
 use crate::vision::tracks::TrackId;
 
-/// Without a change there is a picture this often.
+/// Without a change there is a picture this often, while somebody is in view or the door stands open.
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// And this often of an empty corridor.
+const QUIET_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a person looking at the frame would call different from the one before.
 #[derive(PartialEq)]
@@ -40,7 +43,8 @@ pub(super) fn choose(frames: &[TracedFrame], threshold: Score, most: usize) -> V
             Some((earlier, last)) => (*earlier != look, *last),
             None => (true, captured),
         };
-        let due = captured.since(last) >= INTERVAL;
+        let quiet = frame.analysis.faces.is_empty() && frame.door == DoorState::Locked;
+        let due = captured.since(last) >= if quiet { QUIET_INTERVAL } else { INTERVAL };
         if !frame.conclusions.is_empty() {
             verdicts.push(index);
         } else if changed {
@@ -88,7 +92,9 @@ mod tests {
             assert!(chosen.contains(&index), "{index}: {why}; {chosen:?}");
         }
         assert!(!chosen.contains(&11), "nothing happens in 11");
-        assert!(chosen.windows(2).all(|w| w[0] < w[1] && w[1] - w[0] <= 5), "{chosen:?}");
+        let open: Vec<_> = chosen.iter().filter(|i| (9..39).contains(*i)).collect();
+        assert!(open.windows(2).all(|w| w[0] < w[1] && w[1] - w[0] <= 5), "{chosen:?}");
+        assert!(!chosen.contains(&50), "an empty corridor");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Report<'a> {
     /// Heading.
     pub title: &'a str,
     /// One sentence under it.
-    pub summary: &'a str,
+    pub summary: String,
     /// Whether all is as it should be.
     pub passed: bool,
     /// Names and values beside the heading.
@@ -271,7 +271,7 @@ mod tests {
         };
         Report {
             title: "A door",
-            summary: "It opened once.",
+            summary: "It opened once.".into(),
             passed: true,
             facts: vec![("model", "net@1".into())],
             spans: vec![span(5..15, "Ada <L>", true), span(33..45, "Bob", false)],

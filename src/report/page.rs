@@ -121,7 +121,7 @@ fn figure(report: &Report<'_>, clock: &Timeline, shown: &Shown<'_>) -> Markup {
                     br;
                     span class="figures" {
                         (format!(
-                            "eyes {:.0} px · sharpness {:.0} · light {:.0} · yaw {:.0}° · pitch {:.0}°",
+                            "eyes {:.0} px, sharp {:.0}, light {:.0}, yaw {:.0}°, pitch {:.0}°",
                             face.quality.eye_distance_px, face.quality.sharpness, face.quality.light,
                             face.quality.yaw_deg, face.quality.pitch_deg
                         ))

@@ -101,16 +101,15 @@ pub(super) fn overlaid(frame: &TracedFrame, data: &str, threshold: Score) -> Mar
 fn face_marks(face: &SeenFace, threshold: Score, width: f32, height: f32) -> Markup {
     let b = face.face.bbox;
     let words = label(face, threshold);
-    // No text can be measured here: 11.5 px a letter is what the page's font takes at this size.
-    let wide = words.chars().count() as f32 * 11.5 + 14.0;
-    let left = b.x.min(width - wide).max(0.0);
-    let top = if b.y >= 32.0 { b.y - 32.0 } else { (b.y + b.h + 2.0).min(height - 30.0) };
+    // About 14 px a letter at most; the middle of the text stays so far inside that its ends do too.
+    let half = (words.chars().count() as f32 * 7.0).min(width / 2.0);
+    let middle = (b.x + b.w / 2.0).clamp(half, width - half);
+    let line = if b.y >= 40.0 { b.y - 12.0 } else { (b.y + b.h + 26.0).min(height - 8.0) };
     html! {
         g class=(format!("face {}", class(face, threshold))) {
             rect class="box" x=(px(b.x)) y=(px(b.y)) width=(px(b.w)) height=(px(b.h)) rx="4" {}
             @for [x, y] in face.face.landmarks { circle cx=(px(x)) cy=(px(y)) r="3" {} }
-            rect class="label" x=(px(left)) y=(px(top)) width=(px(wide)) height="30" rx="4" {}
-            text x=(px(left + 7.0)) y=(px(top + 22.0)) { (words) }
+            text x=(px(middle)) y=(px(line)) text-anchor="middle" { (words) }
         }
     }
 }
@@ -163,7 +162,7 @@ mod tests {
         traced.analysis.faces[0].face.bbox.x = 600.0;
         traced.analysis.faces[0].face.bbox.y = 3.0;
         let drawn = overlaid(&traced, "data:,", Score(0.5)).into_string();
-        assert!(drawn.contains("class=\"label\" x=\"488.0\" y=\"130.0\""), "{drawn}");
+        assert!(drawn.contains("<text x=\"556.0\" y=\"154.0\" text-anchor=\"middle\">Ada"), "{drawn}");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) fn strip(report: &Report<'_>, clock: &Timeline) -> Markup {
                     text x=(at((from + to) / 2.0)) y=(SPANS_TOP + 19.5) text-anchor="middle" { (short(&span.who)) }
                 }
             }
-            (row_label("best score", SCORES_TOP + SCORES_HEIGHT / 2.0 + 4.0))
+            (row_label("best score", SCORES_TOP + SCORES_HEIGHT / 4.0 + 4.0))
             @for score in [0.0, 0.5, 1.0] {
                 line class="grid" x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(score)) y2=(y(score)) {}
                 text class="tick" x=(LEFT - 4.0) y=(y(score) + 3.0) text-anchor="end" { (score) }
@@ -137,7 +137,7 @@ mod tests {
         let frames = story();
         let report = Report {
             title: "",
-            summary: "",
+            summary: String::new(),
             passed: true,
             facts: Vec::new(),
             spans: Vec::new(),

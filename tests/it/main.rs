@@ -5,6 +5,7 @@ mod bad_input;
 mod camera;
 mod cli;
 mod crash;
+mod eval;
 mod fetch;
 mod networks;
 mod real_clips;

@@ -9,14 +9,27 @@ use crate::gallery::Candidate;
 use crate::journal::{EventKind, Record};
 
 /// `2026-11-23 12:04:31  granted       Ada Lovelace  score 0.74, runner-up 0.21 (Bob), 3 of 3 frames, 80 ms old`
-pub(super) fn describe(record: &Record) -> String {
+pub(in crate::cli) fn describe(record: &Record) -> String {
+    let Words { what, more } = words(record);
+    format!("{}  {what:<12}  {more}", local_time(record.at.wall)).trim_end().to_owned()
+}
+
+/// A record without its time.
+pub(in crate::cli) struct Words {
+    /// The kind of event.
+    pub(in crate::cli) what: &'static str,
+    /// Whom it is about, the figures behind it, and who did it; may be empty.
+    pub(in crate::cli) more: String,
+}
+
+/// Puts a record into words.
+pub(in crate::cli) fn words(record: &Record) -> Words {
     let event = &record.event;
-    let mut parts = vec![local_time(record.at.wall), format!("{:<12}", word(event.kind))];
-    parts.extend(event.person.as_ref().map(|person| person.name.clone()));
+    let mut parts: Vec<String> = event.person.iter().map(|person| person.name.clone()).collect();
     let detail = detail(event.kind, &event.detail);
     parts.extend(Some(detail).filter(|text| !text.is_empty()));
     parts.extend(event.actor.as_ref().map(|actor| format!("by {actor}")));
-    parts.join("  ").trim_end().to_owned()
+    Words { what: word(event.kind), more: parts.join("  ") }
 }
 
 fn word(kind: EventKind) -> &'static str {

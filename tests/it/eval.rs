@@ -1,0 +1,163 @@
+//! `accessd eval` and `accessd demo` from a shell: what they measure on real photographs, and what they say to bad
+//! lists before a network runs.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Outcome, Site, photo};
+
+/// Three people's photographs in the folders of the protocols: Obama 1–3, Biden 1, Collins 1.
+fn with_photos(site: &Site) {
+    for (file, to) in [
+        ("obama.jpg", "Obama/Obama_0001.jpg"),
+        ("obama2.jpg", "Obama/Obama_0002.jpg"),
+        ("obama3.jpg", "Obama/Obama_0003.jpg"),
+        ("biden.jpg", "Biden/Biden_0001.jpg"),
+        ("astronaut.png", "Collins/Collins_0001.jpg"),
+    ] {
+        let to = site.path("images").join(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(photo(file), to).unwrap();
+    }
+}
+
+const PAIRS: &str = "2\t2\n\
+    Obama\t1\t2\nObama\t1\t3\nObama\t1\tBiden\t1\nObama\t1\tCollins\t1\n\
+    Obama\t2\t3\nObama\t2\t1\nObama\t2\tBiden\t1\nBiden\t1\tCollins\t1\n";
+
+const OPEN_SET: &str = "role,identity,path\nenrol,Obama,Obama/Obama_0001.jpg\n\
+    mated,Obama,Obama/Obama_0002.jpg\nmated,Obama,Obama/Obama_0003.jpg\n\
+    nonmated,Biden,Biden/Biden_0001.jpg\nnonmated,Collins,Collins/Collins_0001.jpg\n";
+
+fn verify(site: &Site, more: &[&str]) -> Outcome {
+    let args = ["eval", "verify", "--images", "images", "--pairs", "pairs.txt"];
+    site.run(args.iter().chain(more).copied())
+}
+
+fn identify(site: &Site, more: &[&str]) -> Outcome {
+    let args = ["eval", "identify", "--images", "images", "--protocol", "openset.csv"];
+    site.run(args.iter().chain(more).copied())
+}
+
+#[test]
+fn verify_tells_people_apart_and_counts_each_picture_once() {
+    let site = Site::with_networks();
+    with_photos(&site);
+    fs::write(site.path("pairs.txt"), PAIRS).unwrap();
+    let Outcome { code, stdout, stderr } = verify(&site, &["--json", "-", "--threads", "2"]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "no progress bar where there is no terminal");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&report["pairs"], &report["images"]), (&8.into(), &5.into()));
+    assert_eq!((&report["accuracy"], &report["eer"]), (&1.0.into(), &0.0.into()));
+    assert_eq!((&report["accuracy_std"], &report["undetected"]), (&0.0.into(), &0.into()));
+    assert_eq!(
+        report["tmr_at_fmr"],
+        serde_json::json!({"0.01": null, "0.001": null}),
+        "four pairs cannot tell"
+    );
+    let threshold = report["threshold"].as_f64().unwrap();
+    assert!((0.2..0.7).contains(&threshold), "{threshold}");
+}
+
+#[test]
+fn a_picture_without_a_face_counts_against_the_encoder() {
+    let site = Site::with_networks();
+    with_photos(&site);
+    let grey = image::RgbImage::from_pixel(250, 250, image::Rgb([128; 3]));
+    grey.save(site.path("images/Obama/Obama_0002.jpg")).unwrap();
+    fs::write(site.path("pairs.txt"), PAIRS).unwrap();
+    let Outcome { code, stdout, stderr } = verify(&site, &["--json", "out.json"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("no face in    1 picture: Obama/Obama_0002.jpg"), "{stdout}");
+    let report: Value = serde_json::from_slice(&fs::read(site.path("out.json")).unwrap()).unwrap();
+    assert_eq!((&report["undetected"], &report["undetected_pairs"]), (&1.into(), &4.into()));
+    assert!(report["accuracy"].as_f64().unwrap() < 1.0);
+}
+
+#[test]
+fn identify_finds_the_enrolled_and_reports_what_few_probes_cannot_show_as_null() {
+    let site = Site::with_networks();
+    with_photos(&site);
+    fs::write(site.path("openset.csv"), OPEN_SET).unwrap();
+    let Outcome { code, stdout, stderr } = identify(&site, &["--json"]);
+    assert_eq!(code, 0, "{stderr}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["rank1"], 1.0);
+    for (key, count) in [("enrolled", 1), ("mated", 2), ("nonmated", 2), ("undetected", 0)] {
+        assert_eq!(report[key], count, "{key}");
+    }
+    assert_eq!(report["fnir_at_fpir"], serde_json::json!({"0.1": null, "0.01": null}));
+}
+
+/// Runs without networks: the lists are judged first.
+#[track_caller]
+fn refused(outcome: &Outcome, message: &str) {
+    assert_eq!(outcome.code, 1, "{}{}", outcome.stdout, outcome.stderr);
+    assert!(outcome.stderr.contains(message), "{message:?} is not in {:?}", outcome.stderr);
+    assert_eq!(outcome.stdout, "");
+}
+
+#[test]
+fn bad_lists_are_refused_before_a_network_runs() {
+    let site = Site::new();
+    refused(&verify(&site, &[]), "pairs.txt cannot be read; give the path of a protocol file");
+    refused(&identify(&site, &[]), "openset.csv cannot be read; give the path of a protocol file");
+    for (text, message) in [
+        ("", "pairs.txt: the list is empty"),
+        ("2\t2\nObama\t1\t2\n", "pairs.txt: only 1 of the 8 pairs that the header announces"),
+        ("2\t1\nObama\t1\tx\n", "pairs.txt line 2: \"x\" is not an image number"),
+        (PAIRS, "pairs.txt names 5 images that are not under images (first: Obama/Obama_0001.jpg)"),
+    ] {
+        fs::write(site.path("pairs.txt"), text).unwrap();
+        refused(&verify(&site, &[]), message);
+    }
+    for (text, message) in [
+        ("identity,path\n", "openset.csv: no column \"role\" in the header (identity,path)"),
+        ("role,identity,path\nguest,Obama,a.jpg\n", "openset.csv line 2: role \"guest\" is unknown"),
+        (OPEN_SET, "openset.csv names 5 images that are not under images"),
+    ] {
+        fs::write(site.path("openset.csv"), text).unwrap();
+        refused(&identify(&site, &[]), message);
+    }
+}
+
+#[test]
+fn a_damaged_picture_and_a_result_that_cannot_be_written_are_named() {
+    let site = Site::with_networks();
+    with_photos(&site);
+    fs::write(site.path("pairs.txt"), PAIRS).unwrap();
+    refused(&verify(&site, &["--json", "no/such/folder.json"]), "no/such/folder.json cannot be written");
+    fs::write(site.path("images/Biden/Biden_0001.jpg"), b"no picture").unwrap();
+    refused(&verify(&site, &[]), "Biden_0001.jpg: this is not a picture");
+}
+
+#[test]
+fn sizes_out_of_range_are_a_matter_of_usage() {
+    let site = Site::new();
+    let outcome = verify(&site, &["--detect-px", "300"]);
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.stderr.contains("from 160 to 1280, a multiple of 32"), "{}", outcome.stderr);
+    assert_eq!(verify(&site, &["--threads", "0"]).code, 2);
+}
+
+#[test]
+fn the_demo_says_what_it_lacks() {
+    let site = Site::new();
+    refused(
+        &site.run(["demo"]),
+        "target/photos/biden.jpg cannot be read; fetch the photographs with `make photos`",
+    );
+    let photos = photo("obama.jpg");
+    let photos = photos.parent().map(Path::display).unwrap().to_string();
+    let outcome = site.run(["demo", "--photos", &photos, "--models", "models", "--out", "played", "--quiet"]);
+    assert_eq!(outcome.code, 1);
+    assert!(
+        outcome.stderr.contains("no network called")
+            && outcome.stderr.contains("Barack Obama could not be enrolled"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!site.path("played/report.html").exists());
+}
