@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use fast_image_resize::{ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 
@@ -247,11 +247,7 @@ fn splitmix64(state: &mut u64) -> u64 {
 
 fn resized(picture: &RgbImage, scale: f32) -> RgbImage {
     let side = |length: u32| ((length as f32 * scale).round() as u32).max(1);
-    let mut out = RgbImage::new(side(picture.width()), side(picture.height()));
-    Resizer::new()
-        .resize(picture, &mut out, &ResizeOptions::default())
-        .expect("both pictures are RGB of at least one pixel");
-    out
+    imageops::resize(picture, side(picture.width()), side(picture.height()), FilterType::CatmullRom)
 }
 
 fn mix(from: f32, to: f32, along: f32) -> f32 {

@@ -3,9 +3,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fast_image_resize::{ResizeOptions, Resizer};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{self, FilterType};
 use maud::{Markup, html};
 
 use crate::daemon::analysis::SeenFace;
@@ -23,10 +23,7 @@ const JPEG_QUALITY: u8 = 78;
 pub(super) fn data_uri(picture: &RgbImage) -> image::ImageResult<String> {
     let width = picture.width().min(WIDTH);
     let height = (picture.height() * width).div_ceil(picture.width().max(1)).max(1);
-    let mut small = RgbImage::new(width.max(1), height);
-    Resizer::new()
-        .resize(picture, &mut small, &ResizeOptions::default())
-        .expect("both pictures are RGB of at least one pixel");
+    let small = imageops::resize(picture, width.max(1), height, FilterType::Triangle);
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(&small)?;
     Ok(format!("data:image/jpeg;base64,{}", STANDARD.encode(bytes)))
