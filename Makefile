@@ -52,7 +52,8 @@ lint: setup ## check format, clippy's advice (warnings are errors) and dependenc
 	else echo "lint: no cargo-deny here, so dependencies were not checked (cargo install --locked cargo-deny)"; fi
 
 bench: models photos ## measure what each stage takes, in ms
-	@$(ACCESSD) bench --models $(MODELS)
+	@printf '[paths]\nmodels = "$(MODELS)"\n' > target/bench.toml
+	@$(ACCESSD) bench --config target/bench.toml
 
 clean: ## remove everything that was built or fetched
 	@cargo clean

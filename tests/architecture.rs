@@ -64,10 +64,10 @@ impl Rules {
         for (line, path) in paths(source, &module) {
             let shown = path.join("::");
             let mut fault = |why: String| broken.insert((line, format!("{file}:{line}: {shown}: {why}")));
-            if path[0] == "crate" {
-                if let Some(why) = self.wrong_arrow(room, &path[1..]) {
-                    fault(why);
-                }
+            if path[0] == "crate"
+                && let Some(why) = self.wrong_arrow(room, &path[1..])
+            {
+                fault(why);
             }
             for (what, places) in &self.only_in {
                 if contains(&path, what) && !places.iter().any(|place| file.starts_with(place)) {
