@@ -24,7 +24,7 @@ pub trait EmbedFile: Send {
 impl EmbedFile for Recogniser {
     fn embed_file(&mut self, path: &Path) -> Result<Option<Embedding>, EvalError> {
         let picture = load_image(path)?;
-        let network = |source| EvalError::Network { path: path.to_owned(), source };
+        let network = |e| EvalError::Network { path: path.to_owned(), source: Box::new(e) };
         let faces = self.find(&picture).map_err(network)?;
         let Some(face) = subject(&faces, picture.dimensions()) else { return Ok(None) };
         Ok(self.embed(&[&face.crop]).map_err(network)?.pop())

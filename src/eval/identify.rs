@@ -30,6 +30,8 @@ pub struct IdentifyReport {
     pub fnir_at_fpir_ci95: BTreeMap<&'static str, Option<Interval>>,
     /// The thresholds, cosines, by FPIR.
     pub thresholds: BTreeMap<&'static str, Option<f64>>,
+    /// The mated probes whose best person is wrong, for a look at the pictures: lists have mistakes, people have kin.
+    pub misidentified: Vec<Misidentified>,
     /// People enrolled.
     pub enrolled: usize,
     /// Templates they have.
@@ -46,6 +48,19 @@ pub struct IdentifyReport {
     pub undetected_images: Vec<String>,
     /// Images looked at, each once.
     pub images: usize,
+}
+
+/// A probe of an enrolled person that looks more like another one, or shows no face.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Misidentified {
+    /// The probe, relative to the folder of images.
+    pub image: String,
+    /// Who it is.
+    pub person: String,
+    /// Whom it looks like most; `None` without a face.
+    pub taken_for: Option<String>,
+    /// The score with them, a cosine.
+    pub score: f64,
 }
 
 /// The best person for a probe and their score.
@@ -83,6 +98,13 @@ pub fn identify(set: &OpenSet, embeddings: &[Option<Embedding>]) -> IdentifyRepo
         });
         (name, threshold, fnir)
     });
+    let wrong = mated.iter().zip(&set.mated).filter(|(found, _)| !right(found));
+    let misidentified = wrong.map(|((top, person), probe)| Misidentified {
+        image: set.images[probe.image].display().to_string(),
+        person: set.people[*person].clone(),
+        taken_for: top.person.map(|p| set.people[p].clone()),
+        score: top.score,
+    });
     let undetected_images = undetected(&set.images, embeddings);
     IdentifyReport {
         rank1: rank1.rate(),
@@ -90,6 +112,7 @@ pub fn identify(set: &OpenSet, embeddings: &[Option<Embedding>]) -> IdentifyRepo
         fnir_at_fpir: points.iter().map(|(name, _, fnir)| (*name, fnir.map(|p| p.rate()))).collect(),
         fnir_at_fpir_ci95: points.iter().map(|(name, _, fnir)| (*name, fnir.map(|p| p.wilson95()))).collect(),
         thresholds: points.iter().map(|(name, threshold, _)| (*name, *threshold)).collect(),
+        misidentified: misidentified.collect(),
         enrolled: set.people.len(),
         templates: templates.len(),
         failed_to_enrol: (0..set.people.len()).filter(|p| templates.iter().all(|(of, _)| of != p)).count(),
@@ -136,6 +159,9 @@ mod tests {
     fn a_persons_score_is_that_of_the_best_template() {
         let report = run(&[("Ann", 15.0), ("Ann", 49.0), ("Ann", 51.0), ("Bob", 85.0)], &[Some(180.0); 10]);
         assert_eq!(report.rank1, 0.75, "51° is nearer to Bob's 90° than to Ann's 10°");
+        let wrong: Vec<_> =
+            report.misidentified.iter().map(|m| (m.image.as_str(), m.taken_for.as_deref())).collect();
+        assert_eq!(wrong, [("m2", Some("Bob"))]);
         assert_eq!((report.enrolled, report.templates, report.mated, report.nonmated), (2, 3, 4, 10));
     }
 

@@ -77,7 +77,7 @@ pub enum EvalError {
         path: PathBuf,
         /// What failed.
         #[source]
-        source: RecognitionError,
+        source: Box<RecognitionError>,
     },
 }
 
