@@ -36,7 +36,6 @@ photos: setup ## fetch the public-domain photographs for demo and tests into tar
 demo: NPM =
 demo: models photos ## play people walking up to a simulated door; leaves target/demo/report.html
 	@$(ACCESSD) demo --photos $(PHOTOS) --models $(MODELS) --out $(DEMO)
-	@echo "report: $(CURDIR)/$(DEMO)/report.html"
 
 # The tests of the documentation go first, so that the run closes on the figures of the others.
 test: PROFILE = debug

@@ -135,7 +135,7 @@ impl Cutout {
         let top = (y - 1.2 * face_h).max(0.0).floor();
         let right = (x + 2.3 * face_w).min(width);
         let bottom = (y + 3.2 * face_h).min(height);
-        let part = image::imageops::crop_imm(
+        let part = imageops::crop_imm(
             picture,
             left as u32,
             top as u32,
