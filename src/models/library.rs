@@ -29,7 +29,7 @@ pub enum LibraryError {
         installed: Vec<String>,
     },
     /// Installed, but for another job.
-    #[error("network {name:?} is a {job}, not a {wanted}; `accessd models list` shows what there is")]
+    #[error("network {name:?} is a {job}, and {} is needed; `accessd models list` shows what there is", if *wanted == "encoder" { "an encoder" } else { "a detector" })]
     OtherJob {
         /// The name asked for.
         name: String,

@@ -7,6 +7,7 @@ mod cli;
 mod crash;
 mod eval;
 mod fetch;
+mod models;
 mod networks;
 mod real_clips;
 mod store;
