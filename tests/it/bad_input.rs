@@ -335,7 +335,7 @@ fn net_network_of_another_job() {
         &site,
         &["verify", "a.jpg", "a.jpg"],
         1,
-        &["network \"yunet\" is a detector, not a encoder"],
+        &["network \"yunet\" is a detector, and an encoder is needed"],
     );
 }
 
