@@ -209,6 +209,11 @@ impl ModelFile {
         Ok(VarBuilder::from_tensors(moved.collect::<candle_core::Result<_>>()?, DType::F32, device))
     }
 
+    /// Whether there is a weight called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// Values of the weight called `name`, row-major.
     pub fn values(&self, name: &str) -> Option<Vec<f32>> {
         self.tensors.get(name)?.flatten_all().ok()?.to_vec1().ok()

@@ -170,7 +170,7 @@ fn reach(gap: Duration) -> f32 {
 fn affinity(a: &BBox, b: &BBox, reach: f32) -> Option<f32> {
     let (size_a, size_b) = ((a.w * a.h).sqrt(), (b.w * b.h).sqrt());
     let apart = centre_distance(a, b) / size_a.max(size_b);
-    let iou = iou(a, b);
+    let iou = a.iou(b);
     let near = apart <= reach && size_a.min(size_b) / size_a.max(size_b) >= MIN_SIZE_RATIO;
     let fit = iou - apart;
     (fit.is_finite() && (iou >= MIN_IOU || near)).then_some(fit)
@@ -180,13 +180,6 @@ fn centre_distance(a: &BBox, b: &BBox) -> f32 {
     let dx = (a.x + a.w / 2.0) - (b.x + b.w / 2.0);
     let dy = (a.y + a.h / 2.0) - (b.y + b.h / 2.0);
     dx.hypot(dy)
-}
-
-fn iou(a: &BBox, b: &BBox) -> f32 {
-    let w = (a.x + a.w).min(b.x + b.w) - a.x.max(b.x);
-    let h = (a.y + a.h).min(b.y + b.h) - a.y.max(b.y);
-    let common = w.max(0.0) * h.max(0.0);
-    common / (a.w * a.h + b.w * b.h - common)
 }
 
 #[cfg(test)]

@@ -37,10 +37,9 @@ pub fn fold(file: &ModelFile, name: &str, spec: ConvSpec, act: Act) -> candle_co
     let inputs = spec.cin / spec.groups;
     let per_output = inputs * spec.kernel * spec.kernel;
     let mut weight = take(file, &format!("{name}.weight"), spec.cout * per_output)?;
-    let mut bias = match file.values(&format!("{name}.bias")) {
-        Some(_) => take(file, &format!("{name}.bias"), spec.cout)?,
-        None => vec![0.0; spec.cout],
-    };
+    let bias_name = format!("{name}.bias");
+    let mut bias =
+        if file.has(&bias_name) { take(file, &bias_name, spec.cout)? } else { vec![0.0; spec.cout] };
     if let Some((scale, shift)) = batch_norm(file, &format!("{name}.bn"), spec.cout)? {
         for ((row, b), (s, t)) in
             weight.chunks_exact_mut(per_output).zip(&mut bias).zip(scale.iter().zip(&shift))
@@ -110,7 +109,7 @@ fn take(file: &ModelFile, name: &str, len: usize) -> candle_core::Result<Vec<f32
 type ScaleShift = (Vec<f32>, Vec<f32>);
 
 fn batch_norm(file: &ModelFile, name: &str, channels: usize) -> candle_core::Result<Option<ScaleShift>> {
-    if file.values(&format!("{name}.weight")).is_none() {
+    if !file.has(&format!("{name}.weight")) {
         return Ok(None);
     }
     let get = |key: &str| take(file, &format!("{name}.{key}"), channels);
