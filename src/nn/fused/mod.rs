@@ -12,8 +12,7 @@ mod layers;
 
 use std::sync::Arc;
 
-pub use buffer::Map;
-use buffer::{Buffer, LINE};
+pub use buffer::{Buffer, LINE, Map};
 use depthwise::Depthwise;
 use gemm::{Packed, RowAt};
 pub use layers::{Dense, Folded, fold};
