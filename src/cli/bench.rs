@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use comfy_table::Table;
 use image::RgbImage;
@@ -17,13 +17,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::adapters::load_networks;
+use super::backend::open_store;
 use super::output::{self, Output};
 use super::{Exit, Globals};
 use crate::clock::{Clock, SystemClock};
-use crate::encoder::{Embedding, ModelId};
+use crate::config::Config;
+use crate::encoder::{Embedding, EmbeddingError, ModelId};
 use crate::frame::{MAX_FRAME_PIXELS, decode_jpeg, load_image};
-use crate::gallery::{Gallery, PersonId};
+use crate::gallery::{Gallery, NewTemplate, PersonId, TemplateSource};
+use crate::journal::Stamp;
 use crate::recognition::{FoundFace, Recogniser};
+use crate::store::{OpenMode, Store};
 
 /// Measure each stage from a picture to a person on this machine
 ///
@@ -42,6 +46,9 @@ pub(super) struct Bench {
     /// Measure this stage only; may be given several times
     #[arg(long, value_name = "STAGE")]
     only: Vec<Stage>,
+    /// Enrol the made-up people in this new database instead, for tests under load
+    #[arg(long, value_name = "DATABASE", conflicts_with_all = ["only", "json"])]
+    enrol_into: Option<PathBuf>,
     /// Print JSON: {"version", "model", "device", "image", "width", "height", "faces", "people", "rounds",
     /// "ms": {STAGE: {"median", "p95", "min"}}}
     #[arg(long)]
@@ -115,6 +122,9 @@ struct Summary {
 impl Bench {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
         let config = globals.load()?;
+        if let Some(database) = &self.enrol_into {
+            return self.enrol(&config, database);
+        }
         let stages = if self.only.is_empty() { &Stage::OF_A_FRAME[..] } else { &self.only };
         let mut subject =
             Subject::new(load_networks(&config)?, self.picture(&config)?, self.people as usize)?;
@@ -141,11 +151,40 @@ impl Bench {
         Ok(Exit::Done)
     }
 
-    fn picture(&self, config: &crate::config::Config) -> anyhow::Result<RgbImage> {
+    fn picture(&self, config: &Config) -> anyhow::Result<RgbImage> {
         match &self.image {
             Some(file) => Ok(load_image(file)?),
             None => Ok(drawing::face(config.camera.width, config.camera.height)),
         }
+    }
+
+    fn enrol(&self, config: &Config, database: &Path) -> anyhow::Result<Exit> {
+        ensure!(
+            !database.exists(),
+            "{} exists already; made-up people go into a new database only",
+            database.display()
+        );
+        let mut networks = load_networks(config)?;
+        let face = found_face(&mut networks, &self.picture(config)?)?.1;
+        let dim = embed_one(&mut networks, &face)?.dim();
+        let mut store = open_store(database, OpenMode::Create)?;
+        for (name, embedding) in made_up(dim, self.people as usize) {
+            let template = NewTemplate {
+                model: networks.model().clone(),
+                embedding: embedding?,
+                quality: face.quality,
+                source: TemplateSource::Image,
+            };
+            store.enrol(&name, &[template], "accessd bench", Stamp::now(&SystemClock))?;
+        }
+        let mut out = Output::new();
+        out.line(format_args!(
+            "{} enrolled in {}",
+            output::count(self.people as usize, "made-up person", "made-up people"),
+            database.display()
+        ))?;
+        out.flush()?;
+        Ok(Exit::Done)
     }
 
     fn report(&self, subject: &Subject, device: &str, times: &Times) -> anyhow::Result<Report> {
@@ -187,15 +226,12 @@ impl Subject {
         JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
             .encode_image(&picture)
             .context("the picture cannot be turned into a JPEG")?;
-        let found = networks.detect(&picture)?;
-        let face =
-            found.first().copied().unwrap_or_else(|| drawing::outline(picture.width(), picture.height()));
-        let face = FoundFace::new(&picture, face);
+        let (faces, face) = found_face(&mut networks, &picture)?;
         let probe = embed_one(&mut networks, &face)?;
         let gallery = crowd(networks.model().clone(), probe.dim(), people)?;
         let bytes = gallery.templates() * gallery.dim() * size_of::<f32>();
         let memory = (vec![1; bytes], vec![2; bytes]);
-        Ok(Self { networks, gallery, picture, jpeg, faces: found.len(), face, probe, memory })
+        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory })
     }
 
     /// How long one stage takes.
@@ -211,6 +247,14 @@ impl Subject {
         }
         Ok(SystemClock.now().since(start))
     }
+}
+
+/// How many faces are in the picture, and the first; the drawn one's place when none is found.
+fn found_face(networks: &mut Recogniser, picture: &RgbImage) -> anyhow::Result<(usize, FoundFace)> {
+    let found = networks.detect(picture)?;
+    let face = found.first().copied();
+    let face = face.unwrap_or_else(|| drawing::outline(picture.width(), picture.height()));
+    Ok((found.len(), FoundFace::new(picture, face)))
 }
 
 fn embed_one(networks: &mut Recogniser, face: &FoundFace) -> anyhow::Result<Embedding> {
@@ -277,19 +321,21 @@ fn table(times: &Times) -> Table {
     table
 }
 
-/// A gallery of made-up people: seeded noise on the unit sphere.
-fn crowd(model: ModelId, dim: usize, people: usize) -> anyhow::Result<Gallery> {
+/// Names and embeddings of made-up people: seeded noise on the unit sphere.
+fn made_up(dim: usize, people: usize) -> impl Iterator<Item = (String, Result<Embedding, EmbeddingError>)> {
     let mut noise = Noise(0x5eed);
-    let mut templates = Vec::with_capacity(people);
-    for id in 1..=people {
+    (1..=people).map(move |n| {
         let values = (0..dim).map(|_| noise.next()).collect();
-        templates.push((
-            PersonId(id as i64),
-            Arc::from(format!("person {id}")),
-            Embedding::normalise(values)?,
-        ));
-    }
-    Ok(Gallery::new(model, 0, templates))
+        (format!("person {n}"), Embedding::normalise(values))
+    })
+}
+
+/// A gallery of made-up people.
+fn crowd(model: ModelId, dim: usize, people: usize) -> anyhow::Result<Gallery> {
+    let templates = made_up(dim, people)
+        .zip(1..)
+        .map(|((name, embedding), id)| Ok((PersonId(id), Arc::from(name), embedding?)));
+    Ok(Gallery::new(model, 0, templates.collect::<anyhow::Result<_>>()?))
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014) as numbers from −1 to 1.
