@@ -7,7 +7,7 @@ use candle_nn::ModuleT;
 use super::mobilefacenet::{self, MobileFaceNet};
 use super::sface::{self, SFace};
 use super::{Embedding, ModelId};
-use crate::nn::fused::{Dense, MapId, Net};
+use crate::nn::fused::{MapId, Net};
 use crate::nn::model_file::{Channels, InputSpec, ModelFile};
 use crate::nn::onnx::{Graph, Imported, OnnxError};
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
@@ -35,8 +35,8 @@ pub const ARCHITECTURES: [Architecture; 2] = [
 /// How a network is run: in the fused form on the CPU, in plain candle elsewhere.
 #[derive(Clone, Debug)]
 enum Network {
-    FusedSFace(Box<Net>, MapId, Dense),
-    FusedMobileFaceNet(Box<Net>, MapId),
+    /// With the map that holds the embedding.
+    Fused(Box<Net>, MapId),
     SFace(Box<SFace>),
     MobileFaceNet(Box<MobileFaceNet>),
 }
@@ -44,17 +44,12 @@ enum Network {
 impl Network {
     fn fused(file: &ModelFile) -> Result<Self> {
         let side = CROP_SIDE as usize;
-        Ok(match file.card.architecture.as_str() {
-            sface::ARCHITECTURE => {
-                let (net, last, fc) = sface::fused(file, side)?;
-                Self::FusedSFace(Box::new(net), last, fc)
-            }
-            mobilefacenet::ARCHITECTURE => {
-                let (net, out) = mobilefacenet::fused(file, side)?;
-                Self::FusedMobileFaceNet(Box::new(net), out)
-            }
+        let (plan, out) = match file.card.architecture.as_str() {
+            sface::ARCHITECTURE => sface::fused(file, side)?,
+            mobilefacenet::ARCHITECTURE => mobilefacenet::fused(file, side)?,
             other => return unknown(other),
-        })
+        };
+        Ok(Self::Fused(Box::new(Net::new(plan)), out))
     }
 
     fn plain(file: &ModelFile, device: &Device) -> Result<Self> {
@@ -123,10 +118,7 @@ impl Encoder {
     pub fn embed(&mut self, crops: &[&AlignedCrop]) -> Result<Vec<Embedding>> {
         let input = self.input;
         let rows = match &mut self.network {
-            Network::FusedSFace(net, last, fc) => {
-                crops.iter().map(|crop| fc.run(run(net, input, crop).map(*last))).collect()
-            }
-            Network::FusedMobileFaceNet(net, out) => {
+            Network::Fused(net, out) => {
                 crops.iter().map(|crop| run(net, input, crop).map(*out).pixel_at(0, 0).to_vec()).collect()
             }
             Network::SFace(net) => forward(net.as_ref(), input, crops, &self.device)?,

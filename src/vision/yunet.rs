@@ -10,7 +10,7 @@ use image::RgbImage;
 
 use super::letterbox::Letterbox;
 use super::{BBox, Face, Landmarks};
-use crate::nn::fused::{Folded, MapId, Net, fold};
+use crate::nn::fused::{Folded, MapId, Net, Plan, fold};
 use crate::nn::layers::{Act, ConvUnit};
 use crate::nn::model_file::ModelFile;
 use crate::nn::onnx::{ConvSpec, Graph, OnnxError, Value, Walk, Weights};
@@ -185,30 +185,30 @@ impl Fused {
 
     /// The network for an input of `height × width`.
     fn build(&self, height: usize, width: usize) -> (Net, Vec<MapId>) {
-        let (mut net, input) = Net::new(height, width);
-        let pair = |net: &mut Net, at: MapId, (pw, dw): &FoldedPair| {
-            let at = net.pointwise(at, None, pw);
-            net.depthwise(at, dw)
+        let (mut plan, input) = Plan::new(height, width);
+        let pair = |plan: &mut Plan, at: MapId, (pw, dw): &FoldedPair| {
+            let at = plan.pointwise(at, None, pw);
+            plan.depthwise(at, dw)
         };
-        let mut at = net.stem(input, &self.stem);
+        let mut at = plan.stem(input, &self.stem);
         let mut levels = Vec::new();
         for (i, (units, pool)) in self.stages.iter().enumerate() {
             if *pool {
-                at = net.max_pool(at);
+                at = plan.max_pool(at);
             }
-            at = units.iter().fold(at, |at, unit| pair(&mut net, at, unit));
+            at = units.iter().fold(at, |at, unit| pair(&mut plan, at, unit));
             if i >= 3 {
                 levels.push(at);
             }
         }
-        levels[2] = pair(&mut net, levels[2], &self.lateral[2]);
+        levels[2] = pair(&mut plan, levels[2], &self.lateral[2]);
         for i in [1, 0] {
-            let sum = net.upsample_add(levels[i], levels[i + 1]);
-            levels[i] = pair(&mut net, sum, &self.lateral[i]);
+            let sum = plan.upsample_add(levels[i], levels[i + 1]);
+            levels[i] = pair(&mut plan, sum, &self.lateral[i]);
         }
         let heads =
-            levels.iter().zip(&self.heads).map(|(level, head)| pair(&mut net, *level, head)).collect();
-        (net, heads)
+            levels.iter().zip(&self.heads).map(|(level, head)| pair(&mut plan, *level, head)).collect();
+        (Net::new(plan), heads)
     }
 
     fn levels(&mut self, input: &Letterbox) -> Vec<Level> {

@@ -1,0 +1,241 @@
+//! The fully connected layer of an encoder over a whole map.
+//!
+//! Its weights are most of the network's bytes and each is used once a pass, so reading them is what it costs. Published
+//! encoders come with weights of 8 bits in blocks of 64 that share a scale; where all blocks of a layer turn out to be
+//! such, they are kept so: a quarter of the bytes, and the same values.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::buffer::{Buffer, Map};
+use super::pointwise::lanes;
+
+/// Weights that share a scale.
+const BLOCK: usize = 64;
+/// Steps of an 8-bit block from its least to its greatest value.
+const STEPS: i32 = 255;
+/// Output values computed at once.
+const ROWS: usize = 4;
+
+/// A fully connected layer, `outputs × (channels × pixels)`, with a scale and a shift of its inputs by channel and of its
+/// outputs.
+#[derive(Clone, Debug)]
+pub struct Dense {
+    inputs: usize,
+    weight: Weight,
+    /// What each channel of the map is multiplied with, and what is added then.
+    before: [Vec<f32>; 2],
+    /// The same for each output.
+    after: [Vec<f32>; 2],
+    arch: Arch,
+    lanes: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Weight {
+    /// Row after row.
+    Full(Buffer),
+    /// Row after row in blocks: 64 unsigned bytes, and for each block its scale and its least value. Byte `b` of lane
+    /// `l` of a block's vector `v` is weight `(4v + b) · lanes + l`.
+    Blocks { bytes: Buffer, scale_least: Vec<[f32; 2]> },
+}
+
+impl Dense {
+    /// Takes `weight` as `outputs × inputs`, inputs being `channels × pixels`; `before` and `after` are scale and shift.
+    ///
+    /// # Panics
+    /// When the sizes do not fit.
+    pub fn new(weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 2]) -> Self {
+        let arch = Arch::new();
+        let (lanes, inputs) = (lanes(arch), weight.len() / after[0].len());
+        assert!(inputs * after[0].len() == weight.len() && inputs.is_multiple_of(before[0].len()));
+        let weight = blocks(weight, inputs, lanes).unwrap_or_else(|| {
+            let mut all = Buffer::new(weight.len());
+            all.values_mut()[..weight.len()].copy_from_slice(weight);
+            Weight::Full(all)
+        });
+        Self { inputs, weight, before, after, arch, lanes }
+    }
+
+    /// How many values it gives.
+    pub fn outputs(&self) -> usize {
+        self.after[0].len()
+    }
+
+    /// Scale and shift of each channel of the map before the layer, and of each output after it.
+    pub fn scales(&self) -> [&[Vec<f32>; 2]; 2] {
+        [&self.before, &self.after]
+    }
+
+    /// The weights, `outputs × (channels × pixels)`.
+    pub fn unpacked(&self) -> Vec<f32> {
+        match &self.weight {
+            Weight::Full(all) => all.values()[..self.inputs * self.outputs()].to_vec(),
+            Weight::Blocks { bytes, scale_least } => {
+                let bytes: &[u32] = bytemuck::cast_slice(bytes.values());
+                let value = |i: usize| {
+                    let (block, at) = (i / BLOCK, i % BLOCK);
+                    let (vector, byte, lane) = (at / (4 * self.lanes), at / self.lanes % 4, at % self.lanes);
+                    let word = bytes[block * BLOCK / 4 + vector * self.lanes + lane];
+                    let [scale, least] = scale_least[block];
+                    ((word >> (8 * byte) & 255) as f32 + least) * scale
+                };
+                (0..self.inputs * self.outputs()).map(value).collect()
+            }
+        }
+    }
+
+    /// Values that [`Dense::run`] needs as scratch.
+    pub fn scratch(&self) -> usize {
+        self.inputs + self.inputs.div_ceil(BLOCK)
+    }
+
+    /// The outputs for a map.
+    pub fn run(&self, map: &Map, out: &mut [f32], scratch: &mut [f32]) {
+        let pixels = self.inputs / self.before[0].len();
+        assert!(map.channels == self.before[0].len() && map.height * map.width == pixels);
+        assert_eq!(out.len(), self.outputs());
+        let (inputs, sums) = scratch.split_at_mut(self.inputs);
+        let [scale, shift] = &self.before;
+        for pixel in 0..pixels {
+            let values = map.pixel_at(pixel % map.width, pixel / map.width);
+            for (c, (v, (s, t))) in values.iter().zip(scale.iter().zip(shift)).enumerate() {
+                inputs[c * pixels + pixel] = v * s + t;
+            }
+        }
+        match &self.weight {
+            Weight::Full(all) => self.arch.dispatch(|| {
+                for (o, row) in out.iter_mut().zip(all.values().chunks_exact(self.inputs)) {
+                    *o = lanes_dot(inputs, row);
+                }
+            }),
+            Weight::Blocks { bytes, scale_least } => {
+                for (sum, block) in sums.iter_mut().zip(inputs.chunks_exact(BLOCK)) {
+                    *sum = block.iter().sum();
+                }
+                let bytes: &[u32] = bytemuck::cast_slice(bytes.values());
+                let per_row = self.inputs / BLOCK;
+                let rows = out.chunks_mut(ROWS).zip(bytes.chunks(ROWS * self.inputs / 4));
+                for ((out, bytes), scale_least) in rows.zip(scale_least.chunks(ROWS * per_row)) {
+                    let product = Blocks { inputs, sums: &sums[..per_row], bytes, scale_least, out };
+                    self.arch.dispatch(product);
+                }
+            }
+        }
+        let [scale, shift] = &self.after;
+        out.iter_mut().zip(scale.iter().zip(shift)).for_each(|(o, (s, t))| *o = *o * s + t);
+    }
+}
+
+/// The weights in blocks of 8 bits, when they are such and this CPU's vectors divide a block.
+fn blocks(weight: &[f32], inputs: usize, lanes: usize) -> Option<Weight> {
+    if !inputs.is_multiple_of(BLOCK) || !BLOCK.is_multiple_of(4 * lanes) {
+        return None;
+    }
+    let mut bytes = Buffer::new(weight.len() / 4);
+    let all: &mut [u32] = bytemuck::cast_slice_mut(bytes.values_mut());
+    let mut scale_least = Vec::with_capacity(weight.len() / BLOCK);
+    for (words, block) in all.chunks_exact_mut(BLOCK / 4).zip(weight.chunks_exact(BLOCK)) {
+        let (scale, least) = scale_of(block)?;
+        for (i, w) in block.iter().enumerate() {
+            let step = nearest(w / scale) as i32 - least;
+            let (vector, byte, lane) = (i / (4 * lanes), i / lanes % 4, i % lanes);
+            words[vector * lanes + lane] |= u32::try_from(step).ok()? << (8 * byte);
+        }
+        scale_least.push([scale, least as f32]);
+    }
+    Some(Weight::Blocks { bytes, scale_least })
+}
+
+/// The scale of which all values are multiples, no more than [`STEPS`] apart, and the least multiple.
+fn scale_of(block: &[f32]) -> Option<(f32, i32)> {
+    // Zero is always one of the values that can be told apart.
+    let (least, greatest) = block.iter().fold((0.0_f32, 0.0_f32), |(l, g), &v| (l.min(v), g.max(v)));
+    if least == greatest {
+        return Some((1.0, 0));
+    }
+    let fits = |scale: f32| {
+        let inverse = 1.0 / scale;
+        block.iter().all(|v| (nearest(v * inverse) - v * inverse).abs() < 1e-3)
+    };
+    let scale = (1..=STEPS).rev().map(|steps| (greatest - least) / steps as f32).find(|&s| fits(s))?;
+    // The largest value gives the scale with the least error.
+    let largest = if greatest > -least { greatest } else { least };
+    let scale = largest / nearest(largest / scale);
+    let exact = |v: &f32| (nearest(v / scale) * scale - v).abs() <= v.abs() * f32::EPSILON;
+    block.iter().all(exact).then(|| (scale, nearest(least / scale) as i32))
+}
+
+/// The nearest integer, for values up to 2²².
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    x + 1.5 * BIAS - 1.5 * BIAS
+}
+
+/// Up to [`ROWS`] outputs of a layer in blocks.
+struct Blocks<'a> {
+    inputs: &'a [f32],
+    /// Of each block of the inputs.
+    sums: &'a [f32],
+    bytes: &'a [u32],
+    scale_least: &'a [[f32; 2]],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Blocks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { inputs, sums, bytes, scale_least, out } = self;
+        let rows: [_; ROWS] = std::array::from_fn(|r| {
+            // With fewer rows than that the last is computed several times.
+            let r = r.min(out.len() - 1);
+            let words = &bytes[r * inputs.len() / 4..][..inputs.len() / 4];
+            (S::as_simd_u32s(words).0, &scale_least[r * sums.len()..][..sums.len()])
+        });
+        let (inputs, _) = S::as_simd_f32s(inputs);
+        let vectors = BLOCK / S::F32_LANES;
+        let (byte, exponent) = (simd.splat_u32s(255), simd.splat_u32s(BIAS.to_bits()));
+        let bias = simd.splat_f32s(BIAS);
+        let mut totals = [simd.splat_f32s(0.0); ROWS];
+        let mut constant = [0.0; ROWS];
+        for (b, (inputs, sum)) in inputs.chunks_exact(vectors).zip(sums).enumerate() {
+            for (r, (words, scale_least)) in rows.iter().enumerate() {
+                let mut block = simd.splat_f32s(0.0);
+                let words = &words[b * vectors / 4..][..vectors / 4];
+                for (word, inputs) in words.iter().zip(inputs.chunks_exact(4)) {
+                    for (i, x) in inputs.iter().enumerate() {
+                        let shifted = simd.wrapping_dyn_shr_u32s(*word, simd.splat_u32s(8 * i as u32));
+                        let low = simd.and_u32s(shifted, byte);
+                        // A small integer in the mantissa of 2^23 is 2^23 and that integer.
+                        let value = simd.transmute_f32s_u32s(simd.or_u32s(low, exponent));
+                        block = simd.mul_add_e_f32s(simd.sub_f32s(value, bias), *x, block);
+                    }
+                }
+                let [scale, least] = scale_least[b];
+                totals[r] = simd.mul_add_e_f32s(block, simd.splat_f32s(scale), totals[r]);
+                constant[r] += scale * least * sum;
+            }
+        }
+        for (r, o) in out.iter_mut().enumerate() {
+            *o = simd.reduce_sum_f32s(totals[r]) + constant[r];
+        }
+    }
+}
+
+/// 2²³: from here on `f32` has the integers and nothing between.
+const BIAS: f32 = 8_388_608.0;
+
+/// A dot product in 32 lanes, so that sums neither wait for each other nor lose precision one after the other.
+#[inline(always)]
+fn lanes_dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 32];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
+    for (a, b) in a.iter().zip(b) {
+        for (s, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *s += x * y;
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
+}

@@ -1,0 +1,253 @@
+//! Running a plan on the CPU, depth first: a step makes a few rows as soon as those it reads are there, so that they are
+//! read again while still in cache. Maps that one step hands to one other hold only as many rows as that takes.
+
+use super::buffer::{Buffer, LINE, Map};
+use super::plan::{MapId, Plan, Shape, Step};
+use super::pointwise::{Packed, PixelAt};
+use super::whole::{max_pool_row, upsample_add_row};
+
+/// Pixels that a step makes at a time at least: enough for whole blocks of the kernels.
+const PIXELS: usize = 112;
+/// Weights for one pixel of a batch: a step with more weights makes more pixels each time it goes through them.
+const WEIGHTS_PER_PIXEL: usize = 64;
+/// Values of a tile between a depthwise and a 1×1 convolution: half of a small second-level cache.
+const TILE: usize = 64 * 1024;
+
+/// A network with memory for its maps. Cloning shares the weights and makes maps of its own.
+#[derive(Clone, Debug)]
+pub struct Net {
+    plan: Plan,
+    maps: Vec<Map>,
+    /// Rows made of each map in this run.
+    made: Vec<usize>,
+    /// Rows that each step makes at a time.
+    batch: Vec<usize>,
+    scratch: Scratch,
+}
+
+/// Memory that steps use while they run.
+#[derive(Clone, Debug)]
+struct Scratch {
+    /// A row of zeros above and below every map.
+    zeros: Buffer,
+    /// Between a depthwise and a 1×1 convolution, or a layer's own.
+    tile: Buffer,
+    pixels: Vec<PixelAt>,
+}
+
+impl Net {
+    /// Makes the maps for a plan.
+    pub fn new(plan: Plan) -> Self {
+        let batch: Vec<usize> = plan.steps().iter().map(|step| batch(step, plan.shape(step.to()))).collect();
+        let mut readers = vec![Vec::new(); plan.shapes().len()];
+        for (i, step) in plan.steps().iter().enumerate() {
+            step.reads().into_iter().flatten().for_each(|map| readers[map.index()].push(i));
+        }
+        let maps: Vec<Map> = (0..plan.shapes().len())
+            .map(|i| {
+                let Shape { height, width, channels } = plan.shapes()[i];
+                let held = match (i, readers[i].as_slice()) {
+                    (0, _) => height,
+                    (_, [reader]) => window(&plan.steps()[*reader], batch[*reader])
+                        .map_or(height, |window| window + batch[i - 1]),
+                    _ => height,
+                };
+                let pixel = if i == 0 { channels } else { channels.next_multiple_of(LINE) };
+                Map::new((height, width), channels, pixel, held)
+            })
+            .collect();
+        let longest_row = maps.iter().map(Map::row_len).max().unwrap_or(0);
+        let needs = plan
+            .steps()
+            .iter()
+            .zip(&batch)
+            .map(|(step, &rows)| needs(step, rows, plan.shape(step.to()).width));
+        let (tile, pixels) = needs.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+        let scratch = Scratch {
+            zeros: Buffer::new(longest_row),
+            tile: Buffer::new(tile),
+            pixels: Vec::with_capacity(pixels),
+        };
+        Self { made: vec![0; maps.len()], plan, maps, batch, scratch }
+    }
+
+    /// What it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The input: row `y`, its pixels of three values, to be written before a run.
+    pub fn input_row(&mut self, y: usize) -> &mut [f32] {
+        let map = &mut self.maps[0];
+        let (at, len) = (map.at(0, y), map.width * 3);
+        &mut map.buffer.values_mut()[at..][..len]
+    }
+
+    /// A map that no step reads, after a run.
+    pub fn map(&self, id: MapId) -> &Map {
+        &self.maps[id.index()]
+    }
+
+    /// Runs all steps.
+    pub fn run(&mut self) {
+        self.made.fill(0);
+        self.made[0] = self.maps[0].height;
+        for map in 1..self.maps.len() {
+            // The others are made as rows of them are asked for.
+            if self.maps[map].held == self.maps[map].height {
+                self.make(map, self.maps[map].height);
+            }
+        }
+    }
+
+    /// Makes map `to` up to row `rows`.
+    fn make(&mut self, to: usize, rows: usize) {
+        while self.made[to] < rows {
+            let first = self.made[to];
+            let last = (first + self.batch[to - 1]).min(self.maps[to].height);
+            for from in self.plan.steps()[to - 1].reads().into_iter().flatten() {
+                let needed = needed(&self.plan.steps()[to - 1], from, last, self.maps[from.index()].height);
+                self.make(from.index(), needed);
+            }
+            // A step writes its own map and reads earlier ones.
+            let (before, after) = self.maps.split_at_mut(to);
+            rows_of(&self.plan.steps()[to - 1], before, &mut after[0], (first, last), &mut self.scratch);
+            self.made[to] = last;
+        }
+    }
+}
+
+/// Rows of the step's result to be made at a time.
+fn batch(step: &Step, shape: Shape) -> usize {
+    let weights = |w: &Packed| w.k * w.n;
+    let (weights, tile) = match step {
+        Step::Stem { weights: w, .. } | Step::Pointwise { weights: w, .. } => (weights(w), 0),
+        Step::DepthwisePointwise { pointwise, .. } => (weights(pointwise), tile_pixel(pointwise.k)),
+        Step::Depthwise { .. } | Step::MaxPool { .. } | Step::UpsampleAdd { .. } => (0, 0),
+        Step::Global { .. } | Step::Gated { .. } | Step::Dense { .. } => return shape.height,
+    };
+    let pixels = PIXELS.max(weights / WEIGHTS_PER_PIXEL);
+    let rows = pixels.div_ceil(shape.width);
+    let most = if tile == 0 { shape.height } else { (TILE / (tile * shape.width)).max(1) };
+    if 2 * rows > shape.height { shape.height.min(most) } else { rows.min(most) }
+}
+
+/// Values from one pixel of a tile to the next: never a power of two, so that pixels do not fall on the same cache sets.
+fn tile_pixel(channels: usize) -> usize {
+    channels.next_multiple_of(LINE) + LINE
+}
+
+/// Rows of its input that a step needs at a time to make `batch` rows; `None` when it needs all.
+fn window(step: &Step, batch: usize) -> Option<usize> {
+    match step {
+        Step::Stem { stride, .. } => Some((batch - 1) * stride + 3),
+        Step::Depthwise { weights: dw, .. } | Step::DepthwisePointwise { depthwise: dw, .. } => {
+            Some((batch - 1) * dw.stride + 3)
+        }
+        Step::Pointwise { .. } => Some(batch),
+        Step::MaxPool { .. } => Some(2 * batch),
+        Step::UpsampleAdd { .. } | Step::Global { .. } | Step::Gated { .. } | Step::Dense { .. } => None,
+    }
+}
+
+/// How many rows of `from`, which has `height`, must be there before rows up to `last` can be made.
+fn needed(step: &Step, from: MapId, last: usize, height: usize) -> usize {
+    let rows = match step {
+        Step::Stem { stride, .. } => (last - 1) * stride + 2,
+        Step::DepthwisePointwise { add: Some(add), .. } if *add == from => last,
+        Step::Depthwise { weights: dw, .. } | Step::DepthwisePointwise { depthwise: dw, .. } => {
+            (last - 1) * dw.stride + 2
+        }
+        Step::Pointwise { .. } => last,
+        Step::MaxPool { .. } => 2 * last,
+        Step::UpsampleAdd { a, .. } if *a == from => last,
+        Step::UpsampleAdd { .. } => last.div_ceil(2),
+        Step::Global { .. } | Step::Gated { .. } | Step::Dense { .. } => height,
+    };
+    rows.min(height)
+}
+
+/// Values of the tile and pixels that a step needs for `rows` rows of `width`.
+fn needs(step: &Step, rows: usize, width: usize) -> (usize, usize) {
+    match step {
+        Step::DepthwisePointwise { pointwise, .. } => (rows * width * tile_pixel(pointwise.k), rows * width),
+        Step::Stem { .. } | Step::Pointwise { .. } => (0, rows * width),
+        Step::Gated { gate, .. } => (gate.scratch(), 0),
+        Step::Dense { weights, .. } => (weights.scratch(), 0),
+        Step::Depthwise { .. } | Step::MaxPool { .. } | Step::UpsampleAdd { .. } | Step::Global { .. } => {
+            (0, 0)
+        }
+    }
+}
+
+/// Makes rows `first` to `last` of a step's map.
+fn rows_of(step: &Step, before: &[Map], to: &mut Map, (first, last): (usize, usize), scratch: &mut Scratch) {
+    let map = |id: &MapId| &before[id.index()];
+    match step {
+        Step::Stem { from, stride, weights, .. } => {
+            (first..last).for_each(|y| stem_row(map(from), to, y, *stride, weights, scratch));
+        }
+        Step::Depthwise { from, weights, .. } => {
+            for y in first..last {
+                let rows = map(from).three_rows(y * weights.stride, scratch.zeros.values());
+                let (at, width, pixel) = (to.at(0, y), to.width, to.pixel);
+                weights.run_row(rows, width, &mut to.buffer.values_mut()[at..], pixel);
+            }
+        }
+        Step::Pointwise { from, add, weights, .. } => {
+            let (from, add) = (map(from), add.as_ref().map(map));
+            list_pixels(&mut scratch.pixels, to, add, (first, last), |x, y| from.at(x, y));
+            let add = add.map(|m| m.buffer.values());
+            weights.run(&[from.buffer.values()], to.buffer.values_mut(), add, &scratch.pixels);
+        }
+        Step::DepthwisePointwise { from, add, depthwise, pointwise, .. } => {
+            let (from, add, pixel) = (map(from), add.as_ref().map(map), tile_pixel(depthwise.channels));
+            let row = to.width * pixel;
+            for (y, out) in (first..last).zip(scratch.tile.values_mut().chunks_exact_mut(row)) {
+                let rows = from.three_rows(y * depthwise.stride, scratch.zeros.values());
+                depthwise.run_row(rows, to.width, out, pixel);
+            }
+            list_pixels(&mut scratch.pixels, to, add, (first, last), |x, y| (y - first) * row + x * pixel);
+            let add = add.map(|m| m.buffer.values());
+            pointwise.run(&[scratch.tile.values()], to.buffer.values_mut(), add, &scratch.pixels);
+        }
+        Step::MaxPool { from, .. } => (first..last).for_each(|y| max_pool_row(map(from), to, y)),
+        Step::UpsampleAdd { a, b, .. } => (first..last).for_each(|y| upsample_add_row(map(a), map(b), to, y)),
+        Step::Global { from, weights, .. } => {
+            let (at, channels) = (to.at(0, 0), to.channels);
+            weights.run(map(from), &mut to.buffer.values_mut()[at..][..channels]);
+        }
+        Step::Gated { from, add, gate, .. } => gate.run(map(from), map(add), to, scratch.tile.values_mut()),
+        Step::Dense { from, weights, .. } => {
+            let (at, channels) = (to.at(0, 0), to.channels);
+            let out = &mut to.buffer.values_mut()[at..][..channels];
+            weights.run(map(from), out, scratch.tile.values_mut());
+        }
+    }
+}
+
+/// Lists where the pixels of some rows begin in what is read, in `to` and in what is added.
+fn list_pixels(
+    pixels: &mut Vec<PixelAt>,
+    to: &Map,
+    add: Option<&Map>,
+    (first, last): (usize, usize),
+    input: impl Fn(usize, usize) -> usize,
+) {
+    pixels.clear();
+    for y in first..last {
+        let (output, add) = (to.at(0, y), add.map_or(0, |add| add.at(0, y)));
+        let step = |x: usize| x * to.pixel;
+        pixels.extend((0..to.width).map(|x| PixelAt {
+            input: input(x, y),
+            output: output + step(x),
+            add: add + step(x),
+        }));
+    }
+}
+
+fn stem_row(from: &Map, to: &mut Map, y: usize, stride: usize, weights: &Packed, scratch: &mut Scratch) {
+    let rows = from.three_rows(y * stride, scratch.zeros.values());
+    list_pixels(&mut scratch.pixels, to, None, (y, y + 1), |x, _| x * stride * from.pixel);
+    weights.run(&rows, to.buffer.values_mut(), None, &scratch.pixels);
+}
