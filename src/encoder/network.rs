@@ -1,6 +1,8 @@
 //! One branch of the Siamese network, loaded: aligned crops in, embeddings out. Both twins are this one object, so
 //! their weights are shared by construction.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
 use candle_nn::ModuleT;
 
@@ -10,6 +12,7 @@ use super::{Embedding, ModelId};
 use crate::nn::fused::{MapId, Net};
 use crate::nn::model_file::{Channels, InputSpec, ModelFile};
 use crate::nn::onnx::{Graph, Imported, OnnxError};
+use crate::nn::op::FusedOp;
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
 
 /// An architecture that can be imported and run as an encoder.
@@ -32,24 +35,29 @@ pub const ARCHITECTURES: [Architecture; 2] = [
     },
 ];
 
-/// How a network is run: in the fused form on the CPU, in plain candle elsewhere.
+/// How a network is run: in its fused form, or as plain candle layers.
 #[derive(Clone, Debug)]
 enum Network {
-    /// With the map that holds the embedding.
+    /// On the CPU, with the map that holds the embedding.
     Fused(Box<Net>, MapId),
+    /// On another device.
+    Op(Arc<FusedOp>),
     SFace(Box<SFace>),
     MobileFaceNet(Box<MobileFaceNet>),
 }
 
 impl Network {
-    fn fused(file: &ModelFile) -> Result<Self> {
+    fn fused(file: &ModelFile, device: &Device) -> Result<Self> {
         let side = CROP_SIDE as usize;
         let (plan, out) = match file.card.architecture.as_str() {
             sface::ARCHITECTURE => sface::fused(file, side)?,
             mobilefacenet::ARCHITECTURE => mobilefacenet::fused(file, side)?,
             other => return unknown(other),
         };
-        Ok(Self::Fused(Box::new(Net::new(plan)), out))
+        Ok(match device {
+            Device::Cpu => Self::Fused(Box::new(Net::new(plan)), out),
+            _ => Self::Op(Arc::new(FusedOp::new(plan, vec![out]))),
+        })
     }
 
     fn plain(file: &ModelFile, device: &Device) -> Result<Self> {
@@ -77,13 +85,12 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Builds the encoder of a model file on `device`, in its fused form when that is the CPU.
+    /// Builds the encoder of a model file on `device` in its fused form.
     ///
     /// # Errors
     /// When the architecture is not an encoder's, or a weight is missing or of another shape.
     pub fn new(file: &ModelFile, device: &Device) -> Result<Self> {
-        let network = if device.is_cpu() { Network::fused(file)? } else { Network::plain(file, device)? };
-        Self::with(file, network, device)
+        Self::with(file, Network::fused(file, device)?, device)
     }
 
     /// Builds the encoder in plain candle layers: the definition that the fused form is held to.
@@ -121,6 +128,15 @@ impl Encoder {
             Network::Fused(net, out) => {
                 crops.iter().map(|crop| run(net, input, crop).map(*out).pixel_at(0, 0).to_vec()).collect()
             }
+            Network::Op(op) => crops
+                .iter()
+                .map(|crop| {
+                    let side = CROP_SIDE as usize;
+                    let pixels =
+                        Tensor::from_vec(pixels(input, crop).collect(), (side, side, 3), &self.device)?;
+                    pixels.apply_op1_no_bwd(op.as_ref())?.to_vec1()
+                })
+                .collect::<Result<_>>()?,
             Network::SFace(net) => forward(net.as_ref(), input, crops, &self.device)?,
             Network::MobileFaceNet(net) => forward(net.as_ref(), input, crops, &self.device)?,
         };
@@ -129,15 +145,17 @@ impl Encoder {
     }
 }
 
+/// A crop's values as the network takes them, pixel after pixel.
+fn pixels(input: InputSpec, crop: &AlignedCrop) -> impl Iterator<Item = f32> {
+    let value = move |p: u8| (f32::from(p) - input.mean) * input.scale;
+    crop.0.as_raw().as_chunks::<3>().0.iter().flat_map(move |pixel| order(input).map(|c| value(pixel[c])))
+}
+
 /// Runs a fused network on a crop.
 fn run<'n>(net: &'n mut Net, input: InputSpec, crop: &AlignedCrop) -> &'n Net {
-    let side = CROP_SIDE as usize;
-    for (y, row) in crop.0.as_raw().chunks_exact(3 * side).enumerate() {
-        for (to, from) in net.input_row(y).chunks_exact_mut(3).zip(row.chunks_exact(3)) {
-            for (c, to) in order(input).into_iter().zip(to) {
-                *to = (f32::from(from[c]) - input.mean) * input.scale;
-            }
-        }
+    let mut values = pixels(input, crop);
+    for y in 0..CROP_SIDE as usize {
+        net.input_row(y).iter_mut().zip(&mut values).for_each(|(to, value)| *to = value);
     }
     net.run();
     net

@@ -1,9 +1,12 @@
 //! What all networks share: ONNX weight import, model files, and the layers in their trainable form.
 
 pub mod fused;
+#[cfg(any(feature = "cuda", test))]
+mod gpu;
 pub mod layers;
 pub mod model_file;
 pub mod onnx;
+pub mod op;
 
 use candle_core::Device;
 

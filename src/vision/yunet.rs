@@ -4,6 +4,8 @@
 //! score is √(class · objectness); centre and size are decoded relative to the cell, points likewise, the
 //! image-left eye first.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use image::RgbImage;
@@ -14,6 +16,7 @@ use crate::nn::fused::{Folded, MapId, Net, Plan, fold};
 use crate::nn::layers::{Act, ConvUnit};
 use crate::nn::model_file::ModelFile;
 use crate::nn::onnx::{ConvSpec, Graph, OnnxError, Value, Walk, Weights};
+use crate::nn::op::FusedOp;
 
 /// The name model files carry.
 pub const ARCHITECTURE: &str = "yunet";
@@ -184,7 +187,7 @@ impl Fused {
     }
 
     /// The network for an input of `height × width`.
-    fn build(&self, height: usize, width: usize) -> (Net, Vec<MapId>) {
+    fn build(&self, height: usize, width: usize) -> (Plan, Vec<MapId>) {
         let (mut plan, input) = Plan::new(height, width);
         let pair = |plan: &mut Plan, at: MapId, (pw, dw): &FoldedPair| {
             let at = plan.pointwise(at, None, pw);
@@ -208,14 +211,14 @@ impl Fused {
         }
         let heads =
             levels.iter().zip(&self.heads).map(|(level, head)| pair(&mut plan, *level, head)).collect();
-        (Net::new(plan), heads)
+        (plan, heads)
     }
 
     fn levels(&mut self, input: &Letterbox) -> Vec<Level> {
         let size = (input.height as usize, input.width as usize);
         if self.built.as_ref().is_none_or(|(built, ..)| *built != size) {
-            let (net, heads) = self.build(size.0, size.1);
-            self.built = Some((size, net, heads));
+            let (plan, heads) = self.build(size.0, size.1);
+            self.built = Some((size, Net::new(plan), heads));
         }
         let (_, net, heads) = self.built.as_mut().expect("just built");
         for (y, row) in input.rows() {
@@ -238,9 +241,38 @@ impl Fused {
     }
 }
 
+/// The levels by way of a candle operation on `device`, which is kept in `built`.
+fn levels_of_op(
+    fused: &Fused,
+    device: &Device,
+    built: &mut Option<((usize, usize), Arc<FusedOp>)>,
+    input: &Letterbox,
+) -> Result<Vec<Level>> {
+    let size = (input.height as usize, input.width as usize);
+    let op = match built {
+        Some((of, op)) if *of == size => Arc::clone(op),
+        _ => {
+            let (plan, heads) = fused.build(size.0, size.1);
+            let op = Arc::new(FusedOp::new(plan, heads));
+            *built = Some((size, Arc::clone(&op)));
+            op
+        }
+    };
+    let planes = Tensor::from_vec(input.bgr_planes(), (3, size.0, size.1), device)?;
+    let pixels = planes.permute((1, 2, 0))?.contiguous()?;
+    let values: Vec<f32> = pixels.apply_op1_no_bwd(op.as_ref())?.to_vec1()?;
+    let level = |(stride, (first, len)): (usize, (usize, usize))| {
+        let (cells, _) = values[first..first + len].as_chunks::<HEAD_CHANNELS>();
+        Level { stride, columns: size.1 / stride, cells: cells.to_vec() }
+    };
+    Ok(STRIDES.into_iter().zip(op.places()).map(level).collect())
+}
+
 #[derive(Clone, Debug)]
 enum Form {
     Fused(Box<Fused>),
+    /// On another device, with the operation for the last input size.
+    Op(Box<Fused>, Device, Option<((usize, usize), Arc<FusedOp>)>),
     Plain(Box<Network>, Device),
 }
 
@@ -253,15 +285,16 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Builds the detector, in its fused form when `device` is the CPU. `detect_px` is the longest side at which
+    /// Builds the detector in its fused form. `detect_px` is the longest side at which
     /// faces are sought; boxes under `min_score` are dropped.
     ///
     /// # Errors
     /// When the file is another network's.
     pub fn new(file: &ModelFile, device: &Device, detect_px: u32, min_score: f32) -> Result<Self> {
-        let form = match device.is_cpu() {
-            true => Form::Fused(Box::new(Fused::new(known(file)?)?)),
-            false => return Self::plain(file, device, detect_px, min_score),
+        let fused = Box::new(Fused::new(known(file)?)?);
+        let form = match device {
+            Device::Cpu => Form::Fused(fused),
+            other => Form::Op(fused, other.clone(), None),
         };
         Ok(Self { form, detect_px, min_score })
     }
@@ -284,6 +317,7 @@ impl Detector {
         let input = Letterbox::new(image, self.detect_px, MULTIPLE);
         let levels = match &mut self.form {
             Form::Fused(fused) => fused.levels(&input),
+            Form::Op(fused, device, built) => levels_of_op(fused, device, built, &input)?,
             Form::Plain(network, device) => network.levels(&input, device)?,
         };
         let mut faces = Vec::new();

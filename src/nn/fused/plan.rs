@@ -31,6 +31,13 @@ pub struct Shape {
     pub channels: usize,
 }
 
+impl Shape {
+    /// Values of all pixels.
+    pub fn values(self) -> usize {
+        self.height * self.width * self.channels
+    }
+}
+
 /// One step of a network. Convolutions of 3×3 have zeros around their input; each convolution has a bias and ends with
 /// `max(x, 0) + slope · min(x, 0)`, a slope per channel.
 #[derive(Clone, Debug)]
