@@ -104,12 +104,12 @@ KERNEL max_pool(ARGUMENTS) {
     to[i] = fmaxf(fmaxf(upper[0], upper[d.channels]), fmaxf(lower[0], lower[d.channels]));
 }
 
-// x + add, each pixel of `add` standing for 2x2. An index is a value.
+// x + add, each pixel of `add` standing for 2x2, sides even. An index is a value.
 KERNEL upsample_add(ARGUMENTS) {
     int i = INDEX;
     if (i >= count) return;
     int c = i % d.channels, px = i / d.channels % d.width, py = i / d.channels / d.width;
-    to[i] = x[i] + add[(py / 2 * ((d.width + 1) / 2) + px / 2) * d.channels + c];
+    to[i] = x[i] + add[(py / 2 * (d.width / 2) + px / 2) * d.channels + c];
 }
 
 // Each channel's weighted sum over the map; weights pixels x channels. An index is a channel.

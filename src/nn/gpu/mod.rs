@@ -272,10 +272,13 @@ fn run<G: Gpu>(
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{Device, Tensor};
+
     use super::host::Host;
     use super::*;
-    use crate::nn::fused::{Folded, Net};
+    use crate::nn::fused::Folded;
     use crate::nn::onnx::ConvSpec;
+    use crate::nn::op::FusedOp;
 
     fn value(i: usize) -> f32 {
         ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0
@@ -292,71 +295,82 @@ mod tests {
         }
     }
 
-    /// Every kind of step, with channels that are no multiple of four and sides that are odd.
-    fn every_step() -> (Plan, Vec<MapId>) {
-        let (mut plan, input) = Plan::new(22, 34);
-        let stem = plan.stem(input, &weights(ConvSpec::dense3(3, 6, 2), 0.0));
-        let dw = plan.depthwise(stem, &weights(ConvSpec::depthwise3(6, 1), 0.25));
-        let pw = plan.pointwise(dw, Some(dw), &weights(ConvSpec::pointwise(6, 6), 1.0));
-        let wide = plan.pointwise(pw, None, &weights(ConvSpec::pointwise(6, 13), 0.25));
-        let down = plan.depthwise_pointwise(
-            wide,
-            None,
-            &weights(ConvSpec::depthwise3(13, 2), 0.25),
-            &weights(ConvSpec::pointwise(13, 9), 0.0),
-        );
-        let gated = plan.gated(
-            down,
-            down,
-            &weights(ConvSpec::pointwise(9, 4), 0.0),
-            &weights(ConvSpec::pointwise(4, 9), 1.0),
-        );
-        let residual = plan.depthwise_pointwise(
-            gated,
-            Some(gated),
-            &weights(ConvSpec::depthwise3(9, 1), 0.25),
-            &weights(ConvSpec::pointwise(9, 9), 1.0),
-        );
-        let pool = plan.max_pool(residual);
-        let sum = plan.upsample_add(residual, pool);
-        let shape = plan.shape(sum);
-        let pixels = shape.height * shape.width;
-        let whole = ConvSpec { cin: 9, cout: 9, kernel: 1, stride: 1, pad: 0, groups: 9 };
-        let global = Folded { weight: (0..9 * pixels).map(value).collect(), ..weights(whole, 1.0) };
-        let global = plan.global(sum, &global);
-        let matrix: Vec<f32> = (0..5 * 9 * pixels).map(|i| value(i) * 0.05).collect();
+    /// A plan for each kind of step, ending with it, after those of the plans before; with channels that are no multiple
+    /// of four and sides that are odd.
+    fn every_step() -> Vec<(Plan, MapId)> {
+        let (mut plan, input) = Plan::new(24, 36);
+        let mut plans = Vec::new();
+        let mut make = |step: &dyn Fn(&mut Plan) -> MapId| {
+            let made = step(&mut plan);
+            plans.push((plan.clone(), made));
+            made
+        };
+        let stem = make(&|plan| plan.stem(input, &weights(ConvSpec::dense3(3, 6, 2), 0.0)));
+        let dw = make(&|plan| plan.depthwise(stem, &weights(ConvSpec::depthwise3(6, 1), 0.25)));
+        let pw = make(&|plan| plan.pointwise(dw, Some(dw), &weights(ConvSpec::pointwise(6, 6), 1.0)));
+        let wide = make(&|plan| plan.pointwise(pw, None, &weights(ConvSpec::pointwise(6, 13), 0.25)));
+        let pair = |channels: usize, to: usize, stride: usize| {
+            let depthwise = weights(ConvSpec::depthwise3(channels, stride), 0.25);
+            (depthwise, weights(ConvSpec::pointwise(channels, to), 0.0))
+        };
+        let (first, second) = pair(13, 9, 2);
+        let down = make(&|plan| plan.depthwise_pointwise(wide, None, &first, &second));
+        let squeeze = weights(ConvSpec::pointwise(9, 4), 0.0);
+        let excite = weights(ConvSpec::pointwise(4, 9), 1.0);
+        let gated = make(&|plan| plan.gated(down, down, &squeeze, &excite));
+        let (first, second) = pair(9, 9, 1);
+        let residual = make(&|plan| plan.depthwise_pointwise(gated, Some(gated), &first, &second));
+        make(&|plan| plan.global(residual, &whole(plan.shape(residual))));
+        make(&|plan| plan.dense(residual, matrix(plan.shape(residual), 5)));
+        let pool = make(&|plan| plan.max_pool(wide));
+        make(&|plan| plan.upsample_add(wide, pool));
+        plans
+    }
+
+    fn whole(from: Shape) -> Folded {
+        let channels = from.channels;
+        let spec = ConvSpec { cin: channels, cout: channels, kernel: 1, stride: 1, pad: 0, groups: channels };
+        Folded { weight: (0..from.values()).map(value).collect(), ..weights(spec, 1.0) }
+    }
+
+    fn matrix(from: Shape, outputs: usize) -> Dense {
+        let matrix: Vec<f32> = (0..outputs * from.values()).map(|i| value(i) * 0.05).collect();
         let vector = |n: usize, first: usize| -> Vec<f32> { (first..first + n).map(value).collect() };
-        let layer = Dense::new(&matrix, [vector(9, 1), vector(9, 2)], [vector(5, 3), vector(5, 4)]);
-        let dense = plan.dense(sum, layer);
-        (plan, vec![global, dense])
+        let (before, after) = ([1, 2].map(|i| vector(from.channels, i)), [3, 4].map(|i| vector(outputs, i)));
+        Dense::new(&matrix, before, after)
+    }
+
+    fn on_the_cpu(plan: &Plan, output: MapId, pixels: &[f32]) -> Vec<f32> {
+        let op = FusedOp::new(plan.clone(), vec![output]);
+        let Shape { height, width, channels } = plan.shapes()[0];
+        let input = Tensor::from_slice(pixels, (height, width, channels), &Device::Cpu).unwrap();
+        input.apply_op1_no_bwd(&op).unwrap().to_vec1().unwrap()
     }
 
     #[test]
     fn every_kernel_agrees_with_the_cpu() {
         let folder = tempfile::tempdir().unwrap();
-        let (plan, outputs) = every_step();
-        let mut net = GpuNet::new(Host::compile(folder.path()), plan.clone()).unwrap();
-        let mut cpu = Net::new(plan.clone());
-        let Shape { height, width, .. } = plan.shapes()[0];
-        let pixels: Vec<f32> = (0..height * width * 3).map(|i| value(i * 3 + 1)).collect();
-        net.maps[0].copy_from_slice(&pixels);
-        for (y, row) in pixels.chunks_exact(width * 3).enumerate() {
-            cpu.input_row(y).copy_from_slice(row);
-        }
-        net.run().unwrap();
-        cpu.run();
-        let len = outputs.iter().map(|id| plan.shape(*id).values()).sum();
-        let mut found = net.gpu.room(len).unwrap();
-        net.gather(&outputs, &mut found).unwrap();
-        let wanted: Vec<f32> = outputs.iter().flat_map(|id| cpu.map(*id).pixel_at(0, 0).to_vec()).collect();
-        assert_eq!(found.len(), wanted.len());
-        for (i, (a, b)) in found.iter().zip(&wanted).enumerate() {
-            assert!((a - b).abs() < 1e-4, "value {i}: {a} where the CPU has {b}");
+        let mut host = Host::compile(folder.path());
+        for (plan, output) in every_step() {
+            let step = plan.steps().last().unwrap().clone();
+            let mut net = GpuNet::new(host, plan.clone()).unwrap();
+            let pixels: Vec<f32> = (0..plan.shapes()[0].values()).map(|i| value(i * 3 + 1)).collect();
+            net.maps[0].copy_from_slice(&pixels);
+            net.run().unwrap();
+            let mut found = net.gpu.room(plan.shape(output).values()).unwrap();
+            net.gather(&[output], &mut found).unwrap();
+            let wanted = on_the_cpu(&plan, output, &pixels);
+            assert_eq!(found.len(), wanted.len());
+            for (i, (a, b)) in found.iter().zip(&wanted).enumerate() {
+                let map = output.index();
+                assert!((a - b).abs() < 1e-4, "map {map}, value {i}: {a}, on the CPU {b}, after {step:?}");
+            }
+            host = net.gpu;
         }
         let source = include_str!("kernels.cu");
         for kernel in source.split("KERNEL ").skip(1).filter_map(|rest| rest.split_once("(ARGUMENTS)")) {
             let name = kernel.0;
-            assert!(net.gpu.ran.borrow().contains(&name), "no step of the test runs kernel {name}");
+            assert!(host.ran.borrow().contains(&name), "no step of the test runs kernel {name}");
         }
     }
 
