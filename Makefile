@@ -50,6 +50,16 @@ lint: setup ## check format, clippy's advice (warnings are errors) and dependenc
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check licenses bans sources; \
 	else echo "lint: no cargo-deny here, so dependencies were not checked (cargo install --locked cargo-deny)"; fi
 
+# ARCH=arm64 packages what `scripts/arm64 build` cross-compiles; this machine's own build writes the manual pages.
+ARCH ?= amd64
+DEBFLAGS ?=
+deb: NPM += --with-deb
+deb: models ## make target/debian/accessd_VERSION_ARCH.deb (ARCH=amd64 or arm64) and let lintian look at it
+	@cargo deb --version >/dev/null 2>&1 || cargo install --locked --version 3.8.0 cargo-deb
+	@[ $(ARCH) != arm64 ] || scripts/arm64 build
+	@scripts/deb $(ARCH) $(DEBFLAGS)
+	@lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs target/debian/accessd_*_$(ARCH).deb
+
 bench: models photos ## measure what each stage takes, in ms
 	@printf '[paths]\nmodels = "$(MODELS)"\n' > target/bench.toml
 	@$(ACCESSD) bench --config target/bench.toml

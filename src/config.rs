@@ -31,6 +31,8 @@ pub struct Config {
     pub enrolment: EnrolmentConfig,
     /// Files and folders.
     pub paths: PathsConfig,
+    /// How patient the service is.
+    pub limits: LimitsConfig,
     /// What is written to the system log.
     pub log: LogConfig,
 }
@@ -192,6 +194,20 @@ impl Default for PathsConfig {
             models: "/var/lib/accessd/models".into(),
             socket: "/run/accessd/control.sock".into(),
         }
+    }
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// `door`, or `emulator` for tests in a virtual machine that computes some hundred times as slowly.
+    pub profile: String,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { profile: "door".into() }
     }
 }
 

@@ -8,13 +8,14 @@ use clap::Args;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::adapters::load_networks;
+use super::adapters::{NO_DOOR, load_networks, patience};
 use super::backend::{Service, open_to_read};
 use super::output::{self, Output, count};
 use super::settings::Origin;
 use super::{Exit, Globals};
 use crate::camera::{CameraSpec, V4lDevice};
 use crate::config::{Config, ConfigError};
+use crate::daemon::Patience;
 use crate::door::RelaySpec;
 use crate::encoder::ModelId;
 use crate::store::{self, Store};
@@ -93,6 +94,9 @@ fn examine(origin: &Origin) -> Vec<Finding> {
         Err(error) => return vec![failure("config", error)],
     };
     let mut findings = vec![ok("config", origin.to_string())];
+    if patience(&config) != Patience::Door {
+        findings.push(warn("limits", NO_DOOR.to_owned()));
+    }
     findings.extend(database(&config.paths.database));
     findings.extend(networks(&config));
     findings.push(camera(&config.camera.source));

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
-use super::adapters::{camera_factory, camera_spec, enrolment, gates, load_networks, pulse, rule};
+use super::adapters::{
+    NO_DOOR, camera_factory, camera_spec, enrolment, gates, load_networks, patience, pulse, rule,
+};
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::analyser::FaceAnalyser;
-use crate::daemon::{self, Parts, Shutdown};
+use crate::daemon::{self, Parts, Patience, Shutdown};
 use crate::door::open_relay;
 use crate::store::OpenMode;
 
@@ -44,7 +46,11 @@ impl Run {
         if let Some(relay) = &self.relay {
             config.door.relay.clone_from(relay);
         }
-        let ended = daemon::run(self.parts(&config)?, Shutdown::on_signals())?;
+        let patience = patience(&config);
+        if patience != Patience::Door {
+            log::warn!("{}", NO_DOOR);
+        }
+        let ended = daemon::run(self.parts(&config)?, Shutdown::on_signals(), patience)?;
         log::info!("{}", farewell(&ended));
         Ok(Exit::Done)
     }

@@ -49,6 +49,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("paths.database", Takes::Path),
     ("paths.models", Takes::Path),
     ("paths.socket", Takes::Path),
+    ("limits.profile", Takes::Word(&["door", "emulator"])),
     ("log.level", Takes::Word(&["error", "warn", "info", "debug", "trace"])),
 ];
 

@@ -200,6 +200,35 @@ pub(crate) struct Limits {
     pub(crate) client_slow: Duration,
 }
 
+/// How patient the service is with its networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// As a door needs it.
+    #[default]
+    Door,
+    /// As a test in an emulator needs it, whose floating point takes some hundred times as long. A frame that decides
+    /// may then be minutes old, which no door must allow.
+    Emulator,
+}
+
+impl Patience {
+    /// How long to wait here for what a door waits for `limit`.
+    pub fn stretch(self, limit: Duration) -> Duration {
+        match self {
+            Patience::Door => limit,
+            Patience::Emulator => limit * 200,
+        }
+    }
+}
+
+impl Limits {
+    /// The limits of a service this patient. All that keeps the door safe stays as it is.
+    fn of(patience: Patience) -> Self {
+        let door = Self::default();
+        Self { vision_stuck: patience.stretch(door.vision_stuck), ..door }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -223,8 +252,8 @@ impl Default for Limits {
 /// # Errors
 /// When the daemon cannot start, and when a thread, the relay or the journal fails. A fault is in the journal then,
 /// unless it was the journal.
-pub fn run(parts: Parts, shutdown: Shutdown) -> Result<Exit, DaemonError> {
-    run_with(parts, shutdown, Limits::default(), Readiness::systemd())
+pub fn run(parts: Parts, shutdown: Shutdown, patience: Patience) -> Result<Exit, DaemonError> {
+    run_with(parts, shutdown, Limits::of(patience), Readiness::systemd())
 }
 
 pub(crate) fn run_with(
