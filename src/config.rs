@@ -145,7 +145,7 @@ impl Default for DecisionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DoorConfig {
-    /// `sim:PATH`: a simulated relay that writes its transitions to a file.
+    /// `gpiochip:CHIP:LINE`, `rppal:BCM`, or `sim:PATH`, which writes its transitions to a file.
     pub relay: String,
     /// How long a grant energises the strike, 3000–60000 ms.
     pub pulse_ms: u64,

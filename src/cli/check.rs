@@ -16,7 +16,7 @@ use super::{Exit, Globals};
 use crate::camera::{CameraSpec, V4lDevice};
 use crate::config::{Config, ConfigError};
 use crate::daemon::Patience;
-use crate::door::RelaySpec;
+use crate::door::{self, LineSpec};
 use crate::encoder::ModelId;
 use crate::store::{self, Store};
 
@@ -209,16 +209,21 @@ fn missing_program(program: &str) -> Option<String> {
 
 fn relay(spec: &str) -> Finding {
     const WHAT: &str = "relay";
-    match RelaySpec::from_str(spec) {
+    match LineSpec::from_str(spec) {
         Err(error) => failure(WHAT, error),
-        Ok(RelaySpec::Sim(path)) if path.is_dir() => fail(
+        Ok(LineSpec::Sim(path)) if path.is_dir() => fail(
             WHAT,
             format!("{spec}: it is a folder; give a file, such as sim:{}/relay.log", path.display()),
         ),
-        Ok(RelaySpec::Sim(path)) => match folder_of(&path) {
+        Ok(LineSpec::Sim(path)) => match folder_of(&path) {
             Ok(_) => ok(WHAT, format!("{spec}: simulated, no lock moves")),
             Err(why) => fail(WHAT, format!("{spec}: {why}")),
         },
+        Ok(LineSpec::Gpio(line)) => match door::find_line(&line) {
+            Ok(found) => ok(WHAT, format!("{spec}: {found}")),
+            Err(error) => failure(WHAT, error),
+        },
+        Ok(LineSpec::Pi(_)) => ok(WHAT, format!("{spec}: through the registers; accessd doctor tries it")),
     }
 }
 

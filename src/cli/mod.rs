@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod completions;
 mod demo;
+mod door;
 mod enroll;
 mod eval;
 mod exit;
@@ -95,6 +96,7 @@ enum Command {
     Verify(verify::Verify),
     Identify(identify::Identify),
     Status(status::Status),
+    Door(door::Door),
     Check(check::Check),
     Models(models::Models),
     Bench(bench::Bench),
@@ -130,6 +132,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Verify(verify) => verify.perform(&globals),
         Command::Identify(identify) => identify.perform(&globals),
         Command::Status(status) => status.perform(&globals),
+        Command::Door(door) => door.perform(&globals),
         Command::Check(check) => check.perform(&globals),
         Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),

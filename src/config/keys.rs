@@ -19,6 +19,9 @@ pub(super) enum Takes {
     Device,
 }
 
+/// Kinds of line: relay, inputs, lamps.
+const LINES: &[&str] = &["gpiochip", "rppal", "sim"];
+
 /// Every key that there is.
 pub(super) const KEYS: &[(&str, Takes)] = &[
     ("camera.source", Takes::Spec(&["v4l", "command", "clip"])),
@@ -41,7 +44,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("decision.frames_window", whole(1, 60)),
     ("decision.max_frame_age_ms", whole(100, 2000)),
     ("decision.regrant_after_ms", whole(0, 600_000)),
-    ("door.relay", Takes::Spec(&["sim"])),
+    ("door.relay", Takes::Spec(LINES)),
     ("door.pulse_ms", whole(3000, 60_000)),
     ("enrolment.samples", whole(1, 20)),
     ("enrolment.timeout_s", whole(5, 600)),
