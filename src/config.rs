@@ -27,6 +27,10 @@ pub struct Config {
     pub decision: DecisionConfig,
     /// The strike.
     pub door: DoorConfig,
+    /// What else is wired to the door.
+    pub inputs: InputsConfig,
+    /// What the door shows.
+    pub lamps: LampsConfig,
     /// Enrolment at a camera.
     pub enrolment: EnrolmentConfig,
     /// Files and folders.
@@ -147,13 +151,64 @@ impl Default for DecisionConfig {
 pub struct DoorConfig {
     /// `gpiochip:CHIP:LINE`, `rppal:BCM`, or `sim:PATH`, which writes its transitions to a file.
     pub relay: String,
-    /// How long a grant energises the strike, 3000–60000 ms.
+    /// `fail-secure` or `fail-safe`.
+    pub strike: String,
+    /// How long a grant unlocks the strike, 3000–60000 ms.
     pub pulse_ms: u64,
+    /// `on-close`, `on-open` or `timeout`.
+    pub relock: String,
+    /// How long the door may stand open, 10–3600 s.
+    pub held_open_s: u64,
 }
 
 impl Default for DoorConfig {
     fn default() -> Self {
-        Self { relay: "sim:/var/lib/accessd/relay.log".into(), pulse_ms: 5_000 }
+        Self {
+            relay: "sim:/var/lib/accessd/relay.log".into(),
+            strike: "fail-secure".into(),
+            pulse_ms: 5_000,
+            relock: "on-close".into(),
+            held_open_s: 30,
+        }
+    }
+}
+
+/// `[inputs]`: lines that are read, or `none`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InputsConfig {
+    /// The exit button; active: somebody wants out.
+    pub rex: String,
+    /// The contact in the frame; active: the door is open.
+    pub contact: String,
+    /// The switch in the housing; active: it is open.
+    pub tamper: String,
+}
+
+impl Default for InputsConfig {
+    fn default() -> Self {
+        Self { rex: "none".into(), contact: "none".into(), tamper: "none".into() }
+    }
+}
+
+/// `[lamps]`: lines that are driven, or `none`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LampsConfig {
+    /// Come in.
+    pub granted: String,
+    /// Not you.
+    pub refused: String,
+    /// Look at the camera.
+    pub look: String,
+    /// Something is wrong.
+    pub fault: String,
+}
+
+impl Default for LampsConfig {
+    fn default() -> Self {
+        let none = || "none".to_owned();
+        Self { granted: none(), refused: none(), look: none(), fault: none() }
     }
 }
 

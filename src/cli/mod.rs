@@ -11,6 +11,7 @@ mod door;
 mod enroll;
 mod eval;
 mod exit;
+mod guard;
 mod identify;
 mod list;
 mod log;
@@ -97,6 +98,8 @@ enum Command {
     Identify(identify::Identify),
     Status(status::Status),
     Door(door::Door),
+    #[command(hide = true)]
+    Guard(guard::Guard),
     Check(check::Check),
     Models(models::Models),
     Bench(bench::Bench),
@@ -133,6 +136,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Identify(identify) => identify.perform(&globals),
         Command::Status(status) => status.perform(&globals),
         Command::Door(door) => door.perform(&globals),
+        Command::Guard(guard) => guard.perform(),
         Command::Check(check) => check.perform(&globals),
         Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),

@@ -4,10 +4,12 @@
 //! whatever way. What level it has then is up to the chip, see "Fail-secure" in `ARCHITECTURE.md`.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gpiocdev::Request;
-use gpiocdev::line::{Bias, Value};
+use gpiocdev::line::{Bias, EdgeDetection, EdgeKind, Value};
 use gpiocdev::request::Builder;
 
 use super::spec::{ChipName, GpioSpec, LineName, Pull};
@@ -56,6 +58,44 @@ impl Drop for GpioRelay {
         if let Err(fault) = self.set(false, "let go") {
             log::error!("{fault}: {}", fault.source);
         }
+    }
+}
+
+/// An input line, with its edges as the kernel stamps them.
+pub(super) struct GpioInput {
+    request: Request,
+}
+
+impl GpioInput {
+    /// Takes the line as an input.
+    pub(super) fn open(spec: &GpioSpec) -> Result<Self, RelayError> {
+        let name = super::LineSpec::Gpio(spec.clone()).to_string();
+        let failed = |source| RelayError { relay: name.clone(), what: advice(spec, &source), source };
+        let mut builder = builder(spec).map_err(failed)?;
+        let builder = builder.as_input().with_edge_detection(EdgeDetection::BothEdges);
+        let request = builder.request().map_err(|error| failed(system(error)))?;
+        Ok(Self { request })
+    }
+
+    /// The edges since the last call, oldest first: the level after each, and when, on the kernel's monotonic clock.
+    pub(super) fn edges(&mut self) -> io::Result<Vec<(bool, Duration)>> {
+        let mut edges = Vec::new();
+        while self.request.has_edge_event().map_err(system)? {
+            let event = self.request.read_edge_event().map_err(system)?;
+            edges.push((event.kind == EdgeKind::Rising, Duration::from_nanos(event.timestamp_ns)));
+        }
+        Ok(edges)
+    }
+
+    /// The level now.
+    pub(super) fn level(&self) -> io::Result<bool> {
+        Ok(self.request.lone_value().map_err(system)? == Value::Active)
+    }
+}
+
+impl AsFd for GpioInput {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.request.as_fd()
     }
 }
 

@@ -1,23 +1,36 @@
-//! The strike and who may move it: a PURE controller, the driver that performs what it says, and the relays it can
-//! drive. The last room on the data's way; nothing but a recorded grant opens here.
+//! The strike and who may move it: a PURE controller, the driver that performs what it says, the guard that outlives it,
+//! the relays they can drive, and what else is wired to a door. The last room on the data's way: nothing opens here but
+//! a recorded grant, the exit button, or an operator.
 
 mod controller;
+pub mod debounce;
 mod driver;
 mod gpio;
+pub mod guard;
+mod inputs;
+mod lamps;
+mod leaf;
 #[cfg(feature = "rppal")]
 mod pi;
 pub mod sim;
 mod spec;
+mod strike;
 
 use std::io;
 use std::sync::Arc;
 
 use crate::clock::Clock;
 
-pub use controller::{Action, Door, DroppedGrant, Input, Pulse, PulseError};
+pub use controller::{
+    Action, Door, DroppedGrant, Input, MAX_HOLD_OPEN, Notice, Order, Pulse, PulseError, Relock, Rules, Sensor,
+};
 pub use driver::{Driver, Handled, Transition};
 pub use gpio::find_line;
+pub use inputs::{InputError, Inputs, InputsFactory, Reading, open_inputs};
+pub use lamps::{Lamp, Lamps};
+pub use leaf::LeafNotice;
 pub use spec::{ChipName, GpioSpec, LineName, LineSpec, LineSpecError, PiSpec, Pull, Wiring};
+pub use strike::{DirectStrike, Strike, StrikeKind, StrikeKindError};
 
 /// Why a relay could not be driven.
 #[derive(Debug, thiserror::Error)]

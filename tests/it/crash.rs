@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use accessd::clock::{Clock, SystemClock};
 use accessd::daemon::client::Client;
 use accessd::daemon::protocol::{Reply, Request};
 use accessd::door::sim::Line;
@@ -71,8 +72,13 @@ fn net_kill_9_in_the_middle_of_a_pulse() {
 
     let service = Service::start(&site);
     until("the door opens", || relay_lines(&site).iter().any(|line| line.energised));
+    assert!(relay_lines(&site).last().unwrap().energised, "in the middle of a pulse of a minute");
     service.kill_9();
-    assert!(relay_lines(&site).last().unwrap().energised, "killed in the middle of the pulse");
+    let killed = SystemClock.now();
+    until("the guard locks", || !relay_lines(&site).last().unwrap().energised);
+    let line = relay_lines(&site).pop().unwrap();
+    assert_eq!(line.why, "the guard locked: the service ended");
+    assert!(line.mono_ms <= killed.as_millis() + 1_000, "{line:?}, killed at {killed:?}");
     every_opening_has_its_record(&site);
 
     // Nobody is in view at the next start: what locks is the start, not a decision.
@@ -82,7 +88,7 @@ fn net_kill_9_in_the_middle_of_a_pulse() {
     let before = relay_lines(&site).len();
     let service = Service::start(&site);
     let first = &relay_lines(&site)[before];
-    assert!(!first.energised && first.pid == service.pid(), "{first:?}");
+    assert!(!first.energised && first.why == "start", "{first:?}");
     assert!(site.run(["status"]).stdout.contains("locked"));
     assert!(site.run(["list"]).stdout.contains("Barack Obama"));
     assert_eq!(service.stop(), Some(0));

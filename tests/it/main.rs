@@ -9,6 +9,7 @@ mod eval;
 mod fetch;
 mod models;
 mod networks;
+mod powercut;
 mod real_clips;
 mod store;
 mod support;

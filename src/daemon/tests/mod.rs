@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::access::Rule;
 use crate::clock::{Clock, SystemClock};
-use crate::door::Pulse;
+use crate::door::{DirectStrike, Pulse, Relock, Rules, StrikeKind};
 use crate::encoder::Score;
 use crate::journal::{EventKind, Stamp};
 use crate::store::Store;
@@ -190,7 +190,9 @@ fn parts(
         open_camera: stage.camera(),
         camera: "fake camera".into(),
         analyser: stage.analyser(),
-        relay: Box::new(FakeRelay(log.clone())),
+        strike: Box::new(DirectStrike::new(Box::new(FakeRelay(log.clone())), StrikeKind::FailSecure)),
+        open_inputs: None,
+        lamps: Vec::new(),
         store: Box::new(store.clone()),
         clock,
         rule: Rule {
@@ -201,7 +203,11 @@ fn parts(
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
         },
-        pulse: Pulse::from_millis(3_000).unwrap(),
+        door: Rules {
+            pulse: Pulse::from_millis(3_000).unwrap(),
+            relock: Relock::OnClose,
+            held_open_after: Duration::from_secs(30),
+        },
         enrolment: EnrolmentOptions {
             samples: 2,
             timeout: Duration::from_secs(60),
