@@ -12,6 +12,7 @@ the guest sees it from before accessd starts) and by what the journal says about
 import os
 import re
 import sqlite3
+import struct
 import sys
 from pathlib import Path
 
@@ -103,6 +104,12 @@ def first_database(path):
         database.execute(f"PRAGMA application_id = {int.from_bytes(application.encode(), 'big')}")
         database.execute("PRAGMA user_version = 1")
         database.execute("INSERT INTO people (name, name_key, created) VALUES ('Old Timer', 'old timer', 1700000000000000)")
+        template = struct.pack("<4f", 1, 0, 0, 0)
+        database.execute(
+            "INSERT INTO templates (person, model, dim, embedding, quality, source, created) "
+            "VALUES (1, 'old@1', 4, ?, '{}', 'image', 1700000000000000)",
+            [template],
+        )
         database.execute(
             "INSERT INTO events (wall, mono_ms, boot_id, kind, detail) VALUES (1700000000000000, 1, 'long ago', 'start', '{}')"
         )
