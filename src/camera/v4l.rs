@@ -638,10 +638,10 @@ mod tests {
             assert!(error.contains("bytes where"), "{error}");
         }
         // NV12 has rows of Y, then half as many of Cb and Cr.
-        let offer = offer(2, 2, b"NV12", 30);
+        let nv12 = offer(2, 2, b"NV12", 30);
         let padded = [[235, 235, 9], [235, 235, 9], [128, 128, 9]].concat();
-        let bytes = whole(offer, 3, &padded, 9).expect("whole");
-        assert!(decode(&offer, &bytes).expect("decodes").pixels().all(|pixel| pixel.0 == [255; 3]));
+        let bytes = whole(nv12, 3, &padded, 9).expect("whole");
+        assert!(decode(&nv12, &bytes).expect("decodes").pixels().all(|pixel| pixel.0 == [255; 3]));
         let white = RgbImage::from_pixel(2, 1, image::Rgb([255; 3]));
         let mut jpeg = Vec::new();
         image::codecs::jpeg::JpegEncoder::new(&mut jpeg).encode_image(&white).expect("encode");

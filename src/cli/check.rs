@@ -8,7 +8,7 @@ use clap::Args;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::adapters::{NO_DOOR, load_networks, patience};
+use super::adapters::{NO_DOOR, load_networks, patience, wired_inputs};
 use super::backend::{Service, open_to_read};
 use super::output::{self, Output, count};
 use super::settings::Origin;
@@ -101,6 +101,7 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     findings.extend(networks(&config));
     findings.push(camera(&config.camera.source));
     findings.push(relay(&config.door.relay));
+    findings.extend(inputs(&config));
     findings.push(socket(&config.paths.socket));
     findings
 }
@@ -225,6 +226,23 @@ fn relay(spec: &str) -> Finding {
         },
         Ok(LineSpec::Pi(_)) => ok(WHAT, format!("{spec}: through the registers; accessd doctor tries it")),
     }
+}
+
+/// What else is wired to the door; nothing is said of what is not.
+fn inputs(config: &Config) -> Vec<Finding> {
+    const WHAT: &str = "inputs";
+    let wired = match wired_inputs(config) {
+        Ok(wired) => wired,
+        Err(error) => return vec![fail(WHAT, format!("{error:#}"))],
+    };
+    let each = wired.into_iter().map(|(sensor, spec)| match &spec {
+        LineSpec::Gpio(line) => match door::find_line(line) {
+            Ok(found) => ok(WHAT, format!("{} {spec}: {found}", sensor.as_str())),
+            Err(error) => failure(WHAT, error),
+        },
+        LineSpec::Sim(_) | LineSpec::Pi(_) => ok(WHAT, format!("{} {spec}", sensor.as_str())),
+    });
+    each.collect()
 }
 
 fn socket(path: &Path) -> Finding {

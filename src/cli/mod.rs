@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod completions;
 mod demo;
+mod doctor;
 mod door;
 mod enroll;
 mod eval;
@@ -98,6 +99,7 @@ enum Command {
     Identify(identify::Identify),
     Status(status::Status),
     Door(door::Door),
+    Doctor(doctor::Doctor),
     #[command(hide = true)]
     Guard(guard::Guard),
     Check(check::Check),
@@ -136,6 +138,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Identify(identify) => identify.perform(&globals),
         Command::Status(status) => status.perform(&globals),
         Command::Door(door) => door.perform(&globals),
+        Command::Doctor(doctor) => doctor.perform(&globals),
         Command::Guard(guard) => guard.perform(),
         Command::Check(check) => check.perform(&globals),
         Command::Models(models) => models.perform(&globals),

@@ -12,7 +12,7 @@ use gpiocdev::Request;
 use gpiocdev::line::{Bias, EdgeDetection, EdgeKind, Value};
 use gpiocdev::request::Builder;
 
-use super::spec::{ChipName, GpioSpec, LineName, Pull};
+use super::spec::{ChipName, GpioSpec, LineName, Pull, Wiring};
 use super::{Relay, RelayError};
 
 /// Whose line it is, as `gpioinfo` shows it.
@@ -164,6 +164,43 @@ pub fn find_line(spec: &GpioSpec) -> Result<String, RelayError> {
     found().map_err(|source| RelayError { relay: name, what: advice(spec, &source), source })
 }
 
+/// A chip as it describes itself.
+pub struct ChipInfo {
+    /// What it is called in every boot.
+    pub label: String,
+    /// Its lines.
+    pub lines: Vec<gpiocdev::line::Info>,
+}
+
+/// The chips of this machine, and what each says of itself.
+pub fn chips() -> Vec<(PathBuf, io::Result<ChipInfo>)> {
+    let ask = |path: &PathBuf| -> io::Result<ChipInfo> {
+        let chip = gpiocdev::Chip::from_path(path).map_err(system)?;
+        let label = chip.info().map_err(system)?.label;
+        let lines = chip.line_info_iter().map_err(system)?;
+        Ok(ChipInfo { label, lines: lines.collect::<Result<_, _>>().map_err(system)? })
+    };
+    let found = gpiocdev::chip::chips().unwrap_or_default();
+    found.into_iter().map(|path| (path.clone(), ask(&path))).collect()
+}
+
+/// The level that a line has now, without changing it; `None` when somebody holds it.
+pub(super) fn level_now(spec: &GpioSpec) -> Result<Option<bool>, RelayError> {
+    let name = super::LineSpec::Gpio(spec.clone()).to_string();
+    let failed = |source| RelayError { relay: name.clone(), what: advice(spec, &source), source };
+    // As it is: neither its direction nor its resistor is touched.
+    let wiring = Wiring { pull: None, ..spec.wiring };
+    let request =
+        builder(&GpioSpec { wiring, ..spec.clone() }).map_err(failed)?.as_is().request().map_err(system);
+    match request {
+        Ok(request) => {
+            Ok(Some(request.lone_value().map_err(|error| failed(system(error)))? == Value::Active))
+        }
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
 /// The system's error behind one of gpiocdev's.
 pub(super) fn system(error: gpiocdev::Error) -> io::Error {
     let code = match &error {
@@ -202,7 +239,6 @@ pub(super) fn advice(spec: &GpioSpec, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::door::spec::Wiring;
 
     fn spec(chip: ChipName) -> GpioSpec {
         GpioSpec { chip, line: LineName::Offset(3), wiring: Wiring::default() }

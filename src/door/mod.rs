@@ -25,7 +25,7 @@ pub use controller::{
     Action, Door, DroppedGrant, Input, MAX_HOLD_OPEN, Notice, Order, Pulse, PulseError, Relock, Rules, Sensor,
 };
 pub use driver::{Driver, Handled, Transition};
-pub use gpio::find_line;
+pub use gpio::{ChipInfo, chips, find_line};
 pub use inputs::{InputError, Inputs, InputsFactory, Reading, open_inputs};
 pub use lamps::{Lamp, Lamps};
 pub use leaf::LeafNotice;
@@ -74,6 +74,29 @@ pub fn open_relay(spec: &str, clock: Arc<dyn Clock>) -> Result<Box<dyn Relay>, R
         LineSpec::Gpio(line) => Ok(Box::new(gpio::GpioRelay::open(line, name)?)),
         LineSpec::Pi(pin) => open_pin(pin, name),
     }
+}
+
+/// The level that a line has now, without changing it; `None` when somebody holds it. Before anybody has driven it,
+/// it is the level that it has at boot.
+///
+/// # Errors
+/// When the line is not there, or not ours to read.
+pub fn level_now(spec: &LineSpec) -> Result<Option<bool>, RelayError> {
+    match spec {
+        LineSpec::Sim(path) => sim::level_now(path).map(Some),
+        LineSpec::Gpio(line) => gpio::level_now(line),
+        LineSpec::Pi(pin) => pin_level(pin, spec.to_string()).map(Some),
+    }
+}
+
+#[cfg(feature = "rppal")]
+fn pin_level(pin: &PiSpec, name: String) -> Result<bool, RelayError> {
+    pi::level_now(pin, name)
+}
+
+#[cfg(not(feature = "rppal"))]
+fn pin_level(pin: &PiSpec, name: String) -> Result<bool, RelayError> {
+    open_pin(pin, name).map(|_| false)
 }
 
 #[cfg(feature = "rppal")]

@@ -63,6 +63,15 @@ impl Drop for PiRelay {
     }
 }
 
+/// The level that a pin has now, without changing it.
+pub(super) fn level_now(spec: &PiSpec, name: String) -> Result<bool, RelayError> {
+    let pin = Gpio::new().and_then(|gpio| gpio.get(spec.bcm)).map_err(|error| {
+        let (what, source) = trouble(error);
+        RelayError { relay: name, what, source }
+    })?;
+    Ok((pin.read() == Level::High) != spec.wiring.active_low)
+}
+
 fn trouble(error: rppal::gpio::Error) -> (String, io::Error) {
     use rppal::gpio::Error;
     match error {

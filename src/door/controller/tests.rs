@@ -90,7 +90,7 @@ fn pulses_are_bounded_and_the_message_says_how() {
 #[test]
 fn every_state_meets_every_input() {
     let not_started = |_: u64| fresh_door();
-    let unlocked = |now_ms| {
+    let open = |now_ms| {
         let mut door = started(now_ms);
         assert_eq!(door.handle(granted(now_ms), at(now_ms)), unlocked(now_ms + PULSE_MS));
         door
@@ -129,28 +129,21 @@ fn every_state_meets_every_input() {
         ("locked, operator holds open", &started, hold_open(60), 10_000, "U", true),
         ("locked, operator locks", &started, operator(Order::Lock), 10_000, "L", false),
         ("locked, guard locked", &started, Input::Lost("guard".into()), 10_000, "L", false),
-        ("unlocked, start", &unlocked, Input::Start, 11_000, "L", false),
-        ("unlocked, lock", &unlocked, Input::Lock("stop"), 11_000, "L", false),
-        ("unlocked, guard locked", &unlocked, Input::Lost("guard".into()), 11_000, "L", false),
-        ("unlocked, tick early", &unlocked, Input::Tick, 14_999, "", true),
-        ("unlocked, tick in time", &unlocked, Input::Tick, 15_000, "L", false),
-        ("unlocked, tick late", &unlocked, Input::Tick, 900_000, "L", false),
-        ("unlocked, grant", &unlocked, granted(11_000), 11_000, "U", true),
-        ("unlocked, grant too late", &unlocked, granted(10_000), 12_001, "LD", false),
-        ("unlocked, tick, clock back", &unlocked, Input::Tick, 9_999, "L", false),
-        ("unlocked, grant, clock back", &unlocked, granted(9_999), 9_999, "LD", false),
-        (
-            "unlocked, contact, clock back",
-            &unlocked,
-            sensed(Sensor::Contact, false, 9_999),
-            9_999,
-            "L",
-            false,
-        ),
-        ("unlocked, exit button, clock back", &unlocked, press(9_999), 9_999, "LUR", true),
-        ("unlocked, exit button", &unlocked, press(11_000), 11_030, "UR", true),
-        ("unlocked, operator locks", &unlocked, operator(Order::Lock), 11_000, "L", false),
-        ("unlocked, operator holds open", &unlocked, hold_open(60), 11_000, "U", true),
+        ("unlocked, start", &open, Input::Start, 11_000, "L", false),
+        ("unlocked, lock", &open, Input::Lock("stop"), 11_000, "L", false),
+        ("unlocked, guard locked", &open, Input::Lost("guard".into()), 11_000, "L", false),
+        ("unlocked, tick early", &open, Input::Tick, 14_999, "", true),
+        ("unlocked, tick in time", &open, Input::Tick, 15_000, "L", false),
+        ("unlocked, tick late", &open, Input::Tick, 900_000, "L", false),
+        ("unlocked, grant", &open, granted(11_000), 11_000, "U", true),
+        ("unlocked, grant too late", &open, granted(10_000), 12_001, "LD", false),
+        ("unlocked, tick, clock back", &open, Input::Tick, 9_999, "L", false),
+        ("unlocked, grant, clock back", &open, granted(9_999), 9_999, "LD", false),
+        ("unlocked, contact, clock back", &open, sensed(Sensor::Contact, false, 9_999), 9_999, "L", false),
+        ("unlocked, exit button, clock back", &open, press(9_999), 9_999, "LUR", true),
+        ("unlocked, exit button", &open, press(11_000), 11_030, "UR", true),
+        ("unlocked, operator locks", &open, operator(Order::Lock), 11_000, "L", false),
+        ("unlocked, operator holds open", &open, hold_open(60), 11_000, "U", true),
         ("held open, grant", &held, granted(11_000), 11_000, "", true),
         ("held open, exit button", &held, press(11_000), 11_030, "R", true),
         ("held open, operator locks", &held, operator(Order::Lock), 11_000, "L", false),

@@ -36,8 +36,7 @@ pub fn serve(stream: UnixStream, mut strike: impl Strike, clock: &dyn Clock) -> 
             Ok(Line::Silence) => (watch.tick(now), false),
             Ok(Line::Order(order)) => (watch.order(order, now), true),
             Ok(Line::End) | Err(_) => {
-                let Move::Lock(why) = watch.hung_up() else { unreachable!("a hang-up locks") };
-                strike.lock(&why).map_err(|error| error.source)?;
+                strike.lock(watch.hung_up()).map_err(|error| error.source)?;
                 return read.map(drop);
             }
         };
@@ -59,7 +58,7 @@ pub fn serve(stream: UnixStream, mut strike: impl Strike, clock: &dyn Clock) -> 
             }
         };
         if asked && say(&mut answers, &answer).is_err() {
-            return strike.lock("the service ended").map_err(|error| error.source);
+            return strike.lock(watch.hung_up()).map_err(|error| error.source);
         }
     }
 }

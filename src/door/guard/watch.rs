@@ -118,11 +118,12 @@ impl Watch {
         Some(self.lock(why))
     }
 
-    /// The daemon is gone.
-    pub fn hung_up(&mut self) -> Move {
-        let why =
-            if self.unlocked.is_some() { "the guard locked: the service ended" } else { "the service ended" };
-        self.lock(why.to_owned())
+    /// The daemon is gone: the strike is to be locked, for this reason.
+    pub fn hung_up(&mut self) -> &'static str {
+        match self.unlocked.take() {
+            Some(_) => "the guard locked: the service ended",
+            None => "the service ended",
+        }
     }
 
     /// The strike did not move as it was told: it counts as locked.
@@ -207,9 +208,10 @@ mod tests {
 
     #[test]
     fn a_service_that_ends_loses_it_at_once() {
-        let Move::Lock(why) = unlocked().hung_up() else { panic!("unlocked") };
-        assert_eq!(why, "the guard locked: the service ended");
-        assert_eq!(Watch::new().hung_up(), Move::Lock("the service ended".into()), "locked once more");
+        let mut watch = unlocked();
+        assert_eq!(watch.hung_up(), "the guard locked: the service ended");
+        assert!(!watch.is_unlocked());
+        assert_eq!(Watch::new().hung_up(), "the service ended", "locked once more");
     }
 
     #[test]
