@@ -69,6 +69,11 @@ class PC(Door):
         self.press("REX")
         self.wait_relay(True, 20)
 
+    def streams(self):
+        """Whether pictures come and nothing is wrong with the camera."""
+        state = self.state()
+        return not state["faults"] and (state["frame_age_ms"] or 9999) < 1500
+
     def wait_idle(self):
         """Waits until the strike is locked and nothing but its relay's rest is to be seen."""
         self.wait_relay(False, 60)
@@ -218,8 +223,9 @@ def inputs(door, report):
         door.wait_for_event("door_opened", last, 10)
         held = door.wait_for_event("held_open", last, 60)
         figures["told after s"] = round(event_time(held) - at, 1)
-        demand(any("open" in fault for fault in door.state()["faults"]), "accessd status says nothing of it")
+        alarms = door.state()["alarms"]
         door.pull("CONTACT", False)
+        demand(any("held" in alarm for alarm in alarms), f"accessd status tells of {alarms}")
         door.wait_for_event("door_closed", last, 10)
         door.wait_idle()
     with report.case("door forced open") as figures:
@@ -241,8 +247,9 @@ def cameras(door, report):
         until("the exit button to work meanwhile", 10, lambda: door.moved(True, pressed))
         at = door.now()
         door.run("systemctl kill -s CONT camera-feed")
-        back = door.wait_for_event("camera_back", last, 120)
-        figures["back after s"] = round(event_time(back) - at, 2)
+        # Opened while frozen, v4l2loopback gives its last picture once more: only a stream of them means "back".
+        until("a stream of pictures", 120, lambda: door.streams() and door.streams())
+        figures["back after s"] = round(door.now() - at, 2)
         # The last frame before the freeze may have come half a second earlier, and asking the guest takes its time.
         demand(figures["lost after s"] <= CAMERA_LOST + 1, "noticed too late")
         demand(figures["back after s"] <= CAMERA_BACK, "back too late")
@@ -332,7 +339,9 @@ def after_a_cut_while_energised(door, report):
         door.wait_for_event("enrolment_began", 0, 30)
         begun = door.now()
         until("somebody being enrolled", 60, lambda: door.state()["mode"].startswith("enrolling"))
-        until("the first look to be taken", A_LOOK, lambda: door.state()["latency_ms"] is not None, 1)
+        # Five looks take half a minute at the least.
+        until("some looks to be taken", 60, lambda: door.now() - begun > 12, 2)
+        demand(door.state()["mode"].startswith("enrolling"), "the enrolment is over already")
         figures["cut after s"] = round(door.now() - begun, 1)
         demand("Grace" not in door.run("accessd list"), "she is enrolled before her last sample")
         door.cut_power()
