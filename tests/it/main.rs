@@ -5,6 +5,8 @@ mod bad_input;
 mod camera;
 mod cli;
 mod crash;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod eval;
 mod fetch;
 mod models;

@@ -9,6 +9,7 @@ strike is energised and in the middle of an enrolment, removal. Each is judged b
 the guest sees it from before accessd starts) and by what the journal says about it.
 """
 
+import json
 import os
 import re
 import sqlite3
@@ -110,10 +111,12 @@ def first_database(path):
         database.execute("PRAGMA user_version = 1")
         database.execute("INSERT INTO people (name, name_key, created) VALUES ('Old Timer', 'old timer', 1700000000000000)")
         template = struct.pack("<4f", 1, 0, 0, 0)
+        figures = ("eye_distance_px", "sharpness", "light", "yaw_deg", "pitch_deg", "roll_deg")
+        quality = json.dumps(dict.fromkeys(figures, 50.0))
         database.execute(
             "INSERT INTO templates (person, model, dim, embedding, quality, source, created) "
-            "VALUES (1, 'old@1', 4, ?, '{}', 'image', 1700000000000000)",
-            [template],
+            "VALUES (1, 'old@1', 4, ?, ?, 'image', 1700000000000000)",
+            [template, quality],
         )
         database.execute(
             "INSERT INTO events (wall, mono_ms, boot_id, kind, detail) VALUES (1700000000000000, 1, 'long ago', 'start', '{}')"
