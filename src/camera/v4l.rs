@@ -218,7 +218,7 @@ fn read_frames(
         Err(fault) => return drop(opened.send(Err(fault))),
     };
     let _ = opened.send(Ok(camera.offer));
-    let mut age = Age { started: clock.now(), stale: 0 };
+    let mut age = Age::new(clock.now());
     let patience = patience(&camera.offer);
     stream.set_timeout(FIRST_PICTURE);
     loop {
@@ -280,12 +280,26 @@ fn true_length(camera: &Opened, bytes: &[u8], meta: &Metadata) -> Result<Vec<u8>
 /// When pictures were taken.
 struct Age {
     started: MonoTime,
+    /// Pictures of this stream so far.
+    seen: u64,
     stale: u32,
 }
 
 impl Age {
-    /// When the light of this picture was caught; `None` for one from before the stream was opened.
+    fn new(started: MonoTime) -> Self {
+        Self { started, seen: 0, stale: 0 }
+    }
+}
+
+impl Age {
+    /// When the light of this picture was caught; `None` for one from before the stream was opened. The first picture
+    /// is always taken for such a one: a camera that has frozen may hand out its last picture again to whoever opens it,
+    /// with whatever stamp, and must not count as back for it.
     fn of(&mut self, clock: &dyn Clock, meta: &Metadata) -> Option<MonoTime> {
+        self.seen += 1;
+        if self.seen == 1 {
+            return None;
+        }
         let now = clock.now();
         let stamp = Duration::from(meta.timestamp);
         if !meta.flags.contains(Flags::TIMESTAMP_MONOTONIC) {
@@ -666,13 +680,14 @@ mod tests {
     fn pictures_are_as_old_as_their_stamps_and_old_ones_are_left_out() {
         let clock =
             SimClock::new(MonoTime::from_millis(100_000), Timestamp::from_second(5_000).expect("a time"));
-        let mut age = Age { started: clock.now(), stale: 0 };
+        let mut age = Age::new(clock.now());
         clock.advance(Duration::from_millis(500));
         let mut captured = |flags: Flags, ms: u64| {
             let timestamp = Duration::from_millis(ms).into();
             age.of(&clock, &Metadata { flags, timestamp, ..Metadata::default() }).map(MonoTime::as_millis)
         };
         let mono = Flags::TIMESTAMP_MONOTONIC;
+        assert_eq!(captured(mono, 100_400), None, "the first may be an old one with a new stamp");
         assert_eq!(captured(mono, 100_460), Some(100_460));
         assert_eq!(captured(mono, 200_000), Some(100_500), "nothing is seen before it happens");
         assert_eq!(captured(mono, 40_000), None, "left over from before");
