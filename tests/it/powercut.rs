@@ -18,7 +18,7 @@ use accessd::clock::{Clock, SystemClock};
 use accessd::daemon::analysis::{AnalyseError, Analyser, Analysis, SeenFace, StageTimes};
 use accessd::daemon::client::Client;
 use accessd::daemon::protocol::{Reply, Request};
-use accessd::daemon::{EnrolmentOptions, Parts, Shutdown};
+use accessd::daemon::{EnrolmentOptions, Parts, Patience, Shutdown};
 use accessd::door::guard::GuardedStrike;
 use accessd::door::sim::Line;
 use accessd::door::{Pulse, Relock, Rules, StrikeKind, open_relay};
@@ -134,7 +134,7 @@ fn be_the_daemon(folder: &Path) {
         trace: None,
         version: "test".into(),
     };
-    accessd::daemon::run(parts, Shutdown::by_hand()).unwrap();
+    accessd::daemon::run(parts, Shutdown::by_hand(), Patience::Door).unwrap();
 }
 
 /// Not a test of its own: the daemon of the test below, in a process that can be killed.
