@@ -5,10 +5,13 @@ mod bad_input;
 mod camera;
 mod cli;
 mod crash;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod eval;
 mod fetch;
 mod models;
 mod networks;
+mod powercut;
 mod real_clips;
 mod store;
 mod support;
