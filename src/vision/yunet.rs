@@ -248,7 +248,7 @@ enum Form {
 #[derive(Clone, Debug)]
 pub struct Detector {
     form: Form,
-    detect_px: u32,
+    input: Letterbox,
     min_score: f32,
 }
 
@@ -259,11 +259,11 @@ impl Detector {
     /// # Errors
     /// When the file is another network's.
     pub fn new(file: &ModelFile, device: &Device, detect_px: u32, min_score: f32) -> Result<Self> {
-        let form = match device.is_cpu() {
-            true => Form::Fused(Box::new(Fused::new(known(file)?)?)),
-            false => return Self::plain(file, device, detect_px, min_score),
-        };
-        Ok(Self { form, detect_px, min_score })
+        if !device.is_cpu() {
+            return Self::plain(file, device, detect_px, min_score);
+        }
+        let form = Form::Fused(Box::new(Fused::new(known(file)?)?));
+        Ok(Self { form, input: Letterbox::new(detect_px, MULTIPLE), min_score })
     }
 
     /// Builds the detector in plain candle layers: the definition that the fused form is held to.
@@ -272,7 +272,8 @@ impl Detector {
     /// As for [`Detector::new`].
     pub fn plain(file: &ModelFile, device: &Device, detect_px: u32, min_score: f32) -> Result<Self> {
         let network = Network::new(known(file)?.var_builder(device)?)?;
-        Ok(Self { form: Form::Plain(Box::new(network), device.clone()), detect_px, min_score })
+        let form = Form::Plain(Box::new(network), device.clone());
+        Ok(Self { form, input: Letterbox::new(detect_px, MULTIPLE), min_score })
     }
 
     /// All faces, largest first, in pixels of `image`. The picture is scaled so that its longest side is `detect_px`
@@ -281,10 +282,11 @@ impl Detector {
     /// # Errors
     /// When the device fails.
     pub fn detect(&mut self, image: &RgbImage) -> Result<Vec<Face>> {
-        let input = Letterbox::new(image, self.detect_px, MULTIPLE);
+        let input = &mut self.input;
+        input.fill(image);
         let levels = match &mut self.form {
-            Form::Fused(fused) => fused.levels(&input),
-            Form::Plain(network, device) => network.levels(&input, device)?,
+            Form::Fused(fused) => fused.levels(input),
+            Form::Plain(network, device) => network.levels(input, device)?,
         };
         let mut faces = Vec::new();
         for level in &levels {
@@ -377,7 +379,7 @@ pub fn import(graph: &Graph) -> std::result::Result<Weights, OnnxError> {
             backbone.push(at);
             continue;
         }
-        let (a, b) = walk.add(&at)?;
+        let (a, b) = walk.both(&at, "Add")?;
         let (skip, up) = if walk.comes_from(&b, "Resize") { (a, b) } else { (b, a) };
         if walk.step(&up, "Resize")? != levels[i + 1] {
             return Err(other(format!("level {i} adds something that is not level {}", i + 1)));
