@@ -21,12 +21,15 @@ use crate::clock::{Clock, SystemClock};
 use crate::encoder::{Embedding, ModelId};
 use crate::frame::{MAX_FRAME_PIXELS, decode_jpeg, load_image};
 use crate::gallery::{Gallery, PersonId};
+use crate::liveness::network::Liveness;
+use crate::models::Library;
 use crate::recognition::{FoundFace, Recogniser};
-use crate::vision::Face;
+use crate::vision::{Face, margin};
 
 /// Measure each stage from a picture to a person on this machine
 ///
-/// Decodes a JPEG, seeks faces in it, aligns, embeds and matches one face against 1,000 made-up people, over and over.
+/// Decodes a JPEG, seeks faces in it, aligns one face, asks an installed PAD network whether it is live, embeds it and
+/// matches it against 1,000 made-up people, over and over.
 #[derive(Args, Debug)]
 pub(super) struct Bench {
     /// Picture to use; a drawn one of the camera's size when not given
@@ -47,8 +50,8 @@ const PEOPLE: usize = 1000;
 const WARM_UP: u32 = 3;
 /// JPEG quality of a USB camera, about.
 const JPEG_QUALITY: u8 = 85;
-/// The stages in order; the last is all of them together.
-const STAGES: [&str; 6] = ["decode", "detect", "align", "embed", "match", "frame"];
+/// The stages in order; the last is all of them together. `pad` is left out when no PAD network is installed.
+const STAGES: [&str; 7] = ["decode", "detect", "align", "pad", "embed", "match", "frame"];
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -75,7 +78,8 @@ struct Summary {
 impl Bench {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
         let config = globals.load()?;
-        let mut subject = Subject::new(load_networks(&config)?, self.picture(&config)?)?;
+        let pad = pad_network(&config)?;
+        let mut subject = Subject::new(load_networks(&config)?, pad, self.picture(&config)?)?;
         let times = measure(&mut subject, self.rounds)?;
         let mut out = Output::new();
         if self.json {
@@ -133,10 +137,12 @@ struct Subject {
     faces: usize,
     /// The face that is aligned, embedded and matched.
     face: Face,
+    /// The first PAD network that is installed.
+    pad: Option<Liveness>,
 }
 
 impl Subject {
-    fn new(mut networks: Recogniser, picture: RgbImage) -> anyhow::Result<Self> {
+    fn new(mut networks: Recogniser, pad: Option<Liveness>, picture: RgbImage) -> anyhow::Result<Self> {
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
             .encode_image(&picture)
@@ -147,7 +153,7 @@ impl Subject {
         let probe = networks.embed(&[&FoundFace::new(&picture, face).crop])?;
         let dim = probe.first().map_or(0, Embedding::dim);
         let gallery = crowd(networks.model().clone(), dim)?;
-        Ok(Self { networks, gallery, picture, jpeg, faces: found.len(), face })
+        Ok(Self { networks, gallery, picture, jpeg, faces: found.len(), face, pad })
     }
 
     /// Everything once; the times of the stages in order.
@@ -157,10 +163,17 @@ impl Subject {
         let (found, detect) = timed(|| self.networks.detect(&image));
         found?;
         let (face, one_align) = timed(|| FoundFace::new(&image, self.face));
+        let bbox = self.face.bbox;
+        let (live, pad) = match &mut self.pad {
+            Some(net) => timed(|| net.live(&margin::crop(&image, &bbox, net.margin(), net.side())).map(Some)),
+            None => (Ok(None), Duration::ZERO),
+        };
+        live?;
         let (embeddings, embed) = timed(|| self.networks.embed(&[&face.crop]));
         let probe = embeddings?.into_iter().next().context("the encoder gave no embedding")?;
         let (_, search) = timed(|| self.gallery.find(&probe));
-        Ok([decode, detect, one_align, embed, search, decode + detect + one_align + embed + search])
+        let frame = decode + detect + one_align + pad + embed + search;
+        Ok([decode, detect, one_align, pad, embed, search, frame])
     }
 }
 
@@ -170,12 +183,21 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (done, SystemClock.now().since(start))
 }
 
+/// The PAD network to measure, when there is one.
+fn pad_network(config: &crate::config::Config) -> anyhow::Result<Option<Liveness>> {
+    let installed = Library::new(&config.paths.models).list()?;
+    let mut files = installed.into_iter().filter_map(|i| i.file.ok()).filter(|f| f.card.job == "liveness");
+    let device = crate::nn::device(&config.encoder.device)?;
+    Ok(files.next().map(|file| Liveness::new(&file, &device)).transpose()?)
+}
+
 /// The times of every round, by stage.
 struct Times([Vec<Duration>; STAGES.len()]);
 
 impl Times {
     fn summaries(&self) -> impl Iterator<Item = (&'static str, Summary)> {
-        STAGES.iter().copied().zip(self.0.iter().map(|times| Summary::of(times)))
+        let stages = STAGES.iter().copied().zip(self.0.iter().map(|times| Summary::of(times)));
+        stages.filter(|(stage, summary)| *stage != "pad" || summary.min > 0.0)
     }
 }
 

@@ -8,7 +8,7 @@ use super::mobilefacenet::{self, MobileFaceNet};
 use super::sface::{self, SFace};
 use super::{Embedding, ModelId};
 use crate::nn::fused::{MapId, Net};
-use crate::nn::model_file::{Channels, InputSpec, ModelFile};
+use crate::nn::model_file::{InputSpec, ModelFile};
 use crate::nn::onnx::{Graph, Imported, OnnxError};
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
 
@@ -134,7 +134,7 @@ fn run<'n>(net: &'n mut Net, input: InputSpec, crop: &AlignedCrop) -> &'n Net {
     let side = CROP_SIDE as usize;
     for (y, row) in crop.0.as_raw().chunks_exact(3 * side).enumerate() {
         for (to, from) in net.input_row(y).chunks_exact_mut(3).zip(row.chunks_exact(3)) {
-            for (c, to) in order(input).into_iter().zip(to) {
+            for (c, to) in input.channels.order().into_iter().zip(to) {
                 *to = (f32::from(from[c]) - input.mean) * input.scale;
             }
         }
@@ -158,16 +158,8 @@ fn forward(
         values.map(|&p| (f32::from(p) - input.mean) * input.scale).collect()
     };
     let planes: Vec<f32> =
-        crops.iter().flat_map(|crop| order(input).map(|c| plane(crop, c))).flatten().collect();
+        crops.iter().flat_map(|crop| input.channels.order().map(|c| plane(crop, c))).flatten().collect();
     let side = CROP_SIDE as usize;
     let xs = Tensor::from_vec(planes, (crops.len(), 3, side, side), device)?;
     net.forward_t(&xs, false)?.to_vec2()
-}
-
-/// Which of red, green and blue comes first, second and third.
-fn order(input: InputSpec) -> [usize; 3] {
-    match input.channels {
-        Channels::Rgb => [0, 1, 2],
-        Channels::Bgr => [2, 1, 0],
-    }
 }

@@ -1,12 +1,14 @@
 //! Integration tests, one module a topic.
 #![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests, not what they share")]
 
+mod allocations;
 mod bad_input;
 mod camera;
 mod cli;
 mod crash;
 mod eval;
 mod fetch;
+mod liveness;
 mod models;
 mod networks;
 mod real_clips;

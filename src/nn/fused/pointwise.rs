@@ -100,7 +100,10 @@ impl Packed {
     /// Packs `weight` (`n × k`, row-major). After the sum comes `max(x, 0) + slope · min(x, 0)`: slopes of 1 do
     /// nothing, of 0 are a ReLU.
     pub fn new(weight: &[f32], k: usize, n: usize, bias: &[f32], slope: &[f32]) -> Self {
-        let arch = Arch::new();
+        Self::for_arch(Arch::new(), weight, k, n, bias, slope)
+    }
+
+    fn for_arch(arch: Arch, weight: &[f32], k: usize, n: usize, bias: &[f32], slope: &[f32]) -> Self {
         let lanes = lanes(arch);
         let places = Panels::new(n, lanes);
         let mut panels = Buffer::new(places.width() * k);
@@ -293,6 +296,15 @@ mod tests {
         ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0
     }
 
+    /// Everything this CPU can run, and the code for those without vectors.
+    fn archs() -> Vec<Arch> {
+        #[cfg(target_arch = "x86_64")]
+        let avx2 = pulp::x86::V3::try_new().map(Arch::V3);
+        #[cfg(not(target_arch = "x86_64"))]
+        let avx2 = None;
+        [Some(Arch::Scalar), avx2, Some(Arch::new())].into_iter().flatten().collect()
+    }
+
     fn values(len: usize, seed: usize) -> Vec<f32> {
         (0..len).map(|i| value(i * 3 + seed)).collect()
     }
@@ -311,21 +323,23 @@ mod tests {
             let add = values((m + 1) * stride, 11);
             let pixels: Vec<PixelAt> =
                 (0..m).map(|i| PixelAt { input: i * read, output: i * stride, add: (i + 1) * stride }).collect();
-            let mut output = vec![0.0; m * stride];
             let add = shortcut.then_some(add.as_slice());
-            let packed = Packed::new(&weight, k, n, &bias, &slope);
             let rows: Vec<&[f32]> = input.iter().map(Vec::as_slice).collect();
-            packed.run(&rows, &mut output, add, &pixels);
-            for i in 0..m {
-                for j in 0..n {
-                    let x = |t: usize| f64::from(input[t / read][i * read + t % read]);
-                    let dot: f64 = (0..k).map(|t| x(t) * f64::from(weight[j * k + t])).sum();
-                    let y = dot + f64::from(bias[j]) + add.map_or(0.0, |a| f64::from(a[(i + 1) * stride + j]));
-                    let y = if y < 0.0 { y * f64::from(slope[j]) } else { y };
-                    prop_assert!((f64::from(output[i * stride + j]) - y).abs() < 1e-4);
+            for arch in archs() {
+                let mut output = vec![0.0; m * stride];
+                let packed = Packed::for_arch(arch, &weight, k, n, &bias, &slope);
+                packed.run(&rows, &mut output, add, &pixels);
+                for i in 0..m {
+                    for j in 0..n {
+                        let x = |t: usize| f64::from(input[t / read][i * read + t % read]);
+                        let dot: f64 = (0..k).map(|t| x(t) * f64::from(weight[j * k + t])).sum();
+                        let y = dot + f64::from(bias[j]) + add.map_or(0.0, |a| f64::from(a[(i + 1) * stride + j]));
+                        let y = if y < 0.0 { y * f64::from(slope[j]) } else { y };
+                        prop_assert!((f64::from(output[i * stride + j]) - y).abs() < 1e-4, "{arch:?}");
+                    }
                 }
+                prop_assert_eq!(packed.unpacked(), [weight.clone(), bias.clone(), slope.clone()]);
             }
-            prop_assert_eq!(packed.unpacked(), [weight, bias, slope]);
         }
     }
 
