@@ -15,7 +15,7 @@ PHOTOS = target/photos
 DEMO = target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build models photos demo test lint bench clean
+.PHONY: help setup build models photos demo test lint bench soak clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -50,9 +50,20 @@ lint: setup ## check format, clippy's advice (warnings are errors) and dependenc
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check licenses bans sources; \
 	else echo "lint: no cargo-deny here, so dependencies were not checked (cargo install --locked cargo-deny)"; fi
 
-bench: models photos ## measure what each stage takes, in ms
-	@printf '[paths]\nmodels = "$(MODELS)"\n' > target/bench.toml
-	@$(ACCESSD) bench --config target/bench.toml
+# Any release of OpenCV can be the peer: make bench OPENCV=4.14.0.94
+OPENCV =
+PEERS = target/bench/venv$(OPENCV)
+$(PEERS)/bin/python: benches/requirements.txt | setup
+	@python3 -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --requirement benches/requirements.txt
+	@$(if $(OPENCV),$(PEERS)/bin/pip install --quiet opencv-python-headless==$(OPENCV))
+	@touch $@
+
+bench: models photos $(PEERS)/bin/python ## set accessd's speed beside ONNX Runtime, OpenCV and faiss; leaves target/bench/report.json
+	@$(PEERS)/bin/python benches/peers.py
+
+soak: models photos $(PEERS)/bin/python ## measure the service's memory before and after 20,000 frames
+	@$(PEERS)/bin/python benches/peers.py --only daemon --soak 20000
 
 clean: ## remove everything that was built or fetched
 	@cargo clean

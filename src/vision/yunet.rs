@@ -322,7 +322,14 @@ fn sigmoid(x: f32) -> f32 {
 /// Turns the cells of one level that score high enough into faces in pixels of the network's input.
 fn decode(level: &Level, min_score: f32, faces: &mut Vec<Face>) {
     let s = level.stride as f32;
+    // The score is the geometric mean of two shares of which neither is above 1: with one of them under the square of
+    // the least score it cannot be reached, and nearly all cells need no exponential function.
+    let share = min_score * min_score;
+    let floor = ((share / (1.0 - share)).ln() - 0.01).min(10.0);
     for (i, [cls, obj, bx, by, bw, bh, points @ ..]) in level.cells.iter().enumerate() {
+        if *cls < floor || *obj < floor {
+            continue;
+        }
         let score = (sigmoid(*cls) * sigmoid(*obj)).sqrt();
         // A score that is not a number is no face either.
         if score.is_nan() || score < min_score {

@@ -1,5 +1,7 @@
 //! Memory for the kernels: `f32` on cache lines, and feature maps in it.
 
+use std::mem::MaybeUninit;
+
 use bytemuck::{Pod, Zeroable};
 
 /// One cache line.
@@ -10,6 +12,28 @@ struct Line([f32; LINE]);
 /// Values in a cache line; feature maps and packed weights are padded to whole lines of channels.
 pub const LINE: usize = 16;
 
+/// Memory from which on huge pages are asked for: eight of 2 MiB, so that little is wasted at both ends.
+const HUGE: usize = 16 << 20;
+
+/// Large matrices are read from front to back: with pages of 4 KiB much of that time goes into page tables. Done
+/// before the memory is first touched; where the kernel has no huge pages nothing changes.
+fn ask_for_huge_pages(memory: &mut [MaybeUninit<Line>]) {
+    let page = rustix::param::page_size();
+    let bytes = size_of_val(memory);
+    if bytes >= HUGE {
+        let start = memory.as_mut_ptr().cast::<u8>();
+        let inner = start.align_offset(page);
+        // SAFETY: the range lies within `memory`, on whole pages; the advice changes how it is mapped, never its values.
+        let advised = unsafe {
+            let len = (bytes - inner) / page * page;
+            rustix::mm::madvise(start.add(inner).cast(), len, rustix::mm::Advice::LinuxHugepage)
+        };
+        if let Err(error) = advised {
+            log::debug!("no huge pages for {bytes} bytes: {error}");
+        }
+    }
+}
+
 /// `f32` values that begin on a cache line; all zero at first.
 #[derive(Clone, Debug)]
 pub struct Buffer(Vec<Line>);
@@ -17,7 +41,11 @@ pub struct Buffer(Vec<Line>);
 impl Buffer {
     /// Room for `len` values.
     pub fn new(len: usize) -> Self {
-        Self(vec![Line([0.0; LINE]); len.div_ceil(LINE)])
+        let lines = len.div_ceil(LINE);
+        let mut values = Vec::with_capacity(lines);
+        ask_for_huge_pages(values.spare_capacity_mut());
+        values.resize(lines, Line([0.0; LINE]));
+        Self(values)
     }
 
     /// The values, and zeros up to the end of the last line.

@@ -14,7 +14,7 @@ mod plan;
 mod pointwise;
 mod whole;
 
-pub use buffer::Map;
+pub use buffer::{Buffer, LINE, Map};
 pub use dense::Dense;
 pub use depthwise::Depthwise;
 pub use fold::{Folded, dense, fold};
