@@ -26,12 +26,16 @@ use crate::encoder::{Embedding, EmbeddingError, ModelId};
 use crate::frame::{MAX_FRAME_PIXELS, decode_jpeg, load_image};
 use crate::gallery::{Gallery, NewTemplate, PersonId, TemplateSource};
 use crate::journal::Stamp;
+use crate::liveness::network::Liveness;
+use crate::models::Library;
 use crate::recognition::{FoundFace, Recogniser};
 use crate::store::{OpenMode, Store};
+use crate::vision::margin;
 
 /// Measure each stage from a picture to a person on this machine
 ///
-/// Decodes a JPEG, seeks faces in it, aligns, embeds and matches one face against made-up people, over and over.
+/// Decodes a JPEG, seeks faces in it, aligns, embeds and matches one face against made-up people, over and over; and asks
+/// a PAD network, when one is installed, whether the face is live.
 #[derive(Args, Debug)]
 pub(super) struct Bench {
     /// Picture to use; a drawn one of the camera's size when not given
@@ -73,6 +77,8 @@ enum Stage {
     Embed,
     /// An embedding to the person and the runner-up.
     Match,
+    /// A face with its surroundings to how far it looks alive, by the first PAD network that is installed.
+    Pad,
     /// All templates copied once in memory: what matching, which reads them once, is held against.
     Copy,
 }
@@ -88,6 +94,7 @@ impl Stage {
             Self::Align => "align",
             Self::Embed => "embed",
             Self::Match => "match",
+            Self::Pad => "pad",
             Self::Copy => "copy",
         }
     }
@@ -125,10 +132,15 @@ impl Bench {
         if let Some(database) = &self.enrol_into {
             return self.enrol(&config, database);
         }
-        let stages = if self.only.is_empty() { &Stage::OF_A_FRAME[..] } else { &self.only };
         let mut subject =
             Subject::new(load_networks(&config)?, self.picture(&config)?, self.people as usize)?;
-        let times = measure(&mut subject, stages, self.rounds)?;
+        subject.pad = pad_network(&config)?;
+        let mut stages = self.only.clone();
+        if stages.is_empty() {
+            stages.extend(Stage::OF_A_FRAME);
+            stages.extend(subject.pad.is_some().then_some(Stage::Pad));
+        }
+        let times = measure(&mut subject, &stages, self.rounds)?;
         let mut out = Output::new();
         if self.json {
             out.json(&self.report(&subject, &config.encoder.device, &times)?)?;
@@ -218,6 +230,7 @@ struct Subject {
     probe: Embedding,
     /// As many bytes as the gallery's templates, twice.
     memory: (Vec<u8>, Vec<u8>),
+    pad: Option<Liveness>,
 }
 
 impl Subject {
@@ -231,7 +244,7 @@ impl Subject {
         let gallery = crowd(networks.model().clone(), probe.dim(), people)?;
         let bytes = gallery.templates() * gallery.dim() * size_of::<f32>();
         let memory = (vec![1; bytes], vec![2; bytes]);
-        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory })
+        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory, pad: None })
     }
 
     /// How long one stage takes.
@@ -243,6 +256,12 @@ impl Subject {
             Stage::Align => drop(black_box(FoundFace::new(&self.picture, self.face.face))),
             Stage::Embed => drop(black_box(embed_one(&mut self.networks, &self.face)?)),
             Stage::Match => drop(black_box(self.gallery.find(&self.probe))),
+            Stage::Pad => {
+                let net =
+                    self.pad.as_mut().context("no PAD network is installed; fetch one with `make models`")?;
+                let crop = margin::crop(&self.picture, &self.face.face.bbox, net.margin(), net.side());
+                black_box(net.live(&crop)?);
+            }
             Stage::Copy => black_box(&mut self.memory.1).copy_from_slice(black_box(&self.memory.0)),
         }
         Ok(SystemClock.now().since(start))
@@ -255,6 +274,14 @@ fn found_face(networks: &mut Recogniser, picture: &RgbImage) -> anyhow::Result<(
     let face = found.first().copied();
     let face = face.unwrap_or_else(|| drawing::outline(picture.width(), picture.height()));
     Ok((found.len(), FoundFace::new(picture, face)))
+}
+
+/// The PAD network to measure, when there is one.
+fn pad_network(config: &Config) -> anyhow::Result<Option<Liveness>> {
+    let installed = Library::new(&config.paths.models).list()?;
+    let mut files = installed.into_iter().filter_map(|i| i.file.ok()).filter(|f| f.card.job == "liveness");
+    let device = crate::nn::device(&config.encoder.device)?;
+    Ok(files.next().map(|file| Liveness::new(&file, &device)).transpose()?)
 }
 
 fn embed_one(networks: &mut Recogniser, face: &FoundFace) -> anyhow::Result<Embedding> {

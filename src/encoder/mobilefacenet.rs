@@ -162,7 +162,7 @@ pub fn import(graph: &Graph) -> std::result::Result<Imported, OnnxError> {
     for (i, block) in bottlenecks().iter().enumerate().rev() {
         let prefix = format!("block{}.", i + 1);
         if block.residual {
-            let (a, b) = walk.add(&at)?;
+            let (a, b) = walk.both(&at, "Add")?;
             // The branch is the input that a linear 1×1 convolution made out of the other one. Two 1×1 convolutions
             // can meet here (the block before may be linear as well), so both orders are tried.
             let before = walk.weights.clone();

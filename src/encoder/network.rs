@@ -10,7 +10,7 @@ use super::mobilefacenet::{self, MobileFaceNet};
 use super::sface::{self, SFace};
 use super::{Embedding, ModelId};
 use crate::nn::fused::{MapId, Net};
-use crate::nn::model_file::{Channels, InputSpec, ModelFile};
+use crate::nn::model_file::{InputSpec, ModelFile};
 use crate::nn::onnx::{Graph, Imported, OnnxError};
 use crate::nn::op::FusedOp;
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
@@ -148,7 +148,7 @@ impl Encoder {
 /// A crop's values as the network takes them, pixel after pixel.
 fn pixels(input: InputSpec, crop: &AlignedCrop) -> impl Iterator<Item = f32> {
     let value = move |p: u8| (f32::from(p) - input.mean) * input.scale;
-    crop.0.as_raw().as_chunks::<3>().0.iter().flat_map(move |pixel| order(input).map(|c| value(pixel[c])))
+    crop.0.as_raw().as_chunks::<3>().0.iter().flat_map(move |pixel| input.channels.order().map(|c| value(pixel[c])))
 }
 
 /// Runs a fused network on a crop.
@@ -176,16 +176,8 @@ fn forward(
         values.map(|&p| (f32::from(p) - input.mean) * input.scale).collect()
     };
     let planes: Vec<f32> =
-        crops.iter().flat_map(|crop| order(input).map(|c| plane(crop, c))).flatten().collect();
+        crops.iter().flat_map(|crop| input.channels.order().map(|c| plane(crop, c))).flatten().collect();
     let side = CROP_SIDE as usize;
     let xs = Tensor::from_vec(planes, (crops.len(), 3, side, side), device)?;
     net.forward_t(&xs, false)?.to_vec2()
-}
-
-/// Which of red, green and blue comes first, second and third.
-fn order(input: InputSpec) -> [usize; 3] {
-    match input.channels {
-        Channels::Rgb => [0, 1, 2],
-        Channels::Bgr => [2, 1, 0],
-    }
 }

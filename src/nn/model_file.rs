@@ -27,6 +27,16 @@ pub enum Channels {
     Bgr,
 }
 
+impl Channels {
+    /// Which of red, green and blue comes first, second and third.
+    pub const fn order(self) -> [usize; 3] {
+        match self {
+            Self::Rgb => [0, 1, 2],
+            Self::Bgr => [2, 1, 0],
+        }
+    }
+}
+
 /// What a network takes: `(pixel − mean) · scale` of `channels`, pixels 0 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,13 +60,13 @@ pub struct ModelCard {
     pub format: u32,
     /// The name it is installed under.
     pub name: String,
-    /// `detector` or `encoder`.
+    /// `detector`, `encoder` or `liveness`.
     pub job: String,
     /// Which code runs it.
     pub architecture: String,
     /// What it takes.
     pub input: InputSpec,
-    /// Length of the embedding; `None` for a detector.
+    /// Length of the embedding; `None` for what is no encoder.
     pub dim: Option<usize>,
     /// SPDX expression, as declared by the publisher.
     pub licence: String,

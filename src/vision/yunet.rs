@@ -280,7 +280,7 @@ enum Form {
 #[derive(Clone, Debug)]
 pub struct Detector {
     form: Form,
-    detect_px: u32,
+    input: Letterbox,
     min_score: f32,
 }
 
@@ -296,7 +296,7 @@ impl Detector {
             Device::Cpu => Form::Fused(fused),
             other => Form::Op(fused, other.clone(), None),
         };
-        Ok(Self { form, detect_px, min_score })
+        Ok(Self { form, input: Letterbox::new(detect_px, MULTIPLE), min_score })
     }
 
     /// Builds the detector in plain candle layers: the definition that the fused form is held to.
@@ -305,7 +305,8 @@ impl Detector {
     /// As for [`Detector::new`].
     pub fn plain(file: &ModelFile, device: &Device, detect_px: u32, min_score: f32) -> Result<Self> {
         let network = Network::new(known(file)?.var_builder(device)?)?;
-        Ok(Self { form: Form::Plain(Box::new(network), device.clone()), detect_px, min_score })
+        let form = Form::Plain(Box::new(network), device.clone());
+        Ok(Self { form, input: Letterbox::new(detect_px, MULTIPLE), min_score })
     }
 
     /// All faces, largest first, in pixels of `image`. The picture is scaled so that its longest side is `detect_px`
@@ -314,11 +315,12 @@ impl Detector {
     /// # Errors
     /// When the device fails.
     pub fn detect(&mut self, image: &RgbImage) -> Result<Vec<Face>> {
-        let input = Letterbox::new(image, self.detect_px, MULTIPLE);
+        let input = &mut self.input;
+        input.fill(image);
         let levels = match &mut self.form {
-            Form::Fused(fused) => fused.levels(&input),
-            Form::Op(fused, device, built) => levels_of_op(fused, device, built, &input)?,
-            Form::Plain(network, device) => network.levels(&input, device)?,
+            Form::Fused(fused) => fused.levels(input),
+            Form::Op(fused, device, built) => levels_of_op(fused, device, built, input)?,
+            Form::Plain(network, device) => network.levels(input, device)?,
         };
         let mut faces = Vec::new();
         for level in &levels {
@@ -354,7 +356,14 @@ fn sigmoid(x: f32) -> f32 {
 /// Turns the cells of one level that score high enough into faces in pixels of the network's input.
 fn decode(level: &Level, min_score: f32, faces: &mut Vec<Face>) {
     let s = level.stride as f32;
+    // The score is the geometric mean of two shares of which neither is above 1: with one of them under the square of
+    // the least score it cannot be reached, and nearly all cells need no exponential function.
+    let share = min_score * min_score;
+    let floor = ((share / (1.0 - share)).ln() - 0.01).min(10.0);
     for (i, [cls, obj, bx, by, bw, bh, points @ ..]) in level.cells.iter().enumerate() {
+        if *cls < floor || *obj < floor {
+            continue;
+        }
         let score = (sigmoid(*cls) * sigmoid(*obj)).sqrt();
         // A score that is not a number is no face either.
         if score.is_nan() || score < min_score {
@@ -411,7 +420,7 @@ pub fn import(graph: &Graph) -> std::result::Result<Weights, OnnxError> {
             backbone.push(at);
             continue;
         }
-        let (a, b) = walk.add(&at)?;
+        let (a, b) = walk.both(&at, "Add")?;
         let (skip, up) = if walk.comes_from(&b, "Resize") { (a, b) } else { (b, a) };
         if walk.step(&up, "Resize")? != levels[i + 1] {
             return Err(other(format!("level {i} adds something that is not level {}", i + 1)));

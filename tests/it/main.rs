@@ -1,6 +1,7 @@
 //! Integration tests, one module a topic.
 #![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests, not what they share")]
 
+mod allocations;
 mod bad_input;
 mod camera;
 mod cli;
@@ -9,6 +10,7 @@ mod crash;
 mod cuda;
 mod eval;
 mod fetch;
+mod liveness;
 mod models;
 mod networks;
 mod powercut;

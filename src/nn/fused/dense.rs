@@ -45,7 +45,10 @@ impl Dense {
     /// # Panics
     /// When the sizes do not fit.
     pub fn new(weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 2]) -> Self {
-        let arch = Arch::new();
+        Self::for_arch(Arch::new(), weight, before, after)
+    }
+
+    fn for_arch(arch: Arch, weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 2]) -> Self {
         let (lanes, inputs) = (lanes(arch), weight.len() / after[0].len());
         assert!(inputs * after[0].len() == weight.len() && inputs.is_multiple_of(before[0].len()));
         let weight = blocks(weight, inputs, lanes).unwrap_or_else(|| {
@@ -158,9 +161,13 @@ fn scale_of(block: &[f32]) -> Option<(f32, i32)> {
         block.iter().all(|v| (nearest(v * inverse) - v * inverse).abs() < 1e-3)
     };
     let scale = (1..=STEPS).rev().map(|steps| (greatest - least) / steps as f32).find(|&s| fits(s))?;
-    // The largest value gives the scale with the least error.
-    let largest = if greatest > -least { greatest } else { least };
-    let scale = largest / nearest(largest / scale);
+    // All values together give the scale to the last bit: least squares.
+    let (mut product, mut square) = (0.0, 0.0);
+    for v in block {
+        let steps = f64::from(nearest(v / scale));
+        (product, square) = (product + f64::from(*v) * steps, square + steps * steps);
+    }
+    let scale = (product / square) as f32;
     let exact = |v: &f32| (nearest(v / scale) * scale - v).abs() <= v.abs() * f32::EPSILON;
     block.iter().all(exact).then(|| (scale, nearest(least / scale) as i32))
 }
@@ -238,4 +245,78 @@ fn lanes_dot(a: &[f32], b: &[f32]) -> f32 {
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
     sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(seed: usize) -> impl Iterator<Item = u32> {
+        (0..).map(move |i: u32| {
+            (i ^ seed as u32).wrapping_mul(2_654_435_761).rotate_left(15).wrapping_mul(97) >> 24
+        })
+    }
+
+    /// A layer of 7 outputs on 4 × 4 pixels of 16 channels, and what it gives by its definition.
+    fn check(weight: &[f32], kept_as_blocks: bool) {
+        let mut map = Map::new((4, 4), 16, 16, 4);
+        for (i, v) in (0..256).zip(noise(3)) {
+            let at = map.at(i / 16 % 4, i / 64);
+            map.buffer.values_mut()[at + i % 16] = v as f32 / 64.0 - 2.0;
+        }
+        let vary = |n: usize, by: f32| (0..n).map(|i| 1.0 + i as f32 * by).collect::<Vec<_>>();
+        let (before, after) = ([vary(16, 0.1), vary(16, -0.2)], [vary(7, 0.3), vary(7, 2.0)]);
+        #[cfg(target_arch = "x86_64")]
+        let avx2 = pulp::x86::V3::try_new().map(Arch::V3);
+        #[cfg(not(target_arch = "x86_64"))]
+        let avx2 = None;
+        for arch in [Some(Arch::Scalar), avx2, Some(Arch::new())].into_iter().flatten() {
+            let dense = Dense::for_arch(arch, weight, before.clone(), after.clone());
+            assert_eq!(matches!(dense.weight, Weight::Blocks { .. }), kept_as_blocks, "{arch:?}");
+            for (a, b) in dense.unpacked().iter().zip(weight) {
+                assert!((a - b).abs() <= b.abs() * 2.0 * f32::EPSILON, "{arch:?}: {a} for {b}");
+            }
+            let (mut out, mut scratch) = (vec![0.0; 7], vec![0.0; dense.scratch()]);
+            dense.run(&map, &mut out, &mut scratch);
+            for (o, got) in out.iter().enumerate() {
+                let sum: f64 = (0..256)
+                    .map(|i| {
+                        let (c, p) = (i / 16, i % 16);
+                        let x = map.pixel_at(p % 4, p / 4)[c] * before[0][c] + before[1][c];
+                        f64::from(x) * f64::from(weight[o * 256 + i])
+                    })
+                    .sum();
+                let want = sum * f64::from(after[0][o]) + f64::from(after[1][o]);
+                assert!(
+                    (f64::from(*got) - want).abs() < 1e-3 * want.abs().max(1.0),
+                    "{arch:?}: {got} for {want}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn weights_that_were_8_bits_stay_so_and_mean_the_same() {
+        let scale = |block: usize| 0.0013 * (block % 5 + 1) as f32;
+        let zero = |block: usize| (block * 13 % 200) as f32;
+        let mut weight: Vec<f32> = (0..7 * 256)
+            .zip(noise(1))
+            .map(|(i, q)| (q as f32 - zero(i / BLOCK)) * scale(i / BLOCK))
+            .collect();
+        check(&weight, true);
+        // A block of nothing but zeros, and one that is positive throughout.
+        weight[..BLOCK].fill(0.0);
+        weight[BLOCK..2 * BLOCK].iter_mut().for_each(|w| *w = w.abs());
+        check(&weight, true);
+    }
+
+    #[test]
+    fn other_weights_stay_as_they_are() {
+        let mut weight: Vec<f32> =
+            (0..7 * 256).zip(noise(2)).map(|(i, q)| (i as f32 * 0.37 + q as f32).sin()).collect();
+        check(&weight, false);
+        weight.iter_mut().for_each(|w| *w = (*w * 100.0).round() / 64.0);
+        weight[700] = 0.123_456;
+        check(&weight, false);
+    }
 }

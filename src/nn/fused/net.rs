@@ -251,3 +251,214 @@ fn stem_row(from: &Map, to: &mut Map, y: usize, stride: usize, weights: &Packed,
     list_pixels(&mut scratch.pixels, to, None, (y, y + 1), |x, _| x * stride * from.pixel);
     weights.run(&rows, to.buffer.values_mut(), None, &scratch.pixels);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::nn::fused::Folded;
+    use crate::nn::onnx::ConvSpec;
+
+    /// Seeded values from −1 to 1.
+    fn noise(len: usize, seed: usize) -> Vec<f32> {
+        let value = |i: usize| ((i * 7919 + seed * 104_729 + 1).wrapping_mul(2_654_435_761) >> 7) % 2000;
+        (0..len).map(|i| value(i) as f32 / 1000.0 - 1.0).collect()
+    }
+
+    fn folded(spec: ConvSpec, seed: usize) -> Folded {
+        let per_output = spec.cin / spec.groups * spec.kernel * spec.kernel;
+        let mut weight = noise(spec.cout * per_output, seed);
+        weight.iter_mut().for_each(|w| *w /= (per_output as f32).sqrt());
+        let slope = match seed % 3 {
+            0 => vec![1.0; spec.cout],
+            1 => vec![0.0; spec.cout],
+            _ => noise(spec.cout, seed + 1),
+        };
+        Folded { spec, weight, bias: noise(spec.cout, seed + 2), slope }
+    }
+
+    /// A map by its definition: shape, and values by row, pixel and channel.
+    #[derive(Clone)]
+    struct Plain(Shape, Vec<f32>);
+
+    impl Plain {
+        fn at(&self, y: isize, x: isize, c: usize) -> f32 {
+            let Shape { height, width, channels } = self.0;
+            let inside = y >= 0 && x >= 0 && y < height as isize && x < width as isize;
+            if inside { self.1[(y as usize * width + x as usize) * channels + c] } else { 0.0 }
+        }
+
+        fn make(shape: Shape, value: impl Fn(usize, usize, usize) -> f32) -> Self {
+            let Shape { height, width, channels } = shape;
+            let places = (0..height * width * channels)
+                .map(|i| (i / channels / width, i / channels % width, i % channels));
+            Self(shape, places.map(|(y, x, c)| value(y, x, c)).collect())
+        }
+
+        fn conv(&self, w: &Folded, add: Option<&Self>) -> Self {
+            let (spec, k) = (w.spec, w.spec.kernel);
+            let (per_group, per_out) = (spec.cin / spec.groups, spec.cout / spec.groups);
+            let side = |v: usize| (v + 2 * spec.pad - k) / spec.stride + 1;
+            let shape = Shape { height: side(self.0.height), width: side(self.0.width), channels: spec.cout };
+            Self::make(shape, |y, x, o| {
+                let mut sum = f64::from(w.bias[o]);
+                for i in 0..per_group * k * k {
+                    let (c, dy, dx) = (i / (k * k), i / k % k, i % k);
+                    let place = |v: usize, d: usize| (v * spec.stride + d) as isize - spec.pad as isize;
+                    let value = self.at(place(y, dy), place(x, dx), o / per_out * per_group + c);
+                    sum += f64::from(value) * f64::from(w.weight[o * per_group * k * k + i]);
+                }
+                let y = sum as f32 + add.map_or(0.0, |a| a.at(y as isize, x as isize, o));
+                if y < 0.0 { y * w.slope[o] } else { y }
+            })
+        }
+    }
+
+    /// Builds a network and computes every map by its definition at the same time.
+    struct Twin {
+        plan: Plan,
+        plain: Vec<Plain>,
+        seed: usize,
+    }
+
+    impl Twin {
+        fn new(height: usize, width: usize, seed: usize) -> (Self, MapId) {
+            let (plan, input) = Plan::new(height, width);
+            let shape = plan.shape(input);
+            let values = noise(height * width * 3, seed);
+            (Self { plan, plain: vec![Plain(shape, values)], seed }, input)
+        }
+
+        fn weights(&mut self, spec: ConvSpec) -> Folded {
+            self.seed += 1;
+            folded(spec, self.seed)
+        }
+
+        /// One more layer of kind `kind` after `at`.
+        fn layer(&mut self, kind: u8, at: MapId, cout: usize) -> MapId {
+            let from = self.plain[at.index()].clone();
+            let Shape { height, width, channels: c } = from.0;
+            let stride = 1 + usize::from(kind.is_multiple_of(2) && height > 2 && width > 2);
+            let (to, plain) = match kind {
+                0 | 1 => {
+                    let dw = self.weights(ConvSpec::depthwise3(c, stride));
+                    (self.plan.depthwise(at, &dw), from.conv(&dw, None))
+                }
+                2 | 3 => {
+                    let dw = self.weights(ConvSpec::depthwise3(c, stride));
+                    let pw = self.weights(ConvSpec::pointwise(c, cout));
+                    (self.plan.depthwise_pointwise(at, None, &dw, &pw), from.conv(&dw, None).conv(&pw, None))
+                }
+                4 => {
+                    let pw = self.weights(ConvSpec::pointwise(c, cout));
+                    (self.plan.pointwise(at, None, &pw), from.conv(&pw, None))
+                }
+                // An inverted residual.
+                5 => {
+                    let up = self.weights(ConvSpec::pointwise(c, cout));
+                    let dw = self.weights(ConvSpec::depthwise3(cout, 1));
+                    let down = self.weights(ConvSpec::pointwise(cout, c));
+                    let middle = self.plan.pointwise(at, None, &up);
+                    self.plain.push(from.conv(&up, None));
+                    let to = self.plan.depthwise_pointwise(middle, Some(at), &dw, &down);
+                    (to, from.conv(&up, None).conv(&dw, None).conv(&down, Some(&from)))
+                }
+                6 if height > 1 && width > 1 => {
+                    let shape = Shape { height: height / 2, width: width / 2, channels: c };
+                    let plain = Plain::make(shape, |y, x, c| {
+                        let of = |d: isize| from.at(2 * y as isize + d / 2, 2 * x as isize + d % 2, c);
+                        (0..4).map(of).fold(f32::MIN, f32::max)
+                    });
+                    (self.plan.max_pool(at), plain)
+                }
+                // A level of a pyramid: half the size, and back.
+                7 if height % 2 == 0 && width % 2 == 0 => {
+                    let dw = self.weights(ConvSpec::depthwise3(c, 2));
+                    let small = self.plan.depthwise(at, &dw);
+                    let half = from.conv(&dw, None);
+                    self.plain.push(half.clone());
+                    let plain = Plain::make(from.0, |y, x, c| {
+                        from.at(y as isize, x as isize, c) + half.at(y as isize / 2, x as isize / 2, c)
+                    });
+                    (self.plan.upsample_add(at, small), plain)
+                }
+                _ => {
+                    let squeezed = cout.div_ceil(4);
+                    let mut down = self.weights(ConvSpec::pointwise(c, squeezed));
+                    down.slope.fill(0.0);
+                    let mut up = self.weights(ConvSpec::pointwise(squeezed, c));
+                    up.slope.fill(1.0);
+                    let one = Shape { height: 1, width: 1, channels: c };
+                    let mean = Plain::make(one, |_, _, i| {
+                        from.1.iter().skip(i).step_by(c).sum::<f32>() / (height * width) as f32
+                    });
+                    let gate = mean.conv(&down, None).conv(&up, None);
+                    let plain = Plain::make(from.0, |y, x, i| {
+                        let v = from.at(y as isize, x as isize, i);
+                        v / (1.0 + (-gate.1[i]).exp()) + v
+                    });
+                    (self.plan.gated(at, at, &down, &up), plain)
+                }
+            };
+            self.plain.push(plain);
+            to
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+        #[test]
+        fn any_network_equals_its_definition(
+            height in 5_usize..60, width in 5_usize..60, seed in 0_usize..10_000, stride in 1_usize..3,
+            layers in prop::collection::vec((0_u8..9, 1_usize..40), 1..6),
+        ) {
+            let (mut twin, input) = Twin::new(height, width, seed);
+            let stem = twin.weights(ConvSpec::dense3(3, layers[0].1, stride));
+            let mut at = twin.plan.stem(input, &stem);
+            twin.plain.push(twin.plain[0].conv(&stem, None));
+            for (kind, cout) in &layers {
+                at = twin.layer(*kind, at, *cout);
+            }
+            let shape = twin.plain[at.index()].0;
+            let global = twin.weights(ConvSpec {
+                cin: shape.channels, cout: shape.channels, kernel: shape.height, stride: 1, pad: 0, groups: shape.channels,
+            });
+            let mut ends = vec![at];
+            if shape.height == shape.width {
+                ends = vec![twin.plan.global(at, &Folded { slope: vec![1.0; shape.channels], ..global.clone() })];
+                let plain = twin.plain[at.index()].conv(&Folded { slope: vec![1.0; shape.channels], ..global }, None);
+                twin.plain.push(plain);
+            }
+            let mut net = Net::new(twin.plan.clone());
+            // Twice: nothing of the run before may be left.
+            for factor in [-3.0, 1.0] {
+                for y in 0..height {
+                    let row = &twin.plain[0].1[3 * width * y..][..3 * width];
+                    net.input_row(y).iter_mut().zip(row).for_each(|(to, from)| *to = from * factor);
+                }
+                net.run();
+            }
+            for end in ends {
+                let Plain(shape, want) = &twin.plain[end.index()];
+                prop_assert_eq!(*shape, twin.plan.shape(end));
+                for (i, want) in want.iter().enumerate() {
+                    let pixel = i / shape.channels;
+                    let got = net.map(end).pixel_at(pixel % shape.width, pixel / shape.width)[i % shape.channels];
+                    prop_assert!((got - want).abs() < 1e-4 * want.abs().max(1.0), "{} for {}", got, want);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_the_next_step_reads_is_not_kept() {
+        let (mut twin, input) = Twin::new(112, 112, 1);
+        let stem = twin.weights(ConvSpec::dense3(3, 32, 1));
+        let first = twin.plan.stem(input, &stem);
+        let pw = twin.weights(ConvSpec::pointwise(32, 16));
+        let last = twin.plan.pointwise(first, None, &pw);
+        let net = Net::new(twin.plan);
+        assert!(net.map(first).held < 10 && net.map(last).held == 112);
+    }
+}

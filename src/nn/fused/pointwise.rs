@@ -45,45 +45,54 @@ pub fn lanes(arch: Arch) -> usize {
     arch.dispatch(Lanes)
 }
 
-/// Vectors of output channels that a panel has on a CPU with vectors of `lanes` values. Together with the pixels
-/// computed at once it fills the registers: 32 of them with AVX-512 and NEON, 16 with AVX2 and SSE.
+/// Vectors of output channels that a wide panel has on a CPU with vectors of `lanes` values. Together with the pixels
+/// computed at once it fills the registers: 32 of them with AVX-512 and NEON, 16 with AVX2 and SSE. Wide rather than tall,
+/// because each pixel costs an address and a load for each input.
 const fn vectors(lanes: usize) -> usize {
     match lanes {
-        4 => 4,
+        4 | 16 => 4,
         _ => 2,
     }
 }
 
-/// Where the panels of a product lie: whole ones first, then single vectors.
+/// How the output channels are cut into panels: wide ones, then one of two vectors, then one of a single one.
 struct Panels {
     lanes: usize,
-    whole: usize,
-    single: usize,
+    /// Vectors of all panels together.
+    all: usize,
 }
 
 impl Panels {
     fn new(n: usize, lanes: usize) -> Self {
-        let all = n.div_ceil(lanes);
-        let whole = all / vectors(lanes);
-        Self { lanes, whole, single: all - whole * vectors(lanes) }
+        Self { lanes, all: n.div_ceil(lanes) }
     }
 
     /// Values of a row of all panels.
     fn width(&self) -> usize {
-        (self.whole * vectors(self.lanes) + self.single) * self.lanes
+        self.all * self.lanes
+    }
+
+    /// How many vectors the panel has that begins with vector `first`.
+    fn vectors(&self, first: usize) -> usize {
+        match (vectors(self.lanes), self.all - first) {
+            (wide, left) if left >= wide => wide,
+            (_, 2..) => 2,
+            _ => 1,
+        }
     }
 
     /// Where the weight of input `i` and output `column` lies.
     fn at(&self, k: usize, i: usize, column: usize) -> usize {
-        let wide = vectors(self.lanes) * self.lanes;
-        let (first, width) = if column < self.whole * wide {
-            (column / wide * wide, wide)
-        } else {
-            (column / self.lanes * self.lanes, self.lanes)
-        };
-        first * k + i * width + column - first
+        let (mut first, vector) = (0, column / self.lanes);
+        while first + self.vectors(first) <= vector {
+            first += self.vectors(first);
+        }
+        first * self.lanes * k + i * self.vectors(first) * self.lanes + column - first * self.lanes
     }
 }
+
+/// Pixels computed at once by panels that are narrower than they could be.
+const NARROW: usize = 8;
 
 /// Where a pixel of the product begins in each segment of the input, in the output and in what is added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +109,10 @@ impl Packed {
     /// Packs `weight` (`n × k`, row-major). After the sum comes `max(x, 0) + slope · min(x, 0)`: slopes of 1 do
     /// nothing, of 0 are a ReLU.
     pub fn new(weight: &[f32], k: usize, n: usize, bias: &[f32], slope: &[f32]) -> Self {
-        let arch = Arch::new();
+        Self::for_arch(Arch::new(), weight, k, n, bias, slope)
+    }
+
+    fn for_arch(arch: Arch, weight: &[f32], k: usize, n: usize, bias: &[f32], slope: &[f32]) -> Self {
         let lanes = lanes(arch);
         let places = Panels::new(n, lanes);
         let mut panels = Buffer::new(places.width() * k);
@@ -167,8 +179,7 @@ impl WithSimd for Product<'_> {
         let mut kernel = Kernel { simd, packed, segments, output, add };
         // As many pixels at once as the accumulators of this CPU's registers allow.
         match S::F32_LANES {
-            16 => kernel.panels::<{ vectors(16) }, 14, 7>(pixels),
-            4 => kernel.panels::<{ vectors(4) }, 6, 3>(pixels),
+            4 | 16 => kernel.panels::<{ vectors(16) }, 6, 3>(pixels),
             _ => kernel.panels::<{ vectors(8) }, 6, 3>(pixels),
         }
     }
@@ -201,15 +212,18 @@ impl<S: Simd> Kernel<'_, S> {
         let (mut bias, _) = S::as_simd_f32s(packed.bias.values());
         let (mut slope, _) = S::as_simd_f32s(packed.slope.values());
         let mut first = 0;
-        for panel in 0..places.whole + places.single {
-            let vectors = if panel < places.whole { VECTORS } else { 1 };
+        while first < places.all {
+            let vectors = places.vectors(first);
             let part;
             (part, weights) = weights.split_at(vectors * packed.k);
-            let panel = Panel { weights: part, bias: &bias[..vectors], slope: &slope[..vectors], first };
+            let channel = first * S::F32_LANES;
+            let panel =
+                Panel { weights: part, bias: &bias[..vectors], slope: &slope[..vectors], first: channel };
             (bias, slope) = (&bias[vectors..], &slope[vectors..]);
-            first += vectors * S::F32_LANES;
+            first += vectors;
             match vectors {
-                1 => self.pixels::<1, MANY, FEW>(&panel, pixels),
+                1 => self.pixels::<1, NARROW, 4>(&panel, pixels),
+                2 if VECTORS > 2 => self.pixels::<2, NARROW, 4>(&panel, pixels),
                 _ => self.pixels::<VECTORS, MANY, FEW>(&panel, pixels),
             }
         }
@@ -265,13 +279,48 @@ impl<S: Simd> Kernel<'_, S> {
             }
         }
         let zero = simd.splat_f32s(0.0);
+        // Which activation it is costs a narrow panel more than the activation: there the question comes first. In wide
+        // panels the compiler would keep the sums in memory for it.
+        match (VECTORS, self.packed.activation, self.add) {
+            (1, Activation::None, None) => self.store(panel, pixels, sums, |y| y),
+            (1, Activation::Relu, None) => self.store(panel, pixels, sums, |y| simd.max_f32s(y, zero)),
+            (_, activation, _) => self.store_any(panel, pixels, sums, activation),
+        }
+    }
+
+    #[inline(always)]
+    fn store<const VECTORS: usize, const PIXELS: usize>(
+        &mut self,
+        panel: &Panel<'_, S>,
+        pixels: &[PixelAt; PIXELS],
+        sums: [[S::f32s; VECTORS]; PIXELS],
+        activation: impl Fn(S::f32s) -> S::f32s,
+    ) {
+        for (sum, pixel) in sums.into_iter().zip(pixels) {
+            for (v, y) in sum.into_iter().enumerate() {
+                let at = pixel.output + panel.first + v * S::F32_LANES;
+                S::as_mut_simd_f32s(&mut self.output[at..][..S::F32_LANES]).0[0] = activation(y);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store_any<const VECTORS: usize, const PIXELS: usize>(
+        &mut self,
+        panel: &Panel<'_, S>,
+        pixels: &[PixelAt; PIXELS],
+        sums: [[S::f32s; VECTORS]; PIXELS],
+        activation: Activation,
+    ) {
+        let simd = self.simd;
+        let zero = simd.splat_f32s(0.0);
         for (sum, pixel) in sums.into_iter().zip(pixels) {
             for (v, mut y) in sum.into_iter().enumerate() {
                 let channel = panel.first + v * S::F32_LANES;
                 if let Some(add) = self.add {
                     y = simd.add_f32s(y, S::as_simd_f32s(&add[pixel.add + channel..][..S::F32_LANES]).0[0]);
                 }
-                y = match self.packed.activation {
+                y = match activation {
                     Activation::None => y,
                     Activation::Relu => simd.max_f32s(y, zero),
                     Activation::PRelu => {
@@ -293,6 +342,15 @@ mod tests {
         ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0
     }
 
+    /// Everything this CPU can run, and the code for those without vectors.
+    fn archs() -> Vec<Arch> {
+        #[cfg(target_arch = "x86_64")]
+        let avx2 = pulp::x86::V3::try_new().map(Arch::V3);
+        #[cfg(not(target_arch = "x86_64"))]
+        let avx2 = None;
+        [Some(Arch::Scalar), avx2, Some(Arch::new())].into_iter().flatten().collect()
+    }
+
     fn values(len: usize, seed: usize) -> Vec<f32> {
         (0..len).map(|i| value(i * 3 + seed)).collect()
     }
@@ -311,21 +369,23 @@ mod tests {
             let add = values((m + 1) * stride, 11);
             let pixels: Vec<PixelAt> =
                 (0..m).map(|i| PixelAt { input: i * read, output: i * stride, add: (i + 1) * stride }).collect();
-            let mut output = vec![0.0; m * stride];
             let add = shortcut.then_some(add.as_slice());
-            let packed = Packed::new(&weight, k, n, &bias, &slope);
             let rows: Vec<&[f32]> = input.iter().map(Vec::as_slice).collect();
-            packed.run(&rows, &mut output, add, &pixels);
-            for i in 0..m {
-                for j in 0..n {
-                    let x = |t: usize| f64::from(input[t / read][i * read + t % read]);
-                    let dot: f64 = (0..k).map(|t| x(t) * f64::from(weight[j * k + t])).sum();
-                    let y = dot + f64::from(bias[j]) + add.map_or(0.0, |a| f64::from(a[(i + 1) * stride + j]));
-                    let y = if y < 0.0 { y * f64::from(slope[j]) } else { y };
-                    prop_assert!((f64::from(output[i * stride + j]) - y).abs() < 1e-4);
+            for arch in archs() {
+                let mut output = vec![0.0; m * stride];
+                let packed = Packed::for_arch(arch, &weight, k, n, &bias, &slope);
+                packed.run(&rows, &mut output, add, &pixels);
+                for i in 0..m {
+                    for j in 0..n {
+                        let x = |t: usize| f64::from(input[t / read][i * read + t % read]);
+                        let dot: f64 = (0..k).map(|t| x(t) * f64::from(weight[j * k + t])).sum();
+                        let y = dot + f64::from(bias[j]) + add.map_or(0.0, |a| f64::from(a[(i + 1) * stride + j]));
+                        let y = if y < 0.0 { y * f64::from(slope[j]) } else { y };
+                        prop_assert!((f64::from(output[i * stride + j]) - y).abs() < 1e-4, "{arch:?}");
+                    }
                 }
+                prop_assert_eq!(packed.unpacked(), [weight.clone(), bias.clone(), slope.clone()]);
             }
-            prop_assert_eq!(packed.unpacked(), [weight, bias, slope]);
         }
     }
 
