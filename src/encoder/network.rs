@@ -148,7 +148,12 @@ impl Encoder {
 /// A crop's values as the network takes them, pixel after pixel.
 fn pixels(input: InputSpec, crop: &AlignedCrop) -> impl Iterator<Item = f32> {
     let value = move |p: u8| (f32::from(p) - input.mean) * input.scale;
-    crop.0.as_raw().as_chunks::<3>().0.iter().flat_map(move |pixel| input.channels.order().map(|c| value(pixel[c])))
+    crop.0
+        .as_raw()
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .flat_map(move |pixel| input.channels.order().map(|c| value(pixel[c])))
 }
 
 /// Runs a fused network on a crop.
