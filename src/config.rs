@@ -118,7 +118,9 @@ impl Default for EncoderConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecisionConfig {
-    /// Cosine from which a look names a person, 0–1.
+    /// Share of a stranger's attempts that may open the door, 0.0000001–0.1; the threshold follows from it.
+    pub far_per_attempt: f64,
+    /// Cosine from which a look names a person, 0–1, instead of the one that follows; 0 when that counts.
     pub threshold: f32,
     /// How far the person must be ahead of the runner-up, 0–1.
     pub margin: f32,
@@ -135,7 +137,8 @@ pub struct DecisionConfig {
 impl Default for DecisionConfig {
     fn default() -> Self {
         Self {
-            threshold: 0.50,
+            far_per_attempt: 1e-4,
+            threshold: 0.0,
             margin: 0.08,
             frames_needed: 3,
             frames_window: 5,

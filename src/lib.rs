@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod frame;
 
+pub mod calibration;
 pub mod camera;
 
 pub mod encoder;

@@ -1,5 +1,8 @@
 //! `accessd eval`: how good the encoder is, measured by the field's protocols on pictures with known people.
 
+mod cohort;
+mod door;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,6 +12,9 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+
+use cohort::CohortArgs;
+use door::DoorArgs;
 
 use super::adapters::load_networks;
 use super::output::{Output, count};
@@ -53,6 +59,15 @@ enum Protocol {
         #[command(flatten)]
         run: Run,
     },
+    /// How often the faces of different people score high: the cohort that thresholds follow from
+    ///
+    /// Use pictures of people who are neither enrolled nor in the sets that you report figures on. Several sets are
+    /// given as --images A --people A.csv --images B --people B.csv; people of different sets are not compared.
+    Cohort(CohortArgs),
+    /// The whole decision: each person's pictures as one attempt, with the threshold that follows from a stated rate
+    ///
+    /// False accepts and false rejects per attempt, predicted and measured, for several numbers of enrolled people.
+    Door(DoorArgs),
 }
 
 /// What both protocols take.
@@ -111,6 +126,8 @@ impl Eval {
                 let made = run.embed(globals, &protocol, &set.images)?;
                 run.tell(made.measured(|embeddings| identify(&set, embeddings)), identify_rows)
             }
+            Protocol::Door(args) => args.perform(globals),
+            Protocol::Cohort(args) => args.perform(globals),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod adapters;
 mod backend;
 mod bench;
+mod calibrate;
 mod check;
 mod completions;
 mod demo;
@@ -105,6 +106,7 @@ enum Command {
     Check(check::Check),
     Models(models::Models),
     Bench(bench::Bench),
+    Calibrate(calibrate::Calibrate),
     Eval(eval::Eval),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -143,6 +145,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Check(check) => check.perform(&globals),
         Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),
+        Command::Calibrate(calibrate) => calibrate.perform(&globals),
         Command::Eval(eval) => eval.perform(&globals),
         Command::Demo(demo) => demo.perform(&globals),
         Command::Completions(completions) => completions.perform(),

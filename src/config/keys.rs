@@ -43,6 +43,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("vision.max_pitch_deg", number(5.0, 90.0)),
     ("encoder.model", Takes::ModelName),
     ("encoder.device", Takes::Device),
+    ("decision.far_per_attempt", number(1e-7, 0.1)),
     ("decision.threshold", number(0.0, 1.0)),
     ("decision.margin", number(0.0, 1.0)),
     ("decision.frames_needed", whole(1, 30)),
