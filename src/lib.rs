@@ -32,3 +32,4 @@ pub mod cli;
 pub mod demo;
 pub mod eval;
 pub mod report;
+pub mod train;

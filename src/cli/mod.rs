@@ -24,6 +24,7 @@ mod run;
 mod settings;
 mod show;
 mod status;
+mod train;
 mod verify;
 mod when;
 
@@ -98,6 +99,7 @@ enum Command {
     Check(check::Check),
     Models(models::Models),
     Bench(bench::Bench),
+    Train(train::Train),
     Eval(eval::Eval),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -133,6 +135,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Check(check) => check.perform(&globals),
         Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),
+        Command::Train(train) => train.perform(&globals),
         Command::Eval(eval) => eval.perform(&globals),
         Command::Demo(demo) => demo.perform(&globals),
         Command::Completions(completions) => completions.perform(),

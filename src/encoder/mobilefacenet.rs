@@ -8,13 +8,16 @@ use candle_nn::{ModuleT, VarBuilder};
 
 use crate::nn::fused::{Folded, MapId, Net, fold};
 use crate::nn::layers::{Act, ConvUnit};
-use crate::nn::model_file::ModelFile;
+use crate::nn::model_file::{Channels, InputSpec, ModelFile};
 use crate::nn::onnx::{ConvSpec, Graph, Imported, OnnxError, Value, Walk};
 
 /// The name model files carry.
 pub const ARCHITECTURE: &str = "mobilefacenet";
 /// Length of the embedding.
 pub const DIM: usize = 512;
+/// What it takes when it is trained here.
+pub const INPUT: InputSpec =
+    InputSpec { width: 112, height: 112, channels: Channels::Rgb, mean: 127.5, scale: 1.0 / 128.0 };
 
 /// One bottleneck: 1×1 up to `hidden`, depthwise 3×3, 1×1 down to `cout`; with a shortcut when `residual`.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +77,7 @@ impl Bottleneck {
     }
 }
 
-fn units(vb: &VarBuilder<'_>, convs: [(&str, ConvSpec, Act); 3]) -> Result<[ConvUnit; 3]> {
+pub(super) fn units(vb: &VarBuilder<'_>, convs: [(&str, ConvSpec, Act); 3]) -> Result<[ConvUnit; 3]> {
     let [a, b, c] = convs.map(|(name, spec, act)| ConvUnit::new(spec, act, vb.pp(name)));
     Ok([a?, b?, c?])
 }

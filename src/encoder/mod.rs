@@ -2,8 +2,10 @@
 //! are compared here and nowhere else.
 
 pub mod mobilefacenet;
+pub mod mobilefacenet_s;
 pub mod network;
 pub mod sface;
+pub mod siamese_cnn;
 
 use std::fmt;
 

@@ -1,44 +1,106 @@
 //! One branch of the Siamese network, loaded: aligned crops in, embeddings out. Both twins are this one object, so
 //! their weights are shared by construction.
 
+use std::fmt;
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
-use candle_nn::ModuleT;
+use candle_nn::{ModuleT, VarBuilder};
 
 use super::mobilefacenet::{self, MobileFaceNet};
+use super::mobilefacenet_s::{self, MobileFaceNetS};
 use super::sface::{self, SFace};
+use super::siamese_cnn::{self, SiameseCnn};
 use super::{Embedding, ModelId};
 use crate::nn::fused::{Dense, MapId, Net};
-use crate::nn::model_file::{Channels, InputSpec, ModelFile};
+use crate::nn::model_file::{InputSpec, ModelFile};
 use crate::nn::onnx::{Graph, Imported, OnnxError};
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
 
-/// An architecture that can be imported and run as an encoder.
+/// Takes an encoder's weights, and the normalisation if it is inside, out of a graph.
+pub type Import = fn(&Graph) -> std::result::Result<Imported, OnnxError>;
+
+/// A network in its trainable form.
+pub type Trainable = Arc<dyn ModuleT + Send + Sync>;
+
+/// An architecture that can run as an encoder.
 pub struct Architecture {
     /// The name model files carry.
     pub name: &'static str,
     /// Length of the embedding.
     pub dim: usize,
-    /// Takes its weights, and the normalisation if it is inside, out of a graph.
-    pub import: fn(&Graph) -> std::result::Result<Imported, OnnxError>,
+    /// What it takes when it is trained here; imported weights may have been trained on other values.
+    pub input: InputSpec,
+    /// How its weights are taken out of an ONNX file, where such files are known.
+    pub import: Option<Import>,
+    /// Builds it in plain candle layers on weights, `[n, channels, side, side]` → `[n, dim]`.
+    ///
+    /// # Errors
+    /// When a weight is missing or of another shape.
+    pub build: fn(VarBuilder<'_>) -> Result<Trainable>,
 }
 
 /// All encoders accessd can run.
-pub const ARCHITECTURES: [Architecture; 2] = [
-    Architecture { name: sface::ARCHITECTURE, dim: sface::DIM, import: sface::import },
+pub const ARCHITECTURES: [Architecture; 4] = [
+    Architecture {
+        name: sface::ARCHITECTURE,
+        dim: sface::DIM,
+        input: sface::INPUT,
+        import: Some(sface::import),
+        build: |vb| Ok(Arc::new(SFace::new(vb)?)),
+    },
     Architecture {
         name: mobilefacenet::ARCHITECTURE,
         dim: mobilefacenet::DIM,
-        import: mobilefacenet::import,
+        input: mobilefacenet::INPUT,
+        import: Some(mobilefacenet::import),
+        build: |vb| Ok(Arc::new(MobileFaceNet::new(vb)?)),
+    },
+    Architecture {
+        name: mobilefacenet_s::ARCHITECTURE,
+        dim: mobilefacenet_s::DIM,
+        input: mobilefacenet::INPUT,
+        import: None,
+        build: |vb| Ok(Arc::new(MobileFaceNetS::new(vb)?)),
+    },
+    Architecture {
+        name: siamese_cnn::ARCHITECTURE,
+        dim: siamese_cnn::DIM,
+        input: siamese_cnn::INPUT,
+        import: None,
+        build: |vb| Ok(Arc::new(SiameseCnn::new(vb)?)),
     },
 ];
 
+impl Architecture {
+    /// The architecture called `name`.
+    ///
+    /// # Errors
+    /// Naming those there are.
+    pub fn find(name: &str) -> Result<&'static Self> {
+        match ARCHITECTURES.iter().find(|a| a.name == name) {
+            Some(architecture) => Ok(architecture),
+            None => unknown(name),
+        }
+    }
+}
+
 /// How a network is run: in the fused form on the CPU, in plain candle elsewhere.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Network {
-    FusedSFace(Box<Net>, MapId, Dense),
-    FusedMobileFaceNet(Box<Net>, MapId),
-    SFace(Box<SFace>),
-    MobileFaceNet(Box<MobileFaceNet>),
+    /// Ends with a map.
+    Map(Box<Net>, MapId),
+    /// Ends with one fully connected layer over a map.
+    Dense(Box<Net>, MapId, Dense),
+    /// Ends with two of them, a ReLU between.
+    TwoDense(Box<Net>, MapId, [Dense; 2]),
+    Plain(Trainable),
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Plain(_)) { "plain" } else { "fused" })
+    }
 }
 
 impl Network {
@@ -47,23 +109,27 @@ impl Network {
         Ok(match file.card.architecture.as_str() {
             sface::ARCHITECTURE => {
                 let (net, last, fc) = sface::fused(file, side)?;
-                Self::FusedSFace(Box::new(net), last, fc)
+                Self::Dense(Box::new(net), last, fc)
             }
             mobilefacenet::ARCHITECTURE => {
                 let (net, out) = mobilefacenet::fused(file, side)?;
-                Self::FusedMobileFaceNet(Box::new(net), out)
+                Self::Map(Box::new(net), out)
+            }
+            mobilefacenet_s::ARCHITECTURE => {
+                let (net, out) = mobilefacenet_s::fused(file, side)?;
+                Self::Map(Box::new(net), out)
+            }
+            siamese_cnn::ARCHITECTURE => {
+                let (net, last, dense) = siamese_cnn::fused(file)?;
+                Self::TwoDense(Box::new(net), last, dense)
             }
             other => return unknown(other),
         })
     }
 
     fn plain(file: &ModelFile, device: &Device) -> Result<Self> {
-        let vb = file.var_builder(device)?;
-        Ok(match file.card.architecture.as_str() {
-            sface::ARCHITECTURE => Self::SFace(Box::new(SFace::new(vb)?)),
-            mobilefacenet::ARCHITECTURE => Self::MobileFaceNet(Box::new(MobileFaceNet::new(vb)?)),
-            other => return unknown(other),
-        })
+        let architecture = Architecture::find(&file.card.architecture)?;
+        Ok(Self::Plain((architecture.build)(file.var_builder(device)?)?))
     }
 }
 
@@ -101,12 +167,18 @@ impl Encoder {
 
     fn with(file: &ModelFile, network: Network, device: &Device) -> Result<Self> {
         let card = &file.card;
-        if (card.input.width, card.input.height) != (CROP_SIDE, CROP_SIDE) {
+        let expected = Architecture::find(&card.architecture)?.input;
+        let (width, height) = (card.input.width, card.input.height);
+        if (width, height) != (expected.width, expected.height) {
             candle_core::bail!(
-                "it takes {}×{} px, accessd aligns faces to 112×112",
-                card.input.width,
-                card.input.height
+                "it takes {width}×{height} px, and accessd runs {} on {}×{} px of a face",
+                card.architecture,
+                expected.width,
+                expected.height
             );
+        }
+        if card.input.channel_count() != expected.channel_count() {
+            candle_core::bail!("its card and its architecture disagree about colour");
         }
         Ok(Self { network, input: card.input, model: card.id(), device: device.clone() })
     }
@@ -123,37 +195,49 @@ impl Encoder {
     pub fn embed(&mut self, crops: &[&AlignedCrop]) -> Result<Vec<Embedding>> {
         let input = self.input;
         let rows = match &mut self.network {
-            Network::FusedSFace(net, last, fc) => {
-                crops.iter().map(|crop| fc.run(run(net, input, crop).map(*last))).collect()
-            }
-            Network::FusedMobileFaceNet(net, out) => {
+            Network::Map(net, out) => {
                 crops.iter().map(|crop| run(net, input, crop).map(*out).pixel_at(0, 0).to_vec()).collect()
             }
-            Network::SFace(net) => forward(net.as_ref(), input, crops, &self.device)?,
-            Network::MobileFaceNet(net) => forward(net.as_ref(), input, crops, &self.device)?,
+            Network::Dense(net, last, fc) => {
+                crops.iter().map(|crop| fc.run(run(net, input, crop).map(*last))).collect()
+            }
+            Network::TwoDense(net, last, [first, second]) => {
+                let row = |crop: &&AlignedCrop| {
+                    let mut hidden = first.run(run(net, input, crop).map(*last));
+                    hidden.iter_mut().for_each(|v| *v = v.max(0.0));
+                    second.run_values(&hidden)
+                };
+                crops.iter().map(row).collect()
+            }
+            Network::Plain(net) => forward(net.as_ref(), input, crops, &self.device)?,
         };
         let unit = |row| Embedding::normalise(row).map_err(candle_core::Error::wrap);
         rows.into_iter().map(unit).collect()
     }
 }
 
+/// The rows of the middle of a crop that a network takes, each of RGB pixels.
+fn middle(input: InputSpec, crop: &AlignedCrop) -> impl Iterator<Item = &[u8]> {
+    let (side, all) = (input.width as usize, CROP_SIDE as usize);
+    let rim = (all - side) / 2;
+    let rows = crop.0.as_raw().chunks_exact(3 * all).skip(rim).take(side);
+    rows.map(move |row| &row[3 * rim..][..3 * side])
+}
+
 /// Runs a fused network on a crop.
 fn run<'n>(net: &'n mut Net, input: InputSpec, crop: &AlignedCrop) -> &'n Net {
-    let side = CROP_SIDE as usize;
-    for (y, row) in crop.0.as_raw().chunks_exact(3 * side).enumerate() {
-        for (to, from) in net.input_row(y).chunks_exact_mut(3).zip(row.chunks_exact(3)) {
-            for (c, to) in order(input).into_iter().zip(to) {
-                *to = (f32::from(from[c]) - input.mean) * input.scale;
-            }
+    for (y, row) in middle(input, crop).enumerate() {
+        for (to, from) in net.input_row(y).chunks_exact_mut(3).zip(row.as_chunks::<3>().0) {
+            to.copy_from_slice(&input.pixel(from.map(f32::from)));
         }
     }
     net.run();
     net
 }
 
-/// Runs a plain network on all crops at once: `[n, 3, 112, 112]`.
+/// Runs a plain network on all crops at once: `[n, channels, side, side]`.
 fn forward(
-    net: &impl ModuleT,
+    net: &(impl ModuleT + ?Sized),
     input: InputSpec,
     crops: &[&AlignedCrop],
     device: &Device,
@@ -162,20 +246,12 @@ fn forward(
         return Ok(Vec::new());
     }
     let plane = |crop: &AlignedCrop, c: usize| -> Vec<f32> {
-        let values = crop.0.as_raw().iter().skip(c).step_by(3);
-        values.map(|&p| (f32::from(p) - input.mean) * input.scale).collect()
+        let pixels = middle(input, crop).flat_map(|row| row.as_chunks::<3>().0);
+        pixels.map(|from| input.pixel(from.map(f32::from))[c]).collect()
     };
-    let planes: Vec<f32> =
-        crops.iter().flat_map(|crop| order(input).map(|c| plane(crop, c))).flatten().collect();
-    let side = CROP_SIDE as usize;
-    let xs = Tensor::from_vec(planes, (crops.len(), 3, side, side), device)?;
+    let channels = input.channel_count();
+    let planes = crops.iter().flat_map(|crop| (0..channels).flat_map(|c| plane(crop, c))).collect();
+    let (width, height) = (input.width as usize, input.height as usize);
+    let xs = Tensor::from_vec(planes, (crops.len(), channels, height, width), device)?;
     net.forward_t(&xs, false)?.to_vec2()
-}
-
-/// Which of red, green and blue comes first, second and third.
-fn order(input: InputSpec) -> [usize; 3] {
-    match input.channels {
-        Channels::Rgb => [0, 1, 2],
-        Channels::Bgr => [2, 1, 0],
-    }
 }

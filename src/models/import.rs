@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::manifest::Listed;
-use crate::encoder::network::ARCHITECTURES;
+use crate::encoder::network::{ARCHITECTURES, Architecture, Import};
 use crate::nn::model_file::{Channels, InputSpec, ModelCard, ModelFile};
 use crate::nn::onnx::{Graph, Imported, OnnxError, Weights};
 use crate::vision::align::CROP_SIDE;
@@ -104,10 +104,10 @@ pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportErr
     let (weights, norm, dim) = if entry.architecture == yunet::ARCHITECTURE {
         (yunet::import(&graph).map_err(refused)?, None, None)
     } else {
-        let architecture = ARCHITECTURES.iter().find(|a| a.name == entry.architecture);
-        let architecture =
+        let architecture = importable().find(|(a, _)| a.name == entry.architecture);
+        let (architecture, import) =
             architecture.ok_or_else(|| ImportError::UnknownArchitecture(entry.architecture.clone()))?;
-        let Imported { weights, norm } = (architecture.import)(&graph).map_err(refused)?;
+        let Imported { weights, norm } = import(&graph).map_err(refused)?;
         (weights, norm, Some(architecture.dim))
     };
     let card = ModelCard {
@@ -121,6 +121,7 @@ pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportErr
         provenance: format!("{} {}, {}. {}", entry.package, entry.version, entry.source, entry.provenance),
         source_sha256: got,
         weights_blake3: String::new(),
+        framing: None,
     };
     build(card, &weights, path)
 }
@@ -137,13 +138,13 @@ pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, Imp
     let bytes = read(path)?;
     let refused = |source| ImportError::Onnx {
         path: path.to_owned(),
-        architectures: ARCHITECTURES.iter().map(|a| a.name).collect(),
+        architectures: importable().map(|(a, _)| a.name).collect(),
         source,
     };
     let graph = Graph::parse(&bytes).map_err(refused)?;
     let mut first_refusal = None;
-    for architecture in &ARCHITECTURES {
-        match (architecture.import)(&graph) {
+    for (architecture, import) in importable() {
+        match import(&graph) {
             Ok(Imported { weights, norm }) => {
                 let (mean, scale) = options.norm;
                 let input = InputSpec {
@@ -164,6 +165,7 @@ pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, Imp
                     provenance: "imported by the operator".to_owned(),
                     source_sha256: hex_sha256(&bytes),
                     weights_blake3: String::new(),
+                    framing: None,
                 };
                 return build(card, &weights, path);
             }
@@ -173,6 +175,11 @@ pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, Imp
         }
     }
     Err(refused(first_refusal.expect("at least one architecture was tried")))
+}
+
+/// The encoders that ONNX files are known of.
+fn importable() -> impl Iterator<Item = (&'static Architecture, Import)> {
+    ARCHITECTURES.iter().filter_map(|a| a.import.map(|import| (a, import)))
 }
 
 fn with_norm(mut input: InputSpec, inside: Option<(f32, f32)>) -> InputSpec {

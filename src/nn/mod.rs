@@ -1,6 +1,8 @@
-//! What all networks share: ONNX weight import, model files, and the layers in their trainable form.
+//! What all networks share: ONNX weight import, model files, and the layers in their trainable form with gradients
+//! that are quick on a CPU.
 
 pub mod fused;
+pub mod grad;
 pub mod layers;
 pub mod model_file;
 pub mod onnx;

@@ -81,6 +81,13 @@ impl Folded {
         }
     }
 
+    /// A 3×3 convolution on one channel as one on the first of three.
+    pub fn on_first_of_three(&self) -> Self {
+        let spec = ConvSpec { cin: 3, ..self.spec };
+        let weight = self.weight.chunks_exact(9).flat_map(|nine| nine.iter().copied().chain([0.0; 18]));
+        Self::pack(spec, weight.collect(), self.bias.to_vec(), self.slope.to_vec())
+    }
+
     /// Several convolutions of one kind as one whose outputs stand side by side, of shape `spec`.
     pub fn side_by_side(parts: &[&Self], spec: ConvSpec) -> Self {
         let join =
@@ -178,6 +185,15 @@ impl Dense {
         };
         assert!(map.pixel == map.channels && self.weight.len() == row * self.bias.len());
         self.weight.chunks_exact(row).zip(self.bias.iter()).map(|(w, b)| dot(w) + b).collect()
+    }
+}
+
+impl Dense {
+    /// The outputs for plain values, without a map.
+    pub fn run_values(&self, values: &[f32]) -> Vec<f32> {
+        assert_eq!(self.weight.len(), values.len() * self.bias.len(), "as many values as the layer takes");
+        let dot = |row: &[f32]| self.arch.dispatch(|| lanes_dot(values, row));
+        self.weight.chunks_exact(values.len()).zip(self.bias.iter()).map(|(w, b)| dot(w) + b).collect()
     }
 }
 

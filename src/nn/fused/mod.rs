@@ -6,6 +6,7 @@
 //! The trainable form of every network is the definition; a test holds both together.
 
 mod buffer;
+mod conv;
 mod depthwise;
 mod gemm;
 mod layers;
@@ -53,6 +54,12 @@ enum Step {
         add: Option<usize>,
         depthwise: Arc<Depthwise>,
         pointwise: Arc<Packed>,
+    },
+    /// Dense 3×3 of stride 1 on a map of any depth.
+    Conv3 {
+        from: usize,
+        to: usize,
+        weights: Arc<Packed>,
     },
     MaxPool {
         from: usize,
@@ -222,6 +229,9 @@ impl Net {
                     let tile = (&mut self.tile, &mut self.tile_rows);
                     depthwise_pointwise(&before[*from], to, add, depthwise, pointwise, tile);
                 }
+                Step::Conv3 { from, weights, .. } => {
+                    conv::run(&before[*from], to, weights, &mut self.tile, &mut self.tile_rows);
+                }
                 Step::MaxPool { from, .. } => max_pool(&before[*from], to),
                 Step::UpsampleAdd { a, b, .. } => upsample_add(&before[*a], &before[*b], to),
                 Step::Global { from, weights, bias, .. } => global(&before[*from], to, weights, bias),
@@ -237,6 +247,7 @@ impl Step {
             | Self::Depthwise { to, .. }
             | Self::Pointwise { to, .. }
             | Self::DepthwisePointwise { to, .. }
+            | Self::Conv3 { to, .. }
             | Self::MaxPool { to, .. }
             | Self::UpsampleAdd { to, .. }
             | Self::Global { to, .. } => *to,
