@@ -9,11 +9,15 @@
 //! The lists are read and every image they name is checked to exist before a network runs. An image in which no
 //! face is found counts against the encoder: a door would not open for it.
 
+pub mod curves;
 pub mod embed_set;
 pub mod identify;
 pub mod metrics;
 pub mod openset;
+pub mod pad;
+pub mod page;
 pub mod pairs;
+mod pairs_csv;
 pub mod verify;
 
 use std::path::PathBuf;

@@ -148,6 +148,42 @@ impl Dataset {
     }
 }
 
+/// Two pictures to be compared, and whether they show one person.
+pub type PicturePair = (usize, usize, bool);
+
+impl Dataset {
+    /// Random pairs, as many of one person as of two, in random order; the same for the same seed.
+    ///
+    /// # Errors
+    /// When nobody has two pictures.
+    pub fn random_pairs(&self, count: usize, seed: u64) -> Result<Vec<PicturePair>, TrainError> {
+        let mut people: Vec<Vec<usize>> = vec![Vec::new(); self.people.len()];
+        for (i, picture) in self.pictures.iter().enumerate() {
+            people[picture.person].push(i);
+        }
+        let several: Vec<&Vec<usize>> = people.iter().filter(|p| p.len() > 1).collect();
+        if several.is_empty() {
+            return Err(TrainError::Data(format!("{}: nobody has two pictures", self.source.display())));
+        }
+        let mut random = Random::new(seed, Purpose::Judge, &[]);
+        let mut pairs: Vec<PicturePair> = (0..count)
+            .map(|i| {
+                if i % 2 == 0 {
+                    let list = several[random.below(several.len())];
+                    let a = random.below(list.len());
+                    let b = (a + 1 + random.below(list.len() - 1)) % list.len();
+                    return (list[a], list[b], true);
+                }
+                let a = random.below(people.len());
+                let b = (a + 1 + random.below(people.len() - 1)) % people.len();
+                (people[a][random.below(people[a].len())], people[b][random.below(people[b].len())], false)
+            })
+            .collect();
+        random.shuffle(&mut pairs);
+        Ok(pairs)
+    }
+}
+
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
     let fail = |source| TrainError::File { path: folder.to_owned(), doing: "read", source };
     std::fs::read_dir(folder).map_err(fail)?.map(|entry| Ok(entry.map_err(fail)?.path())).collect()
@@ -414,6 +450,19 @@ mod tests {
         let split = parts(&TEN, &settings, 1).unwrap();
         assert_eq!(split.test, [vec![32, 33, 34, 35], vec![36, 37, 38, 39]]);
         assert_eq!(split.train.len(), 8);
+    }
+
+    #[test]
+    fn random_pairs_are_half_genuine_and_follow_from_the_seed() {
+        let dir = folder(&TEN);
+        let set = Dataset::read(dir.path()).unwrap();
+        let pairs = set.random_pairs(200, 4).unwrap();
+        for (a, b, same) in &pairs {
+            assert!(a != b && (set.pictures[*a].person == set.pictures[*b].person) == *same);
+        }
+        assert_eq!(pairs.iter().filter(|p| p.2).count(), 100);
+        assert_eq!(pairs, set.random_pairs(200, 4).unwrap());
+        assert_ne!(pairs, set.random_pairs(200, 5).unwrap());
     }
 
     #[test]

@@ -102,16 +102,8 @@ impl History {
     pub fn add(&mut self, line: Line) -> Result<(), TrainError> {
         self.lines.push(line);
         let fail = |source| TrainError::File { path: self.path.clone(), doing: "written", source };
-        write(&mut self.file, &line).map_err(fail)
-    }
-
-    /// What was written reaches the file.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn flush(&mut self) -> Result<(), TrainError> {
-        let fail = |source| TrainError::File { path: self.path.clone(), doing: "written", source };
-        self.file.flush().map_err(fail)
+        // Flushed at once: the file is there to be followed.
+        write(&mut self.file, &line).and_then(|()| self.file.flush()).map_err(fail)
     }
 
     /// The steps so far.

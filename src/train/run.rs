@@ -63,9 +63,6 @@ pub struct Run<'a> {
     clock: Arc<dyn Clock>,
 }
 
-/// How many pictures one pass over the network takes when that is not a whole batch.
-type Pixels = Vec<f32>;
-
 impl<'a> Run<'a> {
     /// Begins a run in an empty folder, or resumes the one in it.
     ///
@@ -104,11 +101,9 @@ impl<'a> Run<'a> {
             }
             _ => {}
         }
+        let step = if resume { checkpoint::read(&path, &device)?.0.step } else { 0 };
         let mut run = Self {
-            history: History::open(
-                &folder.join(METRICS),
-                0_u64.max(if resume { checkpoint::read(&path, &device)?.0.step } else { 0 }),
-            )?,
+            history: History::open(&folder.join(METRICS), step)?,
             folder: folder.to_owned(),
             settings,
             set,
@@ -156,7 +151,6 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<(), TrainError> {
-        self.history.flush()?;
         let model = self.learner.vars().iter().map(|(n, v)| (n.clone(), v.as_tensor().clone()));
         let mut groups = Groups::from([
             ("model".to_owned(), model.collect()),
@@ -246,7 +240,7 @@ impl<'a> Run<'a> {
         let input = self.learner.input;
         let (n, channels) = (batch.pictures.len(), input.channel_count());
         let (width, height) = (input.width as usize, input.height as usize);
-        let mut pixels: Pixels = vec![0.0; n * channels * width * height];
+        let mut pixels = vec![0.0; n * channels * width * height];
         let each = pixels.par_chunks_mut(channels * width * height).zip(&batch.pictures).enumerate();
         each.for_each(|(i, (to, picture))| {
             let place = [epoch as u64, step as u64, i as u64];

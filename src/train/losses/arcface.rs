@@ -12,9 +12,19 @@ use super::unit_rows;
 /// # Errors
 /// When a person has no centre.
 pub fn arcface(rows: &Tensor, people: &[u32], centres: &Tensor, margin: f64, scale: f64) -> Result<Tensor> {
-    let index = Tensor::new(people, rows.device())?.unsqueeze(1)?;
+    let (count, total) = (people.len(), centres.dim(0)?);
+    let mut mask = vec![0.0_f32; count * total];
+    for (row, &person) in mask.chunks_exact_mut(total).zip(people) {
+        let Some(own) = row.get_mut(person as usize) else {
+            candle_core::bail!("person {person} has no centre among {total}");
+        };
+        *own = 1.0;
+    }
+    // A mask in place of gather and scatter: the gradient of candle's scatter_add asks for other shapes than it gets.
+    let mask = Tensor::from_vec(mask, (count, total), rows.device())?;
+    let own = |of: &Tensor| (of * &mask)?.sum_keepdim(D::Minus1);
     let cosines = rows.matmul(&unit_rows(centres)?.t()?)?;
-    let right = cosines.gather(&index, 1)?;
+    let right = own(&cosines)?;
     // Away from 1, where the root below has no gradient.
     let inner = right.clamp(-1.0 + 1e-6, 1.0 - 1e-6)?;
     let sine = inner.sqr()?.affine(-1.0, 1.0)?.sqrt()?;
@@ -24,10 +34,10 @@ pub fn arcface(rows: &Tensor, people: &[u32], centres: &Tensor, margin: f64, sca
     let within = inner.ge((std::f64::consts::PI - margin).cos())?;
     let target = within.where_cond(&added, &beyond)?;
     // Only the right person's cosine is changed.
-    let logits = (cosines.scatter_add(&index, &(target - right)?, 1)? * scale)?;
+    let logits = ((cosines + mask.broadcast_mul(&(target - right)?)?)? * scale)?;
     let top = logits.max_keepdim(D::Minus1)?.detach();
-    let total = (logits.broadcast_sub(&top)?.exp()?.sum_keepdim(D::Minus1)?.log()? + top)?;
-    (total - logits.gather(&index, 1)?)?.mean_all()
+    let all = (logits.broadcast_sub(&top)?.exp()?.sum_keepdim(D::Minus1)?.log()? + top)?;
+    (all - own(&logits)?)?.mean_all()
 }
 
 #[cfg(test)]
