@@ -15,10 +15,10 @@ PHOTOS = target/photos
 DEMO = target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build models photos demo test lint bench clean
+.PHONY: help setup build models photos demo test lint deb arm64-check cuda-check cuda-try e2e e2e-pi bench soak clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing from the system (asks for root only then, and says what for)
 	@scripts/setup-system $(NPM)
@@ -50,9 +50,57 @@ lint: setup ## check format, clippy's advice (warnings are errors) and dependenc
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check licenses bans sources; \
 	else echo "lint: no cargo-deny here, so dependencies were not checked (cargo install --locked cargo-deny)"; fi
 
-bench: models photos ## measure what each stage takes, in ms
-	@printf '[paths]\nmodels = "$(MODELS)"\n' > target/bench.toml
-	@$(ACCESSD) bench --config target/bench.toml
+# ARCH=arm64 packages what `scripts/arm64 build` cross-compiles; this machine's own build writes the manual pages.
+ARCH ?= amd64
+DEBFLAGS ?=
+deb: NPM += --with-deb
+deb: models ## make target/debs/accessd_VERSION_ARCH.deb (ARCH=amd64 or arm64) and let lintian look at it
+	@cargo deb --version >/dev/null 2>&1 || cargo install --locked --version 3.8.0 cargo-deb
+	@[ $(ARCH) != arm64 ] || scripts/arm64 build
+	@scripts/deb $(ARCH) $(DEBFLAGS)
+	@lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs target/debs/accessd_*_$(ARCH).deb
+
+arm64-check: NPM += --with-arm64
+arm64-check: models photos ## build for 64-bit ARM boards, run that emulated, hold it against this machine's build
+	@scripts/arm64 check
+
+cuda-check: NPM += --with-cuda
+cuda-check: setup ## compile and link the `cuda` feature without a GPU and without CUDA installed
+	@scripts/cuda check
+
+cuda-try: models photos ## on a machine with a GPU and CUDA: hold every network against the CPU, print times
+	@scripts/cuda try
+
+# The upgrade's older version is the same program under a lower number, with a database that the first migration made.
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)-1
+OLDER = 0.0.1-1
+e2e: NPM += --with-vm --with-deb
+e2e: models photos ## install the package in a virtual PC, wire a door to it, and try everything on it (needs root)
+	@cargo build --locked --example scenes
+	@$(MAKE) --no-print-directory deb DEBFLAGS="--fast --version $(OLDER)"
+	@$(MAKE) --no-print-directory deb DEBFLAGS=--fast
+	@tests/vm/e2e.py $(OLDER) $(VERSION)
+
+e2e-pi: NPM += --with-vm --with-deb --with-arm64
+e2e-pi: models photos ## the same on a virtual Raspberry Pi 3B, in brief (needs root)
+	@cargo build --locked --example scenes
+	@$(MAKE) --no-print-directory deb ARCH=arm64 DEBFLAGS=--fast
+	@tests/vm/e2e_pi.py $(VERSION)
+
+# Any release of OpenCV can be the peer: make bench OPENCV=4.14.0.94
+OPENCV =
+PEERS = target/bench/venv$(OPENCV)
+$(PEERS)/bin/python: benches/requirements.txt | setup
+	@python3 -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --requirement benches/requirements.txt
+	@$(if $(OPENCV),$(PEERS)/bin/pip install --quiet opencv-python-headless==$(OPENCV))
+	@touch $@
+
+bench: models photos $(PEERS)/bin/python ## set accessd's speed beside ONNX Runtime, OpenCV and faiss; leaves target/bench/report.json
+	@$(PEERS)/bin/python benches/peers.py
+
+soak: models photos $(PEERS)/bin/python ## measure the service's memory before and after 20,000 frames
+	@$(PEERS)/bin/python benches/peers.py --only daemon --soak 20000
 
 clean: ## remove everything that was built or fetched
 	@cargo clean

@@ -55,6 +55,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> MonoTime;
     /// Now, for stamps and schedules; may jump.
     fn wall(&self) -> Timestamp;
+    /// The moment that a kernel driver stamped on its own monotonic clock, which stands still during a suspend.
+    fn of_kernel(&self, stamp: Duration) -> MonoTime {
+        MonoTime::from_duration(stamp)
+    }
 }
 
 /// The machine's clocks: `CLOCK_BOOTTIME` and the wall clock.
@@ -69,6 +73,12 @@ impl Clock for SystemClock {
 
     fn wall(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    fn of_kernel(&self, stamp: Duration) -> MonoTime {
+        let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let age = Duration::new(t.tv_sec as u64, t.tv_nsec as u32).saturating_sub(stamp);
+        self.now() - age
     }
 }
 
@@ -131,6 +141,16 @@ mod tests {
         clock.set_wall(Timestamp::UNIX_EPOCH);
         assert_eq!(clock.now(), MonoTime::from_millis(3000));
         assert_eq!(clock.wall().as_second(), 0);
+    }
+
+    #[test]
+    fn a_stamp_of_the_kernel_is_as_old_as_it_is() {
+        let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now = Duration::new(t.tv_sec as u64, t.tv_nsec as u32);
+        let before = SystemClock.now();
+        let stamped = SystemClock.of_kernel(now - Duration::from_millis(300));
+        assert!(before.since(stamped) >= Duration::from_millis(200), "{before:?} {stamped:?}");
+        assert!(SystemClock.of_kernel(Duration::MAX) <= SystemClock.now(), "no stamp is of the future");
     }
 
     #[test]

@@ -27,10 +27,16 @@ pub struct Config {
     pub decision: DecisionConfig,
     /// The strike.
     pub door: DoorConfig,
+    /// What else is wired to the door.
+    pub inputs: InputsConfig,
+    /// What the door shows.
+    pub lamps: LampsConfig,
     /// Enrolment at a camera.
     pub enrolment: EnrolmentConfig,
     /// Files and folders.
     pub paths: PathsConfig,
+    /// How patient the service is.
+    pub limits: LimitsConfig,
     /// What is written to the system log.
     pub log: LogConfig,
 }
@@ -143,15 +149,66 @@ impl Default for DecisionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DoorConfig {
-    /// `sim:PATH`: a simulated relay that writes its transitions to a file.
+    /// `gpiochip:CHIP:LINE`, `rppal:BCM`, or `sim:PATH`, which writes its transitions to a file.
     pub relay: String,
-    /// How long a grant energises the strike, 3000–60000 ms.
+    /// `fail-secure` or `fail-safe`.
+    pub strike: String,
+    /// How long a grant unlocks the strike, 3000–60000 ms.
     pub pulse_ms: u64,
+    /// `on-close`, `on-open` or `timeout`.
+    pub relock: String,
+    /// How long the door may stand open, 10–3600 s.
+    pub held_open_s: u64,
 }
 
 impl Default for DoorConfig {
     fn default() -> Self {
-        Self { relay: "sim:/var/lib/accessd/relay.log".into(), pulse_ms: 5_000 }
+        Self {
+            relay: "sim:/var/lib/accessd/relay.log".into(),
+            strike: "fail-secure".into(),
+            pulse_ms: 5_000,
+            relock: "on-close".into(),
+            held_open_s: 30,
+        }
+    }
+}
+
+/// `[inputs]`: lines that are read, or `none`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InputsConfig {
+    /// The exit button; active: somebody wants out.
+    pub rex: String,
+    /// The contact in the frame; active: the door is open.
+    pub contact: String,
+    /// The switch in the housing; active: it is open.
+    pub tamper: String,
+}
+
+impl Default for InputsConfig {
+    fn default() -> Self {
+        Self { rex: "none".into(), contact: "none".into(), tamper: "none".into() }
+    }
+}
+
+/// `[lamps]`: lines that are driven, or `none`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LampsConfig {
+    /// Come in.
+    pub granted: String,
+    /// Not you.
+    pub refused: String,
+    /// Look at the camera.
+    pub look: String,
+    /// Something is wrong.
+    pub fault: String,
+}
+
+impl Default for LampsConfig {
+    fn default() -> Self {
+        let none = || "none".to_owned();
+        Self { granted: none(), refused: none(), look: none(), fault: none() }
     }
 }
 
@@ -192,6 +249,20 @@ impl Default for PathsConfig {
             models: "/var/lib/accessd/models".into(),
             socket: "/run/accessd/control.sock".into(),
         }
+    }
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// `door`, or `emulator` for tests in a virtual machine that computes some hundred times as slowly.
+    pub profile: String,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { profile: "door".into() }
     }
 }
 

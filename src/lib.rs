@@ -14,6 +14,7 @@ pub mod frame;
 pub mod camera;
 
 pub mod encoder;
+pub mod liveness;
 pub mod models;
 pub mod nn;
 pub mod recognition;

@@ -80,6 +80,12 @@ impl Latest {
         self.lock().abandoned = true;
     }
 
+    /// Whether nobody will ask for pictures any more.
+    #[cfg(feature = "v4l")]
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
+    }
+
     /// Pictures that came so far.
     pub(super) fn delivered(&self) -> u64 {
         self.lock().delivered

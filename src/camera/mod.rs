@@ -27,6 +27,8 @@ pub use command::CommandCamera;
 pub use mjpeg::{MAX_JUNK_BYTES, Piece, Splitter};
 pub use pacing::{FrameRate, FrameRateError, Sleeper, Waiter};
 pub use spec::{CameraSpec, ClipSpec, SpecError, V4lDevice};
+#[cfg(feature = "v4l")]
+pub use v4l::{CameraDevice, Layout, Offer, devices, offers};
 pub use words::WordsError;
 
 /// Why there is no frame.

@@ -1,18 +1,26 @@
-//! Cameras of this machine through V4L2 (nokhwa): USB webcams and what looks like one.
+//! Cameras of this machine through V4L2: USB webcams and what looks like one.
 //!
-//! A thread of its own opens the device, as nokhwa's handle does not leave the thread it was made on, and waits for
-//! frames, which can take for ever when a camera freezes. Frames are decoded by the thread that asks for them.
+//! A thread of its own reads the device and keeps the newest picture; pictures are decoded by the thread that asks for
+//! them. It waits for each picture for a bounded time, so that a camera that freezes is an error like one that is
+//! unplugged, and is opened again. Devices are listed by nokhwa, and read through the `v4l` crate on which nokhwa
+//! stands: see "Cameras are read below nokhwa" in `ARCHITECTURE.md`.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use image::RgbImage;
-use jiff::Timestamp;
-use nokhwa::utils::{
-    CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution,
-};
+use v4l::buffer::{Flags, Metadata, Type};
+use v4l::capability::Flags as Capability;
+use v4l::frameinterval::FrameIntervalEnum;
+use v4l::framesize::{FrameSizeEnum, Stepwise};
+use v4l::io::mmap::Stream;
+use v4l::io::traits::CaptureStream;
+use v4l::video::Capture;
+use v4l::video::capture::Parameters;
+use v4l::{Device, Format, FourCC, Fraction};
 
 use super::latest::{Latest, Stop};
 use super::spec::V4lDevice;
@@ -20,26 +28,116 @@ use super::{Camera, CameraError, Fault, WantedFormat, pixels};
 use crate::clock::{Clock, MonoTime};
 use crate::frame::{Frame, MAX_FRAME_PIXELS, decode_jpeg};
 
-/// Layouts that are decoded here.
-const LAYOUTS: [FrameFormat; 6] = [
-    FrameFormat::MJPEG,
-    FrameFormat::YUYV,
-    FrameFormat::NV12,
-    FrameFormat::RAWRGB,
-    FrameFormat::RAWBGR,
-    FrameFormat::GRAY,
-];
-
 /// How many of the offered formats are tried before giving up: some drivers refuse what they offer.
 const TRIES: usize = 5;
 
-/// A capture time further back than this is not believed.
+/// Buffers that the driver fills in turn.
+const BUFFERS: u32 = 4;
+
+/// A camera may take so long for its first picture …
+const FIRST_PICTURE: Duration = Duration::from_secs(5);
+
+/// … and this or three of its intervals for every further one, else it is frozen.
+const NEXT_PICTURE: Duration = Duration::from_millis(1500);
+
+/// A capture time further back than this is not believed, unless it is on the clock that ours is.
 const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// Pictures from before the stream was opened that are left out. Some drivers hand out an old one first; one whose
+/// stamps are always old has a clock of its own.
+const STALE_PICTURES: u32 = 5;
+
+/// How pixels lie in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layout {
+    /// A JPEG a picture.
+    Mjpeg,
+    /// Y0 Cb Y1 Cr.
+    Yuyv,
+    /// Y, then Cb and Cr in turn.
+    Nv12,
+    /// Three bytes a pixel.
+    Rgb,
+    /// The same, blue first.
+    Bgr,
+    /// A byte a pixel: infrared cameras.
+    Grey,
+}
+
+/// The driver's names for the layouts that are decoded here.
+const FOURCCS: [(&[u8; 4], Layout); 7] = [
+    (b"MJPG", Layout::Mjpeg),
+    (b"JPEG", Layout::Mjpeg),
+    (b"YUYV", Layout::Yuyv),
+    (b"NV12", Layout::Nv12),
+    (b"RGB3", Layout::Rgb),
+    (b"BGR3", Layout::Bgr),
+    (b"GREY", Layout::Grey),
+];
+
+impl Layout {
+    fn of(fourcc: FourCC) -> Option<Self> {
+        FOURCCS.iter().find(|(name, _)| **name == fourcc.repr).map(|(_, layout)| *layout)
+    }
+
+    /// Bytes of a row, and rows, of a picture that is not compressed and has no padding.
+    fn rows(self, width: u32, height: u32) -> Option<(usize, usize)> {
+        let (width, height) = (width as usize, height as usize);
+        match self {
+            Self::Mjpeg => None,
+            Self::Yuyv => Some((width.div_ceil(2) * 4, height)),
+            Self::Nv12 => Some((width.div_ceil(2) * 2, height + height.div_ceil(2))),
+            Self::Rgb | Self::Bgr => Some((width * 3, height)),
+            Self::Grey => Some((width, height)),
+        }
+    }
+}
+
+/// One thing that a camera can give.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Offer {
+    /// How the pixels lie.
+    pub layout: Layout,
+    /// The driver's name for it.
+    pub fourcc: [u8; 4],
+    /// Width in px.
+    pub width: u32,
+    /// Height in px.
+    pub height: u32,
+    /// Time between two pictures in s, as a fraction; `None` when the driver does not say.
+    pub interval: Option<(u32, u32)>,
+}
+
+impl Offer {
+    /// Frames a second; 0 when the driver does not say.
+    pub fn fps(&self) -> f32 {
+        self.interval.map_or(0.0, |(num, den)| den as f32 / num.max(1) as f32)
+    }
+}
+
+impl std::fmt::Display for Offer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fourcc = String::from_utf8_lossy(&self.fourcc);
+        write!(f, "{fourcc} {}×{}", self.width, self.height)?;
+        if self.interval.is_some() { write!(f, " at {:.3} frames/s", self.fps()) } else { Ok(()) }
+    }
+}
+
+/// A camera of this machine.
+#[derive(Clone, Debug)]
+pub struct CameraDevice {
+    /// Its device file.
+    pub path: PathBuf,
+    /// The name that does not change with the order of plugging in, if it has one.
+    pub by_id: Option<PathBuf>,
+    /// What the driver calls it.
+    pub name: String,
+}
 
 /// An open V4L2 device.
 pub(super) struct V4lCamera {
     name: String,
-    format: CameraFormat,
+    offer: Offer,
     latest: Arc<Latest>,
 }
 
@@ -50,17 +148,17 @@ impl V4lCamera {
         clock: Arc<dyn Clock>,
         name: String,
     ) -> Result<Self, CameraError> {
-        let opened = index_of(device).and_then(|index| start(index, wanted, clock));
-        let (format, latest) = opened.map_err(|fault| fault.of(&name))?;
-        log::info!("camera {name}: {format}");
-        Ok(Self { name, format, latest })
+        let opened = path_of(device).and_then(|path| start(path, wanted, clock));
+        let (offer, latest) = opened.map_err(|fault| fault.of(&name))?;
+        log::info!("camera {name}: {offer}");
+        Ok(Self { name, offer, latest })
     }
 }
 
 impl Camera for V4lCamera {
     fn next(&mut self) -> Result<Frame, CameraError> {
-        let format = self.format;
-        self.latest.next_frame(|bytes| decode(format, bytes)).map_err(|stop| {
+        let offer = self.offer;
+        self.latest.next_frame(|bytes| decode(&offer, bytes)).map_err(|stop| {
             let fault = match stop {
                 Stop::Failed(fault) => fault,
                 Stop::Over(why) => {
@@ -82,206 +180,403 @@ impl Drop for V4lCamera {
     }
 }
 
-/// Opens the device on a thread of its own and returns once it streams.
-fn start(
-    index: u32,
-    wanted: WantedFormat,
-    clock: Arc<dyn Clock>,
-) -> Result<(CameraFormat, Arc<Latest>), Fault> {
+/// Opens the device on the thread that will read it, and returns once it streams.
+fn start(path: PathBuf, wanted: WantedFormat, clock: Arc<dyn Clock>) -> Result<(Offer, Arc<Latest>), Fault> {
     let latest = Arc::<Latest>::default();
     let (opened, answer) = sync_channel(1);
     let into = Arc::clone(&latest);
     std::thread::Builder::new()
         .name("camera-read".to_owned())
-        .spawn(move || read_frames(index, wanted, &*clock, &into, &opened))
+        .spawn(move || read_frames(&path, wanted, &*clock, &into, &opened))
         .map_err(|source| Fault::with("no thread could be started to read it", source))?;
-    let format = answer.recv().map_err(|_| Fault::new("the camera's driver library gave up"))??;
-    Ok((format, latest))
+    let offer = answer.recv().map_err(|_| Fault::new("the camera's driver library gave up"))??;
+    Ok((offer, latest))
+}
+
+/// A device that is set up, and how its buffers are padded.
+struct Opened {
+    device: Device,
+    offer: Offer,
+    stride: usize,
 }
 
 fn read_frames(
-    index: u32,
+    path: &Path,
     wanted: WantedFormat,
     clock: &dyn Clock,
     latest: &Latest,
-    opened: &SyncSender<Result<CameraFormat, Fault>>,
+    opened: &SyncSender<Result<Offer, Fault>>,
 ) {
     let _closing = latest.closed_with_thread();
-    let mut camera = match open_stream(index, wanted) {
-        Ok(camera) => camera,
-        // The receiver waits for exactly one answer.
+    let started = open_device(path, wanted).and_then(|camera| {
+        let stream = Stream::with_buffers(&camera.device, Type::VideoCapture, BUFFERS);
+        Ok((stream.map_err(|error| not_opened(path, error))?, camera))
+    });
+    // The receiver waits for exactly one answer.
+    let (mut stream, camera) = match started {
+        Ok(started) => started,
         Err(fault) => return drop(opened.send(Err(fault))),
     };
-    let _ = opened.send(Ok(camera.camera_format()));
+    let _ = opened.send(Ok(camera.offer));
+    let mut age = Age::new(clock.now());
+    let patience = patience(&camera.offer);
+    stream.set_timeout(FIRST_PICTURE);
     loop {
-        match camera.frame() {
-            Ok(buffer) => {
-                let captured = captured_at(clock.now(), clock.wall(), buffer.capture_timestamp());
-                if !latest.put(captured, buffer.buffer().to_vec()) {
-                    return;
-                }
+        let (bytes, meta) = match stream.next() {
+            Ok(picture) => picture,
+            Err(error) => return latest.end(silence(&error, latest.delivered())),
+        };
+        let captured = age.of(clock, meta);
+        let whole = true_length(&camera, bytes, meta);
+        let wanted = match (captured, whole) {
+            (None, _) => true,
+            (Some(captured), Ok(bytes)) => latest.put(captured, bytes),
+            (Some(_), Err(why)) => {
+                latest.spoil(why);
+                !latest.is_abandoned()
             }
-            Err(error) => return latest.end(error.to_string()),
+        };
+        if !wanted {
+            return;
         }
+        stream.set_timeout(patience);
     }
 }
 
-fn open_stream(index: u32, wanted: WantedFormat) -> Result<nokhwa::Camera, Fault> {
-    let failed = |error: nokhwa::NokhwaError| not_opened(index, error);
-    let any = RequestedFormat::with_formats(RequestedFormatType::None, &LAYOUTS);
-    let mut camera = nokhwa::Camera::new(CameraIndex::Index(index), any).map_err(failed)?;
-    let offered = camera.compatible_camera_formats().map_err(failed)?;
-    for format in nearest_first(&offered, wanted).into_iter().take(TRIES) {
-        let exactly = RequestedFormat::with_formats(RequestedFormatType::Exact(format), &LAYOUTS);
-        match camera.set_camera_requset(exactly) {
-            Ok(_) => {
-                camera.open_stream().map_err(failed)?;
-                return Ok(camera);
-            }
-            Err(error) => log::debug!("/dev/video{index} refuses {format}: {error}"),
+/// How long the next picture is waited for.
+fn patience(offer: &Offer) -> Duration {
+    let interval = offer.interval.map_or(0.0, |(num, den)| f64::from(num) / f64::from(den.max(1)));
+    NEXT_PICTURE.max(Duration::from_secs_f64(3.0 * interval.clamp(0.0, 10.0)))
+}
+
+/// What to say when no picture came.
+fn silence(error: &io::Error, delivered: u64) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut if delivered == 0 => "it opens, and no picture comes".to_owned(),
+        io::ErrorKind::TimedOut => "it is frozen: no picture came for too long".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The bytes of the picture alone: buffers are longer, rows may be padded.
+fn true_length(camera: &Opened, bytes: &[u8], meta: &Metadata) -> Result<Vec<u8>, &'static str> {
+    let used = match meta.bytesused as usize {
+        0 => return Err("the driver delivered an empty picture"),
+        used => &bytes[..used.min(bytes.len())],
+    };
+    if meta.flags.contains(Flags::ERROR) {
+        return Err("the driver says that it is damaged");
+    }
+    let Offer { layout, width, height, .. } = camera.offer;
+    match layout.rows(width, height) {
+        Some((row, rows)) if camera.stride > row => {
+            let rows = used.chunks(camera.stride).take(rows);
+            Ok(rows.flat_map(|padded| &padded[..row.min(padded.len())]).copied().collect())
+        }
+        _ => Ok(used.to_vec()),
+    }
+}
+
+/// When pictures were taken.
+struct Age {
+    started: MonoTime,
+    /// Pictures of this stream so far.
+    seen: u64,
+    stale: u32,
+}
+
+impl Age {
+    fn new(started: MonoTime) -> Self {
+        Self { started, seen: 0, stale: 0 }
+    }
+}
+
+impl Age {
+    /// When the light of this picture was caught; `None` for one from before the stream was opened. The first picture
+    /// is always taken for such a one: a camera that has frozen may hand out its last picture again to whoever opens it,
+    /// with whatever stamp, and must not count as back for it.
+    fn of(&mut self, clock: &dyn Clock, meta: &Metadata) -> Option<MonoTime> {
+        self.seen += 1;
+        if self.seen == 1 {
+            return None;
+        }
+        let now = clock.now();
+        let stamp = Duration::from(meta.timestamp);
+        if !meta.flags.contains(Flags::TIMESTAMP_MONOTONIC) {
+            // The wall clock, or none.
+            let wall = Duration::try_from(clock.wall().as_duration()).unwrap_or_default();
+            let age = wall.checked_sub(stamp).filter(|age| *age <= MAX_AGE);
+            return Some(now - age.unwrap_or_default());
+        }
+        let captured = clock.of_kernel(stamp);
+        if captured >= self.started {
+            return Some(captured.min(now));
+        }
+        self.stale += 1;
+        (self.stale > STALE_PICTURES).then_some(now)
+    }
+}
+
+/// Opens the device and sets the format that suits best.
+fn open_device(path: &Path, wanted: WantedFormat) -> Result<Opened, Fault> {
+    let failed = |error| not_opened(path, error);
+    let device = Device::with_path(path).map_err(failed)?;
+    if !captures(&device).map_err(failed)? {
+        return Err(not_opened(path, io::ErrorKind::Unsupported.into()));
+    }
+    let offered = offers_of(&device, wanted).map_err(failed)?;
+    for offer in nearest_first(offered, wanted).into_iter().take(TRIES) {
+        match set(&device, offer) {
+            Ok((offer, stride)) => return Ok(Opened { device, offer, stride }),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(failed(error)),
+            Err(error) => log::debug!("{} refuses {offer}: {error}", path.display()),
         }
     }
     Err(Fault::new(format!(
-        "/dev/video{index} has no format that can be used (v4l2-ctl --list-formats-ext shows them); a program can \
-         convert: command:ffmpeg -f v4l2 -i /dev/video{index} -c:v mjpeg -f mjpeg -"
+        "{path} has no format that can be used (accessd doctor shows them); a program can convert: command:ffmpeg -f \
+         v4l2 -i {path} -c:v mjpeg -f mjpeg -",
+        path = path.display()
     )))
 }
 
-/// Says what to try for what the system says.
-fn not_opened(index: u32, error: nokhwa::NokhwaError) -> Fault {
-    let text = error.to_string();
-    let hint = if text.contains("busy") {
-        format!("another program uses it (fuser -v /dev/video{index} shows which)")
-    } else if text.contains("denied") {
-        "no permission; the user who runs accessd must be in the group video".to_owned()
-    } else {
-        "it may not be a camera (v4l2-ctl --list-devices), or one that only a program can read, as a Raspberry Pi \
-         camera module: command:rpicam-vid -t 0 --codec mjpeg -o -"
-            .to_owned()
+/// Whether pictures come out of it: the metadata nodes of webcams have /dev/videoN too.
+fn captures(device: &Device) -> io::Result<bool> {
+    let all = Capability::VIDEO_CAPTURE | Capability::STREAMING;
+    Ok(device.query_caps()?.capabilities.contains(all))
+}
+
+/// Sets a format; gives what the driver made of it, and the bytes from row to row.
+fn set(device: &Device, offer: Offer) -> io::Result<(Offer, usize)> {
+    let asked = Format::new(offer.width, offer.height, FourCC::new(&offer.fourcc));
+    let got = device.set_format(&asked)?;
+    if got.fourcc.repr != offer.fourcc {
+        return Err(io::Error::other(format!("it gives {got} instead")));
+    }
+    let (width, height) = (got.width, got.height);
+    if u64::from(width) * u64::from(height) > MAX_FRAME_PIXELS || width == 0 || height == 0 {
+        return Err(io::Error::other(format!("it gives {width}×{height} instead")));
+    }
+    let mut interval = offer.interval;
+    if let Some((num, den)) = offer.interval {
+        match device.set_params(&Parameters::new(Fraction::new(num, den))) {
+            Ok(set) if set.interval.denominator > 0 => {
+                interval = Some((set.interval.numerator, set.interval.denominator));
+            }
+            // Not every driver lets itself be told; it then gives what it gives.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok((Offer { width, height, interval, ..offer }, got.stride as usize))
+}
+
+/// What a device can give, as far as it is decoded here; of what it gives in any size, the size nearest to `wanted`.
+fn offers_of(device: &Device, wanted: WantedFormat) -> io::Result<Vec<Offer>> {
+    let mut offers = Vec::new();
+    for format in device.enum_formats()? {
+        let Some(layout) = Layout::of(format.fourcc) else { continue };
+        let fourcc = format.fourcc;
+        let mut sizes: Vec<(u32, u32)> = Vec::new();
+        for size in device.enum_framesizes(fourcc).unwrap_or_default() {
+            sizes.push(match size.size {
+                FrameSizeEnum::Discrete(size) => (size.width, size.height),
+                FrameSizeEnum::Stepwise(steps) => nearest_size(&steps, wanted),
+            });
+        }
+        if sizes.is_empty() {
+            // A driver that lists none takes what it is asked for, or says what it has.
+            sizes.push((wanted.width, wanted.height));
+        }
+        for (width, height) in sizes {
+            let offer = Offer { layout, fourcc: fourcc.repr, width, height, interval: None };
+            let intervals = device.enum_frameintervals(fourcc, width, height).unwrap_or_default();
+            let intervals = intervals.into_iter().map(|each| match each.interval {
+                FrameIntervalEnum::Discrete(interval) => (interval.numerator, interval.denominator),
+                FrameIntervalEnum::Stepwise(steps) => nearest_interval(
+                    (steps.min.numerator, steps.min.denominator),
+                    (steps.max.numerator, steps.max.denominator),
+                    wanted.fps,
+                ),
+            });
+            let known = offers.len();
+            offers.extend(intervals.map(|interval| Offer { interval: Some(interval), ..offer }));
+            if offers.len() == known {
+                offers.push(offer);
+            }
+        }
+    }
+    Ok(offers)
+}
+
+fn nearest_size(steps: &Stepwise, wanted: WantedFormat) -> (u32, u32) {
+    let near = |wanted: u32, min: u32, max: u32, step: u32| {
+        let wanted = wanted.clamp(min, max.max(min));
+        wanted - (wanted - min) % step.max(1)
     };
-    Fault::with(format!("/dev/video{index} could not be opened: {hint}"), error)
+    (
+        near(wanted.width, steps.min_width, steps.max_width, steps.step_width),
+        near(wanted.height, steps.min_height, steps.max_height, steps.step_height),
+    )
 }
 
-/// Formats that can be decoded, best first: nearest in size, then fast enough, then the layout that suits the size
-/// (above 640×480 raw pixels do not fit through USB 2 at full rate, below they save the JPEG's loss), then not faster
-/// than needed.
-fn nearest_first(offered: &[CameraFormat], wanted: WantedFormat) -> Vec<CameraFormat> {
-    let mut formats: Vec<CameraFormat> = offered
-        .iter()
-        .copied()
-        .filter(|format| LAYOUTS.contains(&format.format()) && pixels_of(format.resolution()) > 0)
-        .filter(|format| pixels_of(format.resolution()) <= MAX_FRAME_PIXELS)
-        .collect();
-    formats.sort_by_key(|format| {
-        let size = format.resolution();
-        let off = size.width().abs_diff(wanted.width) + size.height().abs_diff(wanted.height);
-        let too_slow = wanted.fps.saturating_sub(format.frame_rate());
-        let too_fast = format.frame_rate().saturating_sub(wanted.fps);
-        (off, too_slow, layout_rank(*format), too_fast)
-    });
-    formats
-}
-
-fn pixels_of(size: Resolution) -> u64 {
-    u64::from(size.width()) * u64::from(size.height())
-}
-
-fn layout_rank(format: CameraFormat) -> u8 {
-    let large = pixels_of(format.resolution()) > 640 * 480;
-    match format.format() {
-        FrameFormat::MJPEG if large => 0,
-        FrameFormat::YUYV => 1,
-        FrameFormat::NV12 => 2,
-        FrameFormat::MJPEG => 3,
-        FrameFormat::RAWRGB | FrameFormat::RAWBGR => 4,
-        FrameFormat::GRAY => 5,
+/// The interval nearest to 1/`fps` between `min` and `max`.
+fn nearest_interval(min: (u32, u32), max: (u32, u32), fps: u32) -> (u32, u32) {
+    let seconds = |(num, den): (u32, u32)| f64::from(num) / f64::from(den.max(1));
+    let wanted = (1, fps.max(1));
+    if seconds(wanted) < seconds(min) {
+        min
+    } else if seconds(wanted) > seconds(max) {
+        max
+    } else {
+        wanted
     }
 }
 
-/// The pixels of a frame. `bytes` is the whole capture buffer: longer than the frame, with what was there before.
-fn decode(format: CameraFormat, bytes: &[u8]) -> Result<RgbImage, String> {
-    let (width, height) = (format.width(), format.height());
-    let raw = match format.format() {
-        FrameFormat::MJPEG => return decode_jpeg(bytes, MAX_FRAME_PIXELS).map_err(|error| error.to_string()),
-        FrameFormat::YUYV => pixels::yuyv(width, height, bytes),
-        FrameFormat::NV12 => pixels::nv12(width, height, bytes),
-        FrameFormat::RAWRGB => pixels::rgb(width, height, bytes),
-        FrameFormat::RAWBGR => pixels::bgr(width, height, bytes),
-        FrameFormat::GRAY => pixels::grey(width, height, bytes),
+/// Says what to try for what the system says.
+fn not_opened(path: &Path, error: io::Error) -> Fault {
+    let path = path.display();
+    let hint = match error.kind() {
+        io::ErrorKind::ResourceBusy => format!("another program uses it (fuser -v {path} shows which)"),
+        io::ErrorKind::PermissionDenied => {
+            "no permission; the user who runs accessd must be in the group video".to_owned()
+        }
+        io::ErrorKind::NotFound => "it was unplugged".to_owned(),
+        _ => "it may not be a camera (accessd doctor lists them), or one that only a program can read, as a Raspberry \
+              Pi camera module: command:rpicam-vid -t 0 --codec mjpeg -o -"
+            .to_owned(),
+    };
+    Fault::with(format!("{path} could not be opened: {hint}"), error)
+}
+
+/// Best first: nearest in size, then fast enough, then the layout that suits the size (above 640×480 raw pixels do not
+/// fit through USB 2 at full rate, below they save the JPEG's loss), then not faster than needed.
+fn nearest_first(mut offers: Vec<Offer>, wanted: WantedFormat) -> Vec<Offer> {
+    let pixels = |offer: &Offer| u64::from(offer.width) * u64::from(offer.height);
+    offers.retain(|offer| (1..=MAX_FRAME_PIXELS).contains(&pixels(offer)));
+    offers.sort_by_key(|offer| {
+        let off = offer.width.abs_diff(wanted.width) + offer.height.abs_diff(wanted.height);
+        // In thousandths: rates such as 29.97 are fast enough for 30.
+        let rate = (offer.fps() * 1000.0) as i64;
+        let asked = i64::from(wanted.fps) * 1000;
+        let too_slow = (asked - rate - asked / 100).max(0);
+        let large = pixels(offer) > 640 * 480;
+        let rank = match offer.layout {
+            Layout::Mjpeg if large => 0,
+            Layout::Yuyv => 1,
+            Layout::Nv12 => 2,
+            Layout::Mjpeg => 3,
+            Layout::Rgb | Layout::Bgr => 4,
+            Layout::Grey => 5,
+        };
+        (off, too_slow, rank, (rate - asked).max(0))
+    });
+    offers
+}
+
+/// The pixels of a picture.
+fn decode(offer: &Offer, bytes: &[u8]) -> Result<RgbImage, String> {
+    let (width, height) = (offer.width, offer.height);
+    let raw = match offer.layout {
+        Layout::Mjpeg => return decode_jpeg(bytes, MAX_FRAME_PIXELS).map_err(|error| error.to_string()),
+        Layout::Yuyv => pixels::yuyv(width, height, bytes),
+        Layout::Nv12 => pixels::nv12(width, height, bytes),
+        Layout::Rgb => pixels::rgb(width, height, bytes),
+        Layout::Bgr => pixels::bgr(width, height, bytes),
+        Layout::Grey => pixels::grey(width, height, bytes),
     };
     raw.map_err(|error| error.to_string())
 }
 
-/// When the light was caught. The driver's stamp comes as wall time (`since_epoch`); how long ago that is counts back
-/// from `now`, unless the clock was set in between.
-fn captured_at(now: MonoTime, wall: Timestamp, since_epoch: Option<Duration>) -> MonoTime {
-    let wall = Duration::try_from(wall.as_duration()).unwrap_or_default();
-    let age = since_epoch.and_then(|stamp| wall.checked_sub(stamp)).filter(|age| *age <= MAX_AGE);
-    now - age.unwrap_or_default()
+/// The cameras of this machine, by number of their device.
+pub fn devices() -> Vec<CameraDevice> {
+    // The V4L2 side of this never fails: without devices it is empty.
+    let found = nokhwa::query(nokhwa::utils::ApiBackend::Video4Linux).unwrap_or_default();
+    let mut found: Vec<(u32, String)> = found
+        .into_iter()
+        .filter_map(|camera| Some((camera.index().as_index().ok()?, camera.human_name())))
+        .collect();
+    found.sort();
+    let links = by_id();
+    let camera = |(index, name)| {
+        let path = PathBuf::from(format!("/dev/video{index}"));
+        // One that is busy or not ours to open may be a camera.
+        let not_one = Device::with_path(&path).and_then(|device| captures(&device)).is_ok_and(|is| !is);
+        let by_id = links.iter().find(|link| link.canonicalize().is_ok_and(|target| target == path)).cloned();
+        (!not_one).then_some(CameraDevice { path, by_id, name })
+    };
+    found.into_iter().filter_map(camera).collect()
 }
 
-/// N of /dev/videoN.
-fn index_of(device: &V4lDevice) -> Result<u32, Fault> {
-    match device {
-        V4lDevice::Index(index) => {
-            let path = format!("/dev/video{index}");
-            if Path::new(&path).exists() { Ok(*index) } else { Err(missing(Path::new(&path))) }
-        }
-        V4lDevice::Path(path) => resolve(path),
-    }
+/// What a camera can give.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn offers(path: &Path, wanted: WantedFormat) -> io::Result<Vec<Offer>> {
+    let device = Device::with_path(path)?;
+    Ok(nearest_first(offers_of(&device, wanted)?, wanted))
 }
 
-/// Follows links such as /dev/v4l/by-id/NAME to their /dev/videoN: devices are opened by number.
-fn resolve(path: &Path) -> Result<u32, Fault> {
-    let target = path.canonicalize().map_err(|_| missing(path))?;
-    let number =
-        target.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("video"));
-    number.and_then(|number| number.parse().ok()).ok_or_else(|| {
-        Fault::new(format!("{} leads to {}, which is no /dev/videoN", path.display(), target.display()))
-    })
+fn by_id() -> Vec<PathBuf> {
+    let names = std::fs::read_dir("/dev/v4l/by-id").into_iter().flatten().flatten();
+    let mut names: Vec<PathBuf> = names.map(|entry| entry.path()).collect();
+    names.sort();
+    names
+}
+
+/// The device file, which must be there.
+fn path_of(device: &V4lDevice) -> Result<PathBuf, Fault> {
+    let path = match device {
+        V4lDevice::Index(index) => format!("/dev/video{index}").into(),
+        V4lDevice::Path(path) => path.clone(),
+    };
+    // Links such as /dev/v4l/by-id/NAME are followed now, so that messages name the device.
+    path.canonicalize().map_err(|_| missing(&path))
 }
 
 fn missing(path: &Path) -> Fault {
-    let names = std::fs::read_dir("/dev/v4l/by-id").into_iter().flatten().flatten();
-    let mut names: Vec<String> = names.map(|entry| entry.path().display().to_string()).collect();
-    names.sort();
-    let there = if names.is_empty() { "no camera is plugged in".to_owned() } else { names.join(", ") };
+    let there: Vec<String> = devices()
+        .into_iter()
+        .map(|camera| format!("{} ({})", camera.by_id.unwrap_or(camera.path).display(), camera.name))
+        .collect();
+    let there = if there.is_empty() { "no camera is plugged in".to_owned() } else { there.join(", ") };
     Fault::new(format!("there is no {}; cameras here: {there}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use jiff::Timestamp;
 
-    fn offer(width: u32, height: u32, layout: FrameFormat, fps: u32) -> CameraFormat {
-        CameraFormat::new(Resolution::new(width, height), layout, fps)
+    use super::*;
+    use crate::clock::SimClock;
+
+    fn offer(width: u32, height: u32, name: &[u8; 4], fps: u32) -> Offer {
+        let layout = Layout::of(FourCC::new(name)).expect("a known layout");
+        Offer { layout, fourcc: *name, width, height, interval: Some((1, fps)) }
     }
 
-    fn best(offered: &[CameraFormat], width: u32, height: u32, fps: u32) -> Option<CameraFormat> {
-        nearest_first(offered, WantedFormat { width, height, fps }).first().copied()
+    fn best(offered: &[Offer], width: u32, height: u32, fps: u32) -> Option<Offer> {
+        nearest_first(offered.to_vec(), WantedFormat { width, height, fps }).first().copied()
     }
 
     #[test]
     fn a_webcam_is_used_at_the_nearest_size_in_the_layout_that_suits_it() {
-        use FrameFormat::{MJPEG, YUYV};
         let webcam = [
-            offer(320, 240, YUYV, 30),
-            offer(640, 480, MJPEG, 15),
-            offer(640, 480, MJPEG, 30),
-            offer(640, 480, YUYV, 30),
-            offer(640, 480, YUYV, 15),
-            offer(1280, 720, YUYV, 10),
-            offer(1280, 720, MJPEG, 30),
-            offer(1920, 1080, YUYV, 30),
-            offer(1920, 1080, MJPEG, 30),
+            offer(320, 240, b"YUYV", 30),
+            offer(640, 480, b"MJPG", 15),
+            offer(640, 480, b"MJPG", 30),
+            offer(640, 480, b"YUYV", 30),
+            offer(640, 480, b"YUYV", 15),
+            offer(1280, 720, b"YUYV", 10),
+            offer(1280, 720, b"MJPG", 30),
+            offer(1920, 1080, b"YUYV", 30),
+            offer(1920, 1080, b"MJPG", 30),
         ];
         for (wanted, expected) in [
-            ((640, 480, 15), offer(640, 480, YUYV, 15)),
-            ((640, 480, 20), offer(640, 480, YUYV, 30)),
-            ((1280, 720, 15), offer(1280, 720, MJPEG, 30)),
-            ((1920, 1080, 30), offer(1920, 1080, MJPEG, 30)),
-            ((160, 120, 30), offer(320, 240, YUYV, 30)),
-            ((3840, 2160, 60), offer(1920, 1080, MJPEG, 30)),
+            ((640, 480, 15), offer(640, 480, b"YUYV", 15)),
+            ((640, 480, 20), offer(640, 480, b"YUYV", 30)),
+            ((1280, 720, 15), offer(1280, 720, b"MJPG", 30)),
+            ((1920, 1080, 30), offer(1920, 1080, b"MJPG", 30)),
+            ((160, 120, 30), offer(320, 240, b"YUYV", 30)),
+            ((3840, 2160, 60), offer(1920, 1080, b"MJPG", 30)),
         ] {
             assert_eq!(best(&webcam, wanted.0, wanted.1, wanted.2), Some(expected), "{wanted:?}");
         }
@@ -289,98 +584,172 @@ mod tests {
 
     #[test]
     fn size_comes_before_rate_and_rate_before_layout() {
-        use FrameFormat::{MJPEG, NV12};
-        let offered = [offer(640, 480, MJPEG, 30), offer(640, 480, NV12, 5), offer(800, 600, NV12, 60)];
+        let offered =
+            [offer(640, 480, b"MJPG", 30), offer(640, 480, b"NV12", 5), offer(800, 600, b"NV12", 60)];
         assert_eq!(best(&offered, 640, 480, 25), Some(offered[0]));
     }
 
     #[test]
-    fn impossible_offers_are_left_out() {
-        let offered = [offer(0, 0, FrameFormat::YUYV, 30), offer(40_000, 40_000, FrameFormat::MJPEG, 30)];
-        assert_eq!(best(&offered, 640, 480, 15), None);
-        assert_eq!(best(&[], 640, 480, 15), None);
+    fn rates_that_are_no_whole_numbers_are_rates_too() {
+        let ntsc = Offer { interval: Some((1001, 30_000)), ..offer(640, 480, b"YUYV", 30) };
+        let slow = offer(640, 480, b"YUYV", 25);
+        assert_eq!(best(&[slow, ntsc], 640, 480, 30), Some(ntsc));
+        assert!((ntsc.fps() - 29.97).abs() < 0.01);
+        assert_eq!(ntsc.to_string(), "YUYV 640×480 at 29.970 frames/s");
     }
 
     #[test]
-    fn every_layout_is_decoded_from_a_buffer_with_a_stale_tail() {
-        for (layout, bytes) in [
-            (FrameFormat::YUYV, vec![235, 128, 235, 128]),
-            (FrameFormat::NV12, vec![235, 235, 128, 128]),
-            (FrameFormat::RAWRGB, vec![255; 6]),
-            (FrameFormat::RAWBGR, vec![255; 6]),
-            (FrameFormat::GRAY, vec![255; 2]),
+    fn impossible_offers_are_left_out() {
+        let offered = [offer(0, 0, b"YUYV", 30), offer(40_000, 40_000, b"MJPG", 30)];
+        assert_eq!(best(&offered, 640, 480, 15), None);
+        assert_eq!(best(&[], 640, 480, 15), None);
+        assert_eq!(Layout::of(FourCC::new(b"H264")), None);
+    }
+
+    #[test]
+    fn a_camera_that_gives_any_size_and_rate_gives_the_one_wanted() {
+        let steps = Stepwise {
+            min_width: 48,
+            max_width: 1920,
+            step_width: 16,
+            min_height: 32,
+            max_height: 1200,
+            step_height: 8,
+        };
+        let size = |width, height| nearest_size(&steps, WantedFormat { width, height, fps: 15 });
+        assert_eq!((size(640, 480), size(645, 481)), ((640, 480), (640, 480)));
+        assert_eq!((size(16, 16), size(9_000, 9_000)), ((48, 32), (1920, 1200)));
+        let rate = |fps| nearest_interval((1, 60), (1, 5), fps);
+        assert_eq!((rate(15), rate(200), rate(1)), ((1, 15), (1, 60), (1, 5)));
+    }
+
+    /// What a buffer of the driver holds, as the decoder gets it.
+    fn whole(offer: Offer, stride: usize, bytes: &[u8], used: u32) -> Result<Vec<u8>, &'static str> {
+        let Some(device) = Device::with_path("/dev/null").ok() else { panic!("there is /dev/null") };
+        true_length(
+            &Opened { device, offer, stride },
+            bytes,
+            &Metadata { bytesused: used, ..Metadata::default() },
+        )
+    }
+
+    #[test]
+    fn every_layout_is_decoded_from_a_buffer_with_a_stale_tail_and_padded_rows() {
+        for (name, row, rows) in [
+            (b"YUYV", vec![235, 128, 235, 128], 2),
+            (b"RGB3", vec![255; 6], 2),
+            (b"BGR3", vec![255; 6], 2),
+            (b"GREY", vec![255; 2], 2),
         ] {
-            let format = offer(2, 1, layout, 30);
-            let buffer = [&bytes[..], &[17; 9]].concat();
-            let image = decode(format, &buffer).expect("decodes");
-            assert!(image.pixels().all(|pixel| pixel.0 == [255; 3]), "{layout:?}");
-            let error = decode(format, &bytes[1..]).expect_err("too short");
+            let offer = offer(2, 2, name, 30);
+            let padded: Vec<u8> = [&row[..], &[17; 5]].concat().repeat(rows);
+            let buffer = [&padded[..], &[99; 40]].concat();
+            let bytes = whole(offer, row.len() + 5, &buffer, padded.len() as u32).expect("whole");
+            assert_eq!(bytes, row.repeat(rows), "{offer}");
+            let image = decode(&offer, &bytes).expect("decodes");
+            assert!(image.pixels().all(|pixel| pixel.0 == [255; 3]), "{offer}");
+            let error = decode(&offer, &bytes[1..]).expect_err("too short");
             assert!(error.contains("bytes where"), "{error}");
         }
+        // NV12 has rows of Y, then half as many of Cb and Cr.
+        let nv12 = offer(2, 2, b"NV12", 30);
+        let padded = [[235, 235, 9], [235, 235, 9], [128, 128, 9]].concat();
+        let bytes = whole(nv12, 3, &padded, 9).expect("whole");
+        assert!(decode(&nv12, &bytes).expect("decodes").pixels().all(|pixel| pixel.0 == [255; 3]));
         let white = RgbImage::from_pixel(2, 1, image::Rgb([255; 3]));
         let mut jpeg = Vec::new();
         image::codecs::jpeg::JpegEncoder::new(&mut jpeg).encode_image(&white).expect("encode");
+        let length = jpeg.len();
         jpeg.extend_from_slice(&[0xFF, 0xD8, 0xFF, 17, 0xFF, 0xD9]);
-        assert_eq!(decode(offer(2, 1, FrameFormat::MJPEG, 30), &jpeg), Ok(white));
-        assert!(decode(offer(2, 1, FrameFormat::MJPEG, 30), &[0; 50]).is_err());
+        let bytes = whole(offer(2, 1, b"MJPG", 30), 0, &jpeg, length as u32).expect("whole");
+        assert_eq!((bytes.len(), decode(&offer(2, 1, b"MJPG", 30), &bytes)), (length, Ok(white)));
+        assert!(decode(&offer(2, 1, b"MJPG", 30), &[0; 50]).is_err());
     }
 
     #[test]
-    fn the_drivers_stamp_is_used_unless_the_clock_jumped() {
-        let now = MonoTime::from_millis(100_000);
-        let wall = Timestamp::from_millisecond(5_000_000).expect("in range");
-        let captured =
-            |stamp_ms: Option<u64>| captured_at(now, wall, stamp_ms.map(Duration::from_millis)).as_millis();
-        assert_eq!(captured(Some(4_999_960)), 99_960);
-        assert_eq!(captured(Some(5_000_000)), 100_000);
-        assert_eq!(captured(None), 100_000);
-        assert_eq!(captured(Some(5_000_700)), 100_000, "a stamp of the future");
-        assert_eq!(captured(Some(1_000_000)), 100_000, "an hour old");
+    fn empty_and_damaged_pictures_are_told() {
+        let offer = offer(2, 2, b"GREY", 30);
+        assert_eq!(whole(offer, 2, &[0; 4], 0), Err("the driver delivered an empty picture"));
+        let device = Device::with_path("/dev/null").expect("there is /dev/null");
+        let meta = Metadata { bytesused: 4, flags: Flags::ERROR, ..Metadata::default() };
+        let damaged = true_length(&Opened { device, offer, stride: 2 }, &[0; 4], &meta);
+        assert_eq!(damaged, Err("the driver says that it is damaged"));
     }
 
     #[test]
-    fn links_lead_to_a_number() {
+    fn pictures_are_as_old_as_their_stamps_and_old_ones_are_left_out() {
+        let clock =
+            SimClock::new(MonoTime::from_millis(100_000), Timestamp::from_second(5_000).expect("a time"));
+        let mut age = Age::new(clock.now());
+        clock.advance(Duration::from_millis(500));
+        let mut captured = |flags: Flags, ms: u64| {
+            let timestamp = Duration::from_millis(ms).into();
+            age.of(&clock, &Metadata { flags, timestamp, ..Metadata::default() }).map(MonoTime::as_millis)
+        };
+        let mono = Flags::TIMESTAMP_MONOTONIC;
+        assert_eq!(captured(mono, 100_400), None, "the first may be an old one with a new stamp");
+        assert_eq!(captured(mono, 100_460), Some(100_460));
+        assert_eq!(captured(mono, 200_000), Some(100_500), "nothing is seen before it happens");
+        assert_eq!(captured(mono, 40_000), None, "left over from before");
+        let wall = Flags::TIMESTAMP_UNKNOWN;
+        assert_eq!(captured(wall, 5_000_460), Some(100_460));
+        assert_eq!(captured(wall, 0), Some(100_500), "no stamp");
+        assert_eq!(captured(wall, 5_000_900), Some(100_500), "the clock was set");
+        let seen: Vec<_> = (0..6).map(|_| captured(mono, 40_000)).collect();
+        assert_eq!(seen[3..], [None, Some(100_500), Some(100_500)], "a camera with a clock of its own");
+    }
+
+    #[test]
+    fn a_slow_camera_is_not_a_frozen_one() {
+        assert_eq!(patience(&offer(640, 480, b"YUYV", 30)), NEXT_PICTURE);
+        assert_eq!(patience(&Offer { interval: None, ..offer(640, 480, b"YUYV", 30) }), NEXT_PICTURE);
+        assert_eq!(patience(&offer(640, 480, b"YUYV", 1)), Duration::from_secs(3));
+        assert!(silence(&io::ErrorKind::TimedOut.into(), 0).contains("no picture comes"));
+        assert!(silence(&io::ErrorKind::TimedOut.into(), 7).contains("frozen"));
+        assert!(silence(&io::Error::from_raw_os_error(19), 7).contains("No such device"));
+    }
+
+    #[test]
+    fn links_are_followed_and_dead_ones_are_told() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("video12"), "").expect("write");
-        std::fs::write(path("media0"), "").expect("write");
-        for (name, target) in
-            [("by-id", "video12"), ("twice", "by-id"), ("wrong", "media0"), ("dead", "gone")]
-        {
+        for (name, target) in [("by-id", "video12"), ("dead", "gone")] {
             std::os::unix::fs::symlink(path(target), path(name)).expect("link");
         }
-        assert_eq!(resolve(&path("by-id")).ok(), Some(12));
-        assert_eq!(resolve(&path("twice")).ok(), Some(12));
-        let wrong = resolve(&path("wrong")).expect_err("no video device").to_string();
-        assert!(wrong.contains("media0, which is no /dev/videoN"), "{wrong}");
-        let dead = resolve(&path("dead")).expect_err("a dead link").to_string();
+        let found = path_of(&V4lDevice::Path(path("by-id"))).expect("there");
+        assert_eq!(found.file_name(), Some("video12".as_ref()));
+        let dead = path_of(&V4lDevice::Path(path("dead"))).expect_err("a dead link").to_string();
         assert!(dead.contains("cameras here:"), "{dead}");
     }
 
     #[test]
     fn what_the_system_says_comes_with_what_to_try() {
-        for (said, expected) in [
-            ("Device or resource busy (os error 16)", "fuser -v /dev/video3"),
-            ("Permission denied (os error 13)", "group video"),
-            ("Inappropriate ioctl", "command:rpicam-vid"),
+        for (kind, expected) in [
+            (io::ErrorKind::ResourceBusy, "fuser -v /dev/video3"),
+            (io::ErrorKind::PermissionDenied, "group video"),
+            (io::ErrorKind::Unsupported, "command:rpicam-vid"),
         ] {
-            let error = nokhwa::NokhwaError::OpenDeviceError("3".into(), said.into());
-            let message = not_opened(3, error).to_string();
+            let message = not_opened(Path::new("/dev/video3"), kind.into()).to_string();
             assert!(message.contains(expected), "{message}");
         }
     }
 
     #[test]
-    fn a_missing_device_is_an_error() {
-        let device = V4lDevice::Index(4_000_000);
+    fn a_missing_device_and_one_that_is_no_camera_are_errors() {
         let clock = Arc::new(crate::clock::SystemClock);
         let wanted = WantedFormat { width: 640, height: 480, fps: 15 };
-        let Err(error) = V4lCamera::open(&device, wanted, clock, "v4l:4000000".into()) else {
-            panic!("there is no such device")
-        };
-        assert!(
-            error.to_string().starts_with("camera v4l:4000000: there is no /dev/video4000000"),
-            "{error}"
-        );
+        for (device, expected) in [
+            (V4lDevice::Index(4_000_000), "camera x: there is no /dev/video4000000"),
+            (
+                V4lDevice::Path("/dev/null".into()),
+                "camera x: /dev/null could not be opened: it may not be a camera",
+            ),
+        ] {
+            let Err(error) = V4lCamera::open(&device, wanted, clock.clone(), "x".into()) else {
+                panic!("{device:?} opened")
+            };
+            assert!(error.to_string().starts_with(expected), "{error}");
+        }
     }
 }

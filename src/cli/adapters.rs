@@ -1,5 +1,6 @@
 //! From the config to the things at the edge: camera, relay and the rules that the config states.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,30 @@ use crate::access::Rule;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::Clock;
 use crate::config::{CameraConfig, Config};
-use crate::daemon::{CameraFactory, EnrolmentOptions};
-use crate::door::{Pulse, PulseError};
+use crate::daemon::{CameraFactory, EnrolmentOptions, Patience};
+use crate::door::guard::GuardedStrike;
+use crate::door::{
+    DirectStrike, InputsFactory, Lamp, LineSpec, Pulse, Relay, RelayError, Relock, Rules, Sensor, StrikeKind,
+    open_inputs, open_relay,
+};
 use crate::encoder::Score;
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError};
 use crate::vision::quality::QualityGates;
+
+/// What to say of a config whose limits are not a door's.
+pub(super) const NO_DOOR: &str = "limits.profile is \"emulator\": old pictures open the door; fit for tests only, set it \
+                                  to \"door\"";
+
+/// How long the service waits for its networks.
+pub(super) fn patience(config: &Config) -> Patience {
+    match config.limits.profile.as_str() {
+        "emulator" => Patience::Emulator,
+        _ => Patience::Door,
+    }
+}
+
+/// A line that is not wired.
+const NONE: &str = "none";
 
 /// What a grant takes.
 pub(super) fn rule(config: &Config) -> Rule {
@@ -23,7 +43,7 @@ pub(super) fn rule(config: &Config) -> Rule {
         margin: decision.margin,
         frames_needed: decision.frames_needed,
         frames_window: decision.frames_window,
-        max_frame_age: Duration::from_millis(decision.max_frame_age_ms),
+        max_frame_age: patience(config).stretch(Duration::from_millis(decision.max_frame_age_ms)),
         regrant_after: Duration::from_millis(decision.regrant_after_ms),
     }
 }
@@ -51,9 +71,97 @@ pub(super) fn enrolment(config: &Config) -> EnrolmentOptions {
     }
 }
 
-/// How long a grant energises the strike.
-pub(super) fn pulse(config: &Config) -> Result<Pulse, PulseError> {
-    Pulse::from_millis(config.door.pulse_ms)
+/// How long the strike is unlocked, and when it is locked early.
+pub(super) fn door_rules(config: &Config) -> anyhow::Result<Rules> {
+    let door = &config.door;
+    let relock = match door.relock.as_str() {
+        "timeout" => Relock::Timeout,
+        "on-open" => Relock::OnOpen,
+        _ => Relock::OnClose,
+    };
+    let held_open_after = Duration::from_secs(door.held_open_s);
+    Ok(Rules { pulse: Pulse::from_millis(door.pulse_ms)?, relock, held_open_after })
+}
+
+/// The strike on a line that this process holds.
+pub(super) fn open_strike_directly(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> Result<DirectStrike, RelayError> {
+    let relay = open_relay(&config.door.relay, clock)?;
+    Ok(DirectStrike::new(relay, strike_kind(config)))
+}
+
+/// The strike on a line that the guard's process holds, which is started for it.
+pub(super) fn start_guard(config: &Config, clock: Arc<dyn Clock>) -> Result<GuardedStrike, RelayError> {
+    let kind = strike_kind(config);
+    // The running program, also when an upgrade has put another in its place.
+    let mut program = Command::new("/proc/self/exe");
+    program.args(["guard", "--relay", &config.door.relay, "--strike", kind.as_str()]);
+    let relay = config.door.relay.clone();
+    let open = Box::new({
+        let relay = relay.clone();
+        move || open_relay(&relay, clock.clone())
+    });
+    GuardedStrike::start(program, relay, kind, open)
+}
+
+fn strike_kind(config: &Config) -> StrikeKind {
+    // The loader takes no other word.
+    config.door.strike.parse().unwrap_or_default()
+}
+
+/// What else is wired to the door; nothing when nothing is.
+pub(super) fn inputs_factory(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Option<InputsFactory>> {
+    let wired = wired_inputs(config)?;
+    if wired.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(move || open_inputs(&wired, clock.clone()))))
+}
+
+/// The inputs that are not `none`.
+pub(super) fn wired_inputs(config: &Config) -> anyhow::Result<Vec<(Sensor, LineSpec)>> {
+    let inputs = &config.inputs;
+    let line = |sensor: Sensor| match sensor {
+        Sensor::Rex => &inputs.rex,
+        Sensor::Contact => &inputs.contact,
+        Sensor::Tamper => &inputs.tamper,
+    };
+    let wired = Sensor::ALL.into_iter().filter(|sensor| line(*sensor) != NONE);
+    wired
+        .map(|sensor| {
+            let line = line(sensor);
+            let spec = line
+                .parse()
+                .with_context(|| format!("inputs.{} {line:?} cannot be used", sensor.as_str()))?;
+            Ok((sensor, spec))
+        })
+        .collect()
+}
+
+/// The lamps that are not `none`, dark.
+pub(super) fn open_lamps(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Vec<(Lamp, Box<dyn Relay>)>> {
+    let lamps = &config.lamps;
+    let line = |lamp: Lamp| match lamp {
+        Lamp::Granted => &lamps.granted,
+        Lamp::Refused => &lamps.refused,
+        Lamp::Look => &lamps.look,
+        Lamp::Fault => &lamps.fault,
+    };
+    let wired = Lamp::ALL.into_iter().filter(|lamp| line(*lamp) != NONE);
+    wired
+        .map(|lamp| {
+            let relay = open_relay(line(lamp), clock.clone());
+            Ok((lamp, relay.with_context(|| format!("lamps.{} cannot be used", lamp.as_str()))?))
+        })
+        .collect()
 }
 
 /// Which camera.
@@ -91,4 +199,17 @@ pub(super) fn load_networks(config: &Config) -> Result<Recogniser, RecognitionEr
         detect_px: config.vision.detect_px,
         min_face_score: config.vision.min_face_score,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_emulators_profile_lets_old_frames_decide() {
+        let door = Config::default();
+        assert_eq!(rule(&door).max_frame_age, Duration::from_millis(500));
+        let emulator = Config::parse("[limits]\nprofile = \"emulator\"\n").unwrap();
+        assert_eq!(rule(&emulator).max_frame_age, Duration::from_secs(100));
+    }
 }

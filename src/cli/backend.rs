@@ -153,6 +153,11 @@ impl Service {
         }
     }
 
+    /// Has it move the door.
+    pub(super) fn order(&mut self, request: &Request) -> anyhow::Result<()> {
+        done(self.ask(request)?)
+    }
+
     /// Enrols at its camera and tells how it goes.
     pub(super) fn enrol_live(
         &mut self,

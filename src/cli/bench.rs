@@ -1,13 +1,15 @@
-//! `accessd bench`: how long each stage takes on this machine, from a JPEG to the person it shows.
+//! `accessd bench`: how long each stage takes on this machine, from a JPEG to the person it shows. `make bench` sets
+//! the same stages beside other programs.
 
 mod drawing;
 
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use clap::Args;
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
 use comfy_table::Table;
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
@@ -15,18 +17,25 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::adapters::load_networks;
+use super::backend::open_store;
 use super::output::{self, Output};
 use super::{Exit, Globals};
 use crate::clock::{Clock, SystemClock};
-use crate::encoder::{Embedding, ModelId};
+use crate::config::Config;
+use crate::encoder::{Embedding, EmbeddingError, ModelId};
 use crate::frame::{MAX_FRAME_PIXELS, decode_jpeg, load_image};
-use crate::gallery::{Gallery, PersonId};
+use crate::gallery::{Gallery, NewTemplate, PersonId, TemplateSource};
+use crate::journal::Stamp;
+use crate::liveness::network::Liveness;
+use crate::models::Library;
 use crate::recognition::{FoundFace, Recogniser};
-use crate::vision::Face;
+use crate::store::{OpenMode, Store};
+use crate::vision::margin;
 
 /// Measure each stage from a picture to a person on this machine
 ///
-/// Decodes a JPEG, seeks faces in it, aligns, embeds and matches one face against 1,000 made-up people, over and over.
+/// Decodes a JPEG, seeks faces in it, aligns, embeds and matches one face against made-up people, over and over; and asks
+/// a PAD network, when one is installed, whether the face is live.
 #[derive(Args, Debug)]
 pub(super) struct Bench {
     /// Picture to use; a drawn one of the camera's size when not given
@@ -35,20 +44,65 @@ pub(super) struct Bench {
     /// How often everything is done
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
+    /// People to match against, made up, with one template each
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    people: u32,
+    /// Measure this stage only; may be given several times
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<Stage>,
+    /// Enrol the made-up people in this new database instead, for tests under load
+    #[arg(long, value_name = "DATABASE", conflicts_with_all = ["only", "json"])]
+    enrol_into: Option<PathBuf>,
     /// Print JSON: {"version", "model", "device", "image", "width", "height", "faces", "people", "rounds",
     /// "ms": {STAGE: {"median", "p95", "min"}}}
     #[arg(long)]
     json: bool,
 }
 
-/// Made-up people in the gallery.
-const PEOPLE: usize = 1000;
 /// Rounds before counting begins: memory is paged in, the processor's clock goes up.
 const WARM_UP: u32 = 3;
 /// JPEG quality of a USB camera, about.
 const JPEG_QUALITY: u8 = 85;
-/// The stages in order; the last is all of them together.
-const STAGES: [&str; 6] = ["decode", "detect", "align", "embed", "match", "frame"];
+
+/// What is measured, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// A JPEG to pixels.
+    Decode,
+    /// Pixels to faces, from the letterbox to the last box.
+    Detect,
+    /// A face to an upright crop.
+    Align,
+    /// A crop to an embedding.
+    Embed,
+    /// An embedding to the person and the runner-up.
+    Match,
+    /// A face with its surroundings to how far it looks alive, by the first PAD network that is installed.
+    Pad,
+    /// All templates copied once in memory: what matching, which reads them once, is held against.
+    Copy,
+}
+
+impl Stage {
+    /// Those a frame goes through.
+    const OF_A_FRAME: [Self; 5] = [Self::Decode, Self::Detect, Self::Align, Self::Embed, Self::Match];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Detect => "detect",
+            Self::Align => "align",
+            Self::Embed => "embed",
+            Self::Match => "match",
+            Self::Pad => "pad",
+            Self::Copy => "copy",
+        }
+    }
+}
+
+/// Stages that are shown as one when all were measured: pixels to embedding, and everything.
+const SUMS: [(&str, &[Stage]); 2] =
+    [("recognise", &[Stage::Detect, Stage::Align, Stage::Embed]), ("frame", &Stage::OF_A_FRAME)];
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -75,8 +129,18 @@ struct Summary {
 impl Bench {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
         let config = globals.load()?;
-        let mut subject = Subject::new(load_networks(&config)?, self.picture(&config)?)?;
-        let times = measure(&mut subject, self.rounds)?;
+        if let Some(database) = &self.enrol_into {
+            return self.enrol(&config, database);
+        }
+        let mut subject =
+            Subject::new(load_networks(&config)?, self.picture(&config)?, self.people as usize)?;
+        subject.pad = pad_network(&config)?;
+        let mut stages = self.only.clone();
+        if stages.is_empty() {
+            stages.extend(Stage::OF_A_FRAME);
+            stages.extend(subject.pad.is_some().then_some(Stage::Pad));
+        }
+        let times = measure(&mut subject, &stages, self.rounds)?;
         let mut out = Output::new();
         if self.json {
             out.json(&self.report(&subject, &config.encoder.device, &times)?)?;
@@ -89,7 +153,8 @@ impl Bench {
                 output::count(subject.faces, "face", "faces")
             ))?;
             out.line(format_args!(
-                "{PEOPLE} people, {}\n",
+                "{}, {}\n",
+                output::count(subject.gallery.people(), "person", "people"),
                 output::count(self.rounds as usize, "round", "rounds")
             ))?;
             out.table(&table(&times))?;
@@ -98,11 +163,40 @@ impl Bench {
         Ok(Exit::Done)
     }
 
-    fn picture(&self, config: &crate::config::Config) -> anyhow::Result<RgbImage> {
+    fn picture(&self, config: &Config) -> anyhow::Result<RgbImage> {
         match &self.image {
             Some(file) => Ok(load_image(file)?),
             None => Ok(drawing::face(config.camera.width, config.camera.height)),
         }
+    }
+
+    fn enrol(&self, config: &Config, database: &Path) -> anyhow::Result<Exit> {
+        ensure!(
+            !database.exists(),
+            "{} exists already; made-up people go into a new database only",
+            database.display()
+        );
+        let mut networks = load_networks(config)?;
+        let face = found_face(&mut networks, &self.picture(config)?)?.1;
+        let dim = embed_one(&mut networks, &face)?.dim();
+        let mut store = open_store(database, OpenMode::Create)?;
+        for (name, embedding) in made_up(dim, self.people as usize) {
+            let template = NewTemplate {
+                model: networks.model().clone(),
+                embedding: embedding?,
+                quality: face.quality,
+                source: TemplateSource::Image,
+            };
+            store.enrol(&name, &[template], "accessd bench", Stamp::now(&SystemClock))?;
+        }
+        let mut out = Output::new();
+        out.line(format_args!(
+            "{} enrolled in {}",
+            output::count(self.people as usize, "made-up person", "made-up people"),
+            database.display()
+        ))?;
+        out.flush()?;
+        Ok(Exit::Done)
     }
 
     fn report(&self, subject: &Subject, device: &str, times: &Times) -> anyhow::Result<Report> {
@@ -117,14 +211,14 @@ impl Bench {
             width,
             height,
             faces: subject.faces,
-            people: PEOPLE,
+            people: subject.gallery.people(),
             rounds: self.rounds,
             ms: summaries.collect::<anyhow::Result<_>>()?,
         })
     }
 }
 
-/// What is measured.
+/// What the stages work on: each has its input ready, so that any of them can be measured alone.
 struct Subject {
     networks: Recogniser,
     gallery: Gallery,
@@ -132,69 +226,106 @@ struct Subject {
     jpeg: Vec<u8>,
     faces: usize,
     /// The face that is aligned, embedded and matched.
-    face: Face,
+    face: FoundFace,
+    probe: Embedding,
+    /// As many bytes as the gallery's templates, twice.
+    memory: (Vec<u8>, Vec<u8>),
+    pad: Option<Liveness>,
 }
 
 impl Subject {
-    fn new(mut networks: Recogniser, picture: RgbImage) -> anyhow::Result<Self> {
+    fn new(mut networks: Recogniser, picture: RgbImage, people: usize) -> anyhow::Result<Self> {
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
             .encode_image(&picture)
             .context("the picture cannot be turned into a JPEG")?;
-        let found = networks.detect(&picture)?;
-        let face =
-            found.first().copied().unwrap_or_else(|| drawing::outline(picture.width(), picture.height()));
-        let probe = networks.embed(&[&FoundFace::new(&picture, face).crop])?;
-        let dim = probe.first().map_or(0, Embedding::dim);
-        let gallery = crowd(networks.model().clone(), dim)?;
-        Ok(Self { networks, gallery, picture, jpeg, faces: found.len(), face })
+        let (faces, face) = found_face(&mut networks, &picture)?;
+        let probe = embed_one(&mut networks, &face)?;
+        let gallery = crowd(networks.model().clone(), probe.dim(), people)?;
+        let bytes = gallery.templates() * gallery.dim() * size_of::<f32>();
+        let memory = (vec![1; bytes], vec![2; bytes]);
+        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory, pad: None })
     }
 
-    /// Everything once; the times of the stages in order.
-    fn round(&mut self) -> anyhow::Result<[Duration; STAGES.len()]> {
-        let (image, decode) = timed(|| decode_jpeg(&self.jpeg, MAX_FRAME_PIXELS));
-        let image = image?;
-        let (found, detect) = timed(|| self.networks.detect(&image));
-        found?;
-        let (face, one_align) = timed(|| FoundFace::new(&image, self.face));
-        let (embeddings, embed) = timed(|| self.networks.embed(&[&face.crop]));
-        let probe = embeddings?.into_iter().next().context("the encoder gave no embedding")?;
-        let (_, search) = timed(|| self.gallery.find(&probe));
-        Ok([decode, detect, one_align, embed, search, decode + detect + one_align + embed + search])
+    /// How long one stage takes.
+    fn time(&mut self, stage: Stage) -> anyhow::Result<Duration> {
+        let start = SystemClock.now();
+        match stage {
+            Stage::Decode => drop(black_box(decode_jpeg(&self.jpeg, MAX_FRAME_PIXELS)?)),
+            Stage::Detect => drop(black_box(self.networks.detect(&self.picture)?)),
+            Stage::Align => drop(black_box(FoundFace::new(&self.picture, self.face.face))),
+            Stage::Embed => drop(black_box(embed_one(&mut self.networks, &self.face)?)),
+            Stage::Match => drop(black_box(self.gallery.find(&self.probe))),
+            Stage::Pad => {
+                let net =
+                    self.pad.as_mut().context("no PAD network is installed; fetch one with `make models`")?;
+                let crop = margin::crop(&self.picture, &self.face.face.bbox, net.margin(), net.side());
+                black_box(net.live(&crop)?);
+            }
+            Stage::Copy => black_box(&mut self.memory.1).copy_from_slice(black_box(&self.memory.0)),
+        }
+        Ok(SystemClock.now().since(start))
     }
 }
 
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = SystemClock.now();
-    let done = std::hint::black_box(work());
-    (done, SystemClock.now().since(start))
+/// How many faces are in the picture, and the first; the drawn one's place when none is found.
+fn found_face(networks: &mut Recogniser, picture: &RgbImage) -> anyhow::Result<(usize, FoundFace)> {
+    let found = networks.detect(picture)?;
+    let face = found.first().copied();
+    let face = face.unwrap_or_else(|| drawing::outline(picture.width(), picture.height()));
+    Ok((found.len(), FoundFace::new(picture, face)))
 }
 
-/// The times of every round, by stage.
-struct Times([Vec<Duration>; STAGES.len()]);
+/// The PAD network to measure, when there is one.
+fn pad_network(config: &Config) -> anyhow::Result<Option<Liveness>> {
+    let installed = Library::new(&config.paths.models).list()?;
+    let mut files = installed.into_iter().filter_map(|i| i.file.ok()).filter(|f| f.card.job == "liveness");
+    let device = crate::nn::device(&config.encoder.device)?;
+    Ok(files.next().map(|file| Liveness::new(&file, &device)).transpose()?)
+}
+
+fn embed_one(networks: &mut Recogniser, face: &FoundFace) -> anyhow::Result<Embedding> {
+    networks.embed(&[&face.crop])?.into_iter().next().context("the encoder gave no embedding")
+}
+
+/// The times of every round, by stage; sums of stages at the end.
+struct Times(Vec<(&'static str, Vec<Duration>)>);
 
 impl Times {
+    fn new(stages: &[Stage], rounds: Vec<Vec<Duration>>) -> Self {
+        let column = |i: usize| rounds.iter().map(|round| round[i]).collect();
+        let mut times: Vec<_> =
+            stages.iter().enumerate().map(|(i, stage)| (stage.name(), column(i))).collect();
+        for (name, parts) in SUMS {
+            let at: Option<Vec<usize>> =
+                parts.iter().map(|part| stages.iter().position(|stage| stage == part)).collect();
+            if let Some(at) = at {
+                times.push((name, rounds.iter().map(|round| at.iter().map(|&i| round[i]).sum()).collect()));
+            }
+        }
+        Self(times)
+    }
+
     fn summaries(&self) -> impl Iterator<Item = (&'static str, Summary)> {
-        STAGES.iter().copied().zip(self.0.iter().map(|times| Summary::of(times)))
+        self.0.iter().map(|(stage, times)| (*stage, Summary::of(times)))
     }
 }
 
-fn measure(subject: &mut Subject, rounds: u32) -> anyhow::Result<Times> {
+fn measure(subject: &mut Subject, stages: &[Stage], rounds: u32) -> anyhow::Result<Times> {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} rounds, {eta} left")
         .expect("the template is valid");
     let progress = ProgressBar::new(rounds.into()).with_style(style);
+    let mut round = || stages.iter().map(|stage| subject.time(*stage)).collect::<anyhow::Result<Vec<_>>>();
     for _ in 0..WARM_UP {
-        subject.round()?;
+        round()?;
     }
-    let mut times = Times(Default::default());
+    let mut times = Vec::with_capacity(rounds as usize);
     for _ in 0..rounds {
-        for (all, one) in times.0.iter_mut().zip(subject.round()?) {
-            all.push(one);
-        }
+        times.push(round()?);
         progress.inc(1);
     }
     progress.finish_and_clear();
-    Ok(times)
+    Ok(Times::new(stages, times))
 }
 
 impl Summary {
@@ -217,19 +348,21 @@ fn table(times: &Times) -> Table {
     table
 }
 
-/// A gallery of made-up people: seeded noise on the unit sphere.
-fn crowd(model: ModelId, dim: usize) -> anyhow::Result<Gallery> {
+/// Names and embeddings of made-up people: seeded noise on the unit sphere.
+fn made_up(dim: usize, people: usize) -> impl Iterator<Item = (String, Result<Embedding, EmbeddingError>)> {
     let mut noise = Noise(0x5eed);
-    let mut templates = Vec::with_capacity(PEOPLE);
-    for id in 1..=PEOPLE {
+    (1..=people).map(move |n| {
         let values = (0..dim).map(|_| noise.next()).collect();
-        templates.push((
-            PersonId(id as i64),
-            Arc::from(format!("person {id}")),
-            Embedding::normalise(values)?,
-        ));
-    }
-    Ok(Gallery::new(model, 0, templates))
+        (format!("person {n}"), Embedding::normalise(values))
+    })
+}
+
+/// A gallery of made-up people.
+fn crowd(model: ModelId, dim: usize, people: usize) -> anyhow::Result<Gallery> {
+    let templates = made_up(dim, people)
+        .zip(1..)
+        .map(|((name, embedding), id)| Ok((PersonId(id), Arc::from(name), embedding?)));
+    Ok(Gallery::new(model, 0, templates.collect::<anyhow::Result<_>>()?))
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014) as numbers from −1 to 1.
@@ -271,8 +404,27 @@ mod tests {
     }
 
     #[test]
-    fn the_crowd_is_a_thousand_people() {
-        let gallery = crowd(ModelId("m@1".into()), 8).unwrap();
-        assert_eq!(gallery.people(), PEOPLE);
+    fn the_crowd_has_as_many_people_as_asked_for() {
+        let gallery = crowd(ModelId("m@1".into()), 8, 30).unwrap();
+        assert_eq!((gallery.people(), gallery.templates()), (30, 30));
+    }
+
+    #[test]
+    fn sums_are_shown_when_all_their_stages_were_measured() {
+        let round = |ms: [u64; 5]| ms.map(Duration::from_millis).to_vec();
+        let all = Times::new(&Stage::OF_A_FRAME, vec![round([1, 2, 3, 4, 5]), round([1, 2, 3, 4, 5])]);
+        let shown: Vec<_> = all.summaries().map(|(name, s)| (name, s.median)).collect();
+        let expected = [
+            ("decode", 1.0),
+            ("detect", 2.0),
+            ("align", 3.0),
+            ("embed", 4.0),
+            ("match", 5.0),
+            ("recognise", 9.0),
+            ("frame", 15.0),
+        ];
+        assert_eq!(shown, expected);
+        let one = Times::new(&[Stage::Match], vec![vec![Duration::from_millis(5)]]);
+        assert_eq!(one.summaries().map(|(name, _)| name).collect::<Vec<_>>(), ["match"]);
     }
 }

@@ -8,14 +8,15 @@ use clap::Args;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::adapters::load_networks;
+use super::adapters::{NO_DOOR, load_networks, patience, wired_inputs};
 use super::backend::{Service, open_to_read};
 use super::output::{self, Output, count};
 use super::settings::Origin;
 use super::{Exit, Globals};
 use crate::camera::{CameraSpec, V4lDevice};
 use crate::config::{Config, ConfigError};
-use crate::door::RelaySpec;
+use crate::daemon::Patience;
+use crate::door::{self, LineSpec};
 use crate::encoder::ModelId;
 use crate::store::{self, Store};
 
@@ -93,10 +94,14 @@ fn examine(origin: &Origin) -> Vec<Finding> {
         Err(error) => return vec![failure("config", error)],
     };
     let mut findings = vec![ok("config", origin.to_string())];
+    if patience(&config) != Patience::Door {
+        findings.push(warn("limits", NO_DOOR.to_owned()));
+    }
     findings.extend(database(&config.paths.database));
     findings.extend(networks(&config));
     findings.push(camera(&config.camera.source));
     findings.push(relay(&config.door.relay));
+    findings.extend(inputs(&config));
     findings.push(socket(&config.paths.socket));
     findings
 }
@@ -205,17 +210,39 @@ fn missing_program(program: &str) -> Option<String> {
 
 fn relay(spec: &str) -> Finding {
     const WHAT: &str = "relay";
-    match RelaySpec::from_str(spec) {
+    match LineSpec::from_str(spec) {
         Err(error) => failure(WHAT, error),
-        Ok(RelaySpec::Sim(path)) if path.is_dir() => fail(
+        Ok(LineSpec::Sim(path)) if path.is_dir() => fail(
             WHAT,
             format!("{spec}: it is a folder; give a file, such as sim:{}/relay.log", path.display()),
         ),
-        Ok(RelaySpec::Sim(path)) => match folder_of(&path) {
+        Ok(LineSpec::Sim(path)) => match folder_of(&path) {
             Ok(_) => ok(WHAT, format!("{spec}: simulated, no lock moves")),
             Err(why) => fail(WHAT, format!("{spec}: {why}")),
         },
+        Ok(LineSpec::Gpio(line)) => match door::find_line(&line) {
+            Ok(found) => ok(WHAT, format!("{spec}: {found}")),
+            Err(error) => failure(WHAT, error),
+        },
+        Ok(LineSpec::Pi(_)) => ok(WHAT, format!("{spec}: through the registers; accessd doctor tries it")),
     }
+}
+
+/// What else is wired to the door; nothing is said of what is not.
+fn inputs(config: &Config) -> Vec<Finding> {
+    const WHAT: &str = "inputs";
+    let wired = match wired_inputs(config) {
+        Ok(wired) => wired,
+        Err(error) => return vec![fail(WHAT, format!("{error:#}"))],
+    };
+    let each = wired.into_iter().map(|(sensor, spec)| match &spec {
+        LineSpec::Gpio(line) => match door::find_line(line) {
+            Ok(found) => ok(WHAT, format!("{} {spec}: {found}", sensor.as_str())),
+            Err(error) => failure(WHAT, error),
+        },
+        LineSpec::Sim(_) | LineSpec::Pi(_) => ok(WHAT, format!("{} {spec}", sensor.as_str())),
+    });
+    each.collect()
 }
 
 fn socket(path: &Path) -> Finding {

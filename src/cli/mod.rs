@@ -7,9 +7,12 @@ mod bench;
 mod check;
 mod completions;
 mod demo;
+mod doctor;
+mod door;
 mod enroll;
 mod eval;
 mod exit;
+mod guard;
 mod identify;
 mod list;
 mod log;
@@ -96,6 +99,10 @@ enum Command {
     Verify(verify::Verify),
     Identify(identify::Identify),
     Status(status::Status),
+    Door(door::Door),
+    Doctor(doctor::Doctor),
+    #[command(hide = true)]
+    Guard(guard::Guard),
     Check(check::Check),
     Models(models::Models),
     Bench(bench::Bench),
@@ -132,6 +139,9 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Verify(verify) => verify.perform(&globals),
         Command::Identify(identify) => identify.perform(&globals),
         Command::Status(status) => status.perform(&globals),
+        Command::Door(door) => door.perform(&globals),
+        Command::Doctor(doctor) => doctor.perform(&globals),
+        Command::Guard(guard) => guard.perform(),
         Command::Check(check) => check.perform(&globals),
         Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),

@@ -29,13 +29,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Turn downloaded ONNX files into installed networks: those of a manifest, or an encoder of your own
+    /// Turn downloaded files into installed networks: those of a manifest, or an encoder or PAD network of your own
     Import(Import),
 }
 
 #[derive(Args, Debug)]
 struct Import {
-    /// An ONNX encoder of your own: 112×112 pixels, of a supported architecture
+    /// A network of your own of a supported architecture: an ONNX encoder for 112×112 pixels, or a PAD network
+    /// (MiniFASNet) as ONNX or as safetensors with the names of the published training code
     #[arg(
         value_name = "FILE",
         required_unless_present = "manifest",
@@ -46,7 +47,7 @@ struct Import {
     /// The name to install it under
     #[arg(long)]
     name: Option<String>,
-    /// Channel order it was trained on
+    /// Channel order an encoder was trained on
     #[arg(long, value_enum, default_value = "rgb")]
     channels: ChannelOrder,
     /// Taken from every pixel (0 to 255) before scaling, unless the file does so itself

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
-use super::adapters::{camera_factory, camera_spec, enrolment, gates, load_networks, pulse, rule};
+use super::adapters::{
+    NO_DOOR, camera_factory, camera_spec, door_rules, enrolment, gates, inputs_factory, load_networks,
+    open_lamps, patience, rule, start_guard,
+};
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::analyser::FaceAnalyser;
-use crate::daemon::{self, Parts, Shutdown};
-use crate::door::open_relay;
+use crate::daemon::{self, Parts, Patience, Shutdown};
 use crate::store::OpenMode;
 
 /// Run the service until SIGTERM or Ctrl-C; the door is locked before, after and on every error
@@ -44,7 +46,11 @@ impl Run {
         if let Some(relay) = &self.relay {
             config.door.relay.clone_from(relay);
         }
-        let ended = daemon::run(self.parts(&config)?, Shutdown::on_signals())?;
+        let patience = patience(&config);
+        if patience != Patience::Door {
+            log::warn!("{}", NO_DOOR);
+        }
+        let ended = daemon::run(self.parts(&config)?, Shutdown::on_signals(), patience)?;
         log::info!("{}", farewell(&ended));
         Ok(Exit::Done)
     }
@@ -53,7 +59,10 @@ impl Run {
     fn parts(&self, config: &Config) -> anyhow::Result<Parts> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let camera = camera_spec(config)?;
-        let relay = open_relay(&config.door.relay, clock.clone())?;
+        // Locked before the networks are loaded, which takes seconds on a small board.
+        let strike = start_guard(config, clock.clone())?;
+        let open_inputs = inputs_factory(config, clock.clone())?;
+        let lamps = open_lamps(config, &clock)?;
         let trace = self.trace.as_deref().map(create_trace).transpose()?;
         let networks = load_networks(config)?;
         let store = open_store(&config.paths.database, OpenMode::Create)?;
@@ -61,11 +70,13 @@ impl Run {
             camera: camera.to_string(),
             open_camera: camera_factory(camera, config, clock.clone()),
             analyser: Box::new(FaceAnalyser::new(networks, gates(config), clock.clone())),
-            relay,
+            strike: Box::new(strike),
+            open_inputs,
+            lamps,
             store: Box::new(store),
             clock,
             rule: rule(config),
-            pulse: pulse(config)?,
+            door: door_rules(config)?,
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),
             trace,

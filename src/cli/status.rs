@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::backend::Service;
+use super::door::in_words;
 use super::output::{Output, count};
 use super::{Exit, Globals};
 use crate::daemon::protocol::Status as State;
@@ -39,13 +40,14 @@ fn rows(state: &State) -> Vec<(&'static str, String)> {
         some => some.iter().map(|fault| ("fault", fault.clone())).collect(),
     };
     let mut rows = vec![
-        ("door", format!("{}, {}", state.door, state.mode)),
+        ("door", format!("{}, {}", in_words(state), state.mode)),
         ("relay", state.relay.clone()),
         ("camera", format!("{}: {:.1} frames/s{latency}, {age}", state.camera, state.fps)),
         ("people", format!("{} with {}", count(state.people, "person", "people"), state.model)),
         ("rule", format!("score from {:.3}", state.threshold)),
         ("service", format!("accessd {}, pid {}, up {}", state.version, state.pid, up(state.uptime_s))),
     ];
+    rows.extend(state.alarms.iter().map(|alarm| ("ALARM", (*alarm).clone())));
     rows.extend(faults);
     rows
 }

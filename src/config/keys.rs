@@ -11,6 +11,8 @@ pub(super) enum Takes {
     Word(&'static [&'static str]),
     /// `PREFIX:REST` with one of these prefixes and something behind it.
     Spec(&'static [&'static str]),
+    /// The same, or `none`.
+    SpecOrNone(&'static [&'static str]),
     /// A file name, not empty.
     Path,
     /// The name of an installed network: letters, digits, `-`, `_` and `.`.
@@ -18,6 +20,12 @@ pub(super) enum Takes {
     /// `cpu`, `cuda` or `cuda:N`.
     Device,
 }
+
+/// Kinds of line that can be driven: relay, lamps.
+const LINES: &[&str] = &["gpiochip", "rppal", "sim"];
+
+/// Kinds of line that can be read.
+const INPUTS: &[&str] = &["gpiochip", "sim"];
 
 /// Every key that there is.
 pub(super) const KEYS: &[(&str, Takes)] = &[
@@ -41,14 +49,25 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("decision.frames_window", whole(1, 60)),
     ("decision.max_frame_age_ms", whole(100, 2000)),
     ("decision.regrant_after_ms", whole(0, 600_000)),
-    ("door.relay", Takes::Spec(&["sim"])),
+    ("door.relay", Takes::Spec(LINES)),
+    ("door.strike", Takes::Word(&["fail-secure", "fail-safe"])),
     ("door.pulse_ms", whole(3000, 60_000)),
+    ("door.relock", Takes::Word(&["on-close", "on-open", "timeout"])),
+    ("door.held_open_s", whole(10, 3600)),
+    ("inputs.rex", Takes::SpecOrNone(INPUTS)),
+    ("inputs.contact", Takes::SpecOrNone(INPUTS)),
+    ("inputs.tamper", Takes::SpecOrNone(INPUTS)),
+    ("lamps.granted", Takes::SpecOrNone(LINES)),
+    ("lamps.refused", Takes::SpecOrNone(LINES)),
+    ("lamps.look", Takes::SpecOrNone(LINES)),
+    ("lamps.fault", Takes::SpecOrNone(LINES)),
     ("enrolment.samples", whole(1, 20)),
     ("enrolment.timeout_s", whole(5, 600)),
     ("enrolment.interval_ms", whole(0, 5000)),
     ("paths.database", Takes::Path),
     ("paths.models", Takes::Path),
     ("paths.socket", Takes::Path),
+    ("limits.profile", Takes::Word(&["door", "emulator"])),
     ("log.level", Takes::Word(&["error", "warn", "info", "debug", "trace"])),
 ];
 
@@ -74,6 +93,7 @@ impl Takes {
             Takes::Spec(prefixes) => {
                 format!("text that begins with {}", quoted(prefixes.iter().map(|p| format!("{p}:"))))
             }
+            Takes::SpecOrNone(_) => format!("{}, or \"none\"", self.without_none().describe()),
             Takes::Path => "a file name".into(),
             Takes::ModelName => {
                 "the name of an installed network (letters, digits, `-`, `_`, `.`; see `accessd models list`)"
@@ -104,6 +124,7 @@ impl Takes {
             Takes::Spec(prefixes) => value
                 .split_once(':')
                 .is_some_and(|(prefix, rest)| prefixes.contains(&prefix) && !rest.trim().is_empty()),
+            Takes::SpecOrNone(_) => value == "none" || self.without_none().accepts_text(value),
             Takes::Path => !value.trim().is_empty() && !value.contains('\0'),
             Takes::ModelName => {
                 value.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -115,6 +136,13 @@ impl Takes {
                     || value.strip_prefix("cuda:").is_some_and(|n| n.parse::<u8>().is_ok())
             }
             Takes::Whole { .. } | Takes::Number { .. } => false,
+        }
+    }
+
+    fn without_none(self) -> Self {
+        match self {
+            Takes::SpecOrNone(prefixes) => Takes::Spec(prefixes),
+            other => other,
         }
     }
 
@@ -154,6 +182,11 @@ mod tests {
         {
             assert_eq!(spec.accepts_text(text), good, "{text}");
         }
+        let line = Takes::SpecOrNone(&["sim"]);
+        for (text, good) in [("none", true), ("sim:x", true), ("", false), ("gpiochip:0:1", false)] {
+            assert_eq!(line.accepts_text(text), good, "{text}");
+        }
+        assert_eq!(line.describe(), "text that begins with \"sim:\", or \"none\"");
         for (text, good) in [
             ("cpu", true),
             ("cuda", true),

@@ -316,7 +316,7 @@ mod tests {
                 Takes::Whole { min, max, step } => format!("Range: {min} to {max}, a multiple of {step}."),
                 Takes::Number { min, max } => format!("Range: {min} to {max}."),
                 Takes::Word(words) => words[0].to_owned(),
-                Takes::Spec(prefixes) => format!("{}:", prefixes[0]),
+                Takes::Spec(prefixes) | Takes::SpecOrNone(prefixes) => format!("{}:", prefixes[0]),
                 Takes::Path | Takes::ModelName | Takes::Device => String::new(),
             };
             assert!(comment.contains(&range), "{key}: its comment lacks {range:?}");
@@ -345,7 +345,9 @@ mod tests {
             Takes::Word(words) => {
                 words.iter().find(|w| Some(**w) != default.as_str()).map(|w| (*w).into()).unwrap()
             }
-            Takes::Spec(prefixes) => format!("{}:/elsewhere", prefixes[prefixes.len() - 1]).into(),
+            Takes::Spec(prefixes) | Takes::SpecOrNone(prefixes) => {
+                format!("{}:/elsewhere", prefixes[prefixes.len() - 1]).into()
+            }
             Takes::Path => "/elsewhere".into(),
             Takes::ModelName => "another".into(),
             Takes::Device => "cuda:1".into(),

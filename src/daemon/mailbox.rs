@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::clock::MonoTime;
+use crate::door::{Order, Sensor};
+
 use super::analysis::Analysis;
 use super::protocol::{Reply, Request};
 
@@ -32,6 +35,22 @@ pub(crate) enum Note {
         /// What the camera said.
         what: String,
     },
+    /// An input of the door has a new level that can be believed.
+    Sensed {
+        /// Which.
+        sensor: Sensor,
+        /// Its level.
+        active: bool,
+        /// Since when.
+        since: MonoTime,
+    },
+    /// The inputs cannot be read; they are being tried again.
+    InputsFailed {
+        /// What they said.
+        what: String,
+    },
+    /// They can be read again.
+    InputsBack,
     /// The recording is over and its last frame has been analysed.
     RecordingOver,
 }
@@ -43,6 +62,15 @@ pub(crate) enum Command {
     Change {
         /// What to change.
         request: Request,
+        /// Who asks.
+        actor: String,
+        /// Where the answer goes.
+        reply: tokio::sync::oneshot::Sender<Reply>,
+    },
+    /// A move of the door.
+    Door {
+        /// Which.
+        order: Order,
         /// Who asks.
         actor: String,
         /// Where the answer goes.

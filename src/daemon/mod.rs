@@ -6,6 +6,7 @@
 //! |---------|--------------------------------------------|---------------------------|---------------|
 //! | main    | the other threads                          | their ends and beats      | –             |
 //! | camera  | the camera                                 | frames                    | camera errors: opens it again; a panic or a driver that hangs: the daemon stops |
+//! | inputs  | exit button, contact, tamper switch        | their edges               | input errors: opens them again; a panic: the daemon stops |
 //! | vision  | the networks                               | the slot                  | the daemon stops |
 //! | control | store, attempts, door with its relay       | the mailbox, door deadlines | locks, writes a fault, the daemon stops |
 //! | socket  | the listener, a read-only view of the store | clients, signals         | the daemon stops |
@@ -20,6 +21,7 @@ mod control;
 pub(crate) mod enrolment;
 #[cfg(test)]
 mod fakes;
+mod input_loop;
 mod mailbox;
 pub mod ops;
 pub mod protocol;
@@ -46,14 +48,15 @@ use tokio::sync::watch;
 
 use crate::access::{Attempts, Rule};
 use crate::clock::{Clock, MonoTime};
-use crate::door::{Driver, Pulse, Relay, RelayError};
+use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
 use crate::frame::Frame;
 use crate::journal::{Event, EventKind, Stamp};
 use crate::store::{Store, StoreError};
 
 use analysis::Analyser;
 use camera_loop::{Backoff, CameraLoop};
-use control::Control;
+use control::{Control, LampBoard};
+use input_loop::InputLoop;
 use mailbox::{Mailbox, Note};
 use ops::Terms;
 use readiness::Readiness;
@@ -78,16 +81,20 @@ pub struct Parts {
     pub camera: String,
     /// The networks, loaded.
     pub analyser: Box<dyn Analyser>,
-    /// The line to the strike.
-    pub relay: Box<dyn Relay>,
+    /// The strike.
+    pub strike: Box<dyn Strike>,
+    /// Opens what else is wired to the door, if anything is.
+    pub open_inputs: Option<InputsFactory>,
+    /// Lamps and their lines.
+    pub lamps: Vec<(Lamp, Box<dyn Relay>)>,
     /// People and journal; the daemon is their only writer.
     pub store: Box<dyn Store>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// What a grant takes.
     pub rule: Rule,
-    /// How long a grant energises the strike.
-    pub pulse: Pulse,
+    /// How long the strike is unlocked, and when it is locked early.
+    pub door: Rules,
     /// How enrolment at the camera goes.
     pub enrolment: EnrolmentOptions,
     /// Where operators reach the daemon; the folder must exist.
@@ -147,6 +154,9 @@ pub enum DaemonError {
     /// The relay did not obey.
     #[error("the relay did not obey; check the lock itself")]
     Relay(#[source] RelayError),
+    /// Exit button, contact or tamper switch cannot be read at the start.
+    #[error("what is wired to the door cannot be read")]
+    Inputs(#[source] InputError),
     /// A thread ended that should not have.
     #[error("the {thread} thread ended: {why}")]
     ThreadDied {
@@ -200,6 +210,35 @@ pub(crate) struct Limits {
     pub(crate) client_slow: Duration,
 }
 
+/// How patient the service is with its networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// As a door needs it.
+    #[default]
+    Door,
+    /// As a test in an emulator needs it, whose floating point takes some hundred times as long. A frame that decides
+    /// may then be minutes old, which no door must allow.
+    Emulator,
+}
+
+impl Patience {
+    /// How long to wait here for what a door waits for `limit`.
+    pub fn stretch(self, limit: Duration) -> Duration {
+        match self {
+            Patience::Door => limit,
+            Patience::Emulator => limit * 200,
+        }
+    }
+}
+
+impl Limits {
+    /// The limits of a service this patient. All that keeps the door safe stays as it is.
+    fn of(patience: Patience) -> Self {
+        let door = Self::default();
+        Self { vision_stuck: patience.stretch(door.vision_stuck), ..door }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -210,7 +249,7 @@ impl Default for Limits {
             control_stuck: Duration::from_secs(8),
             turn: Duration::from_millis(100),
             farewell: Duration::from_millis(800),
-            camera_backoff: (Duration::from_millis(500), Duration::from_secs(8)),
+            camera_backoff: (Duration::from_millis(500), Duration::from_secs(4)),
             client_idle: Duration::from_secs(60),
             client_slow: Duration::from_secs(10),
         }
@@ -223,8 +262,8 @@ impl Default for Limits {
 /// # Errors
 /// When the daemon cannot start, and when a thread, the relay or the journal fails. A fault is in the journal then,
 /// unless it was the journal.
-pub fn run(parts: Parts, shutdown: Shutdown) -> Result<Exit, DaemonError> {
-    run_with(parts, shutdown, Limits::default(), Readiness::systemd())
+pub fn run(parts: Parts, shutdown: Shutdown, patience: Patience) -> Result<Exit, DaemonError> {
+    run_with(parts, shutdown, Limits::of(patience), Readiness::systemd())
 }
 
 pub(crate) fn run_with(
@@ -263,8 +302,12 @@ impl Daemon {
     ) -> Result<Self, DaemonError> {
         let Parts { clock, mut store, analyser, .. } = parts;
         let started = clock.now();
-        let relay = parts.relay.describe();
-        let driver = Driver::start(parts.pulse, parts.relay, started).map_err(DaemonError::Relay)?;
+        let relay = parts.strike.describe();
+        let driver = Driver::start(parts.door, parts.strike, started).map_err(DaemonError::Relay)?;
+        let inputs = match parts.open_inputs {
+            Some(mut open) => Some((open().map_err(DaemonError::Inputs)?, open)),
+            None => None,
+        };
         let model = analyser.model().clone();
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
         let reader = store.reader().map_err(DaemonError::Read)?;
@@ -317,6 +360,7 @@ impl Daemon {
             trace: Trace::new(parts.trace),
             limits,
             camera: control::CameraWatch::new(started),
+            lamps: LampBoard::new(parts.lamps),
             enrolling: None,
             recording_over: false,
         };
@@ -339,6 +383,13 @@ impl Daemon {
             backoff: Backoff::new(limits.camera_backoff.0, limits.camera_backoff.1),
         };
 
+        let inputs = inputs.map(|(inputs, open)| InputLoop {
+            inputs,
+            open,
+            mailbox: mailbox.clone(),
+            clock: clock.clone(),
+            halt: halt.clone(),
+        });
         let mut crew = Crew::new(mailbox.clone(), halt.clone());
         let (tell, outcome) = sync_channel(1);
         let no_thread = |thread| move |source| DaemonError::NoThread { thread, source };
@@ -352,6 +403,16 @@ impl Daemon {
                     Ok::<(), Infallible>(())
                 };
                 crew.start("camera", camera).map_err(no_thread("camera"))
+            })
+            .and_then(|()| match inputs {
+                Some(inputs) => {
+                    let inputs = move || {
+                        inputs.run();
+                        Ok::<(), Infallible>(())
+                    };
+                    crew.start("inputs", inputs).map_err(no_thread("inputs"))
+                }
+                None => Ok(()),
             })
             .and_then(|()| {
                 let control = move || {

@@ -197,6 +197,7 @@ fn what(request: &Request) -> &'static str {
         Request::Status => "the state of the door",
         Request::Follow { .. } => "following the journal",
         Request::EnrolLive { .. } => "enrolment at the door's camera",
+        Request::Unlock | Request::Lock | Request::HoldOpen { .. } => "moving the door",
         _ => "this",
     }
 }

@@ -47,6 +47,15 @@ pub enum Request {
         /// Add to a person who is already enrolled.
         more: bool,
     },
+    /// Unlocks the door as for a grant.
+    Unlock,
+    /// Locks the door, whatever was asked before.
+    Lock,
+    /// Keeps the door unlocked for so long.
+    HoldOpen {
+        /// In s, 12 hours at most.
+        for_s: u64,
+    },
     /// Renames.
     Rename {
         /// Who.
@@ -133,6 +142,12 @@ pub struct Status {
     pub uptime_s: u64,
     /// `locked` or `unlocked`.
     pub door: String,
+    /// Whether an operator holds it open.
+    pub held_open: bool,
+    /// `open` or `closed`, as the contact tells it; `None` without one.
+    pub leaf: Option<String>,
+    /// What is wrong at the door itself: held or forced open, tampered with.
+    pub alarms: Vec<String>,
     /// The relay as configured.
     pub relay: String,
     /// The camera as configured.

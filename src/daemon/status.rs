@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::MonoTime;
+use crate::door::Door;
 use crate::encoder::{ModelId, Score};
 
 use super::protocol::Status;
@@ -23,6 +24,26 @@ pub(crate) struct Fixed {
     pub(crate) started: MonoTime,
 }
 
+/// How the door is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DoorNow {
+    pub(crate) unlocked: bool,
+    pub(crate) held_open: bool,
+    pub(crate) leaf_open: Option<bool>,
+    pub(crate) alarms: Vec<&'static str>,
+}
+
+impl DoorNow {
+    pub(crate) fn of(door: &Door) -> Self {
+        Self {
+            unlocked: door.is_unlocked(),
+            held_open: door.is_held_open(),
+            leaf_open: door.leaf_is_open(),
+            alarms: door.alarms(),
+        }
+    }
+}
+
 /// How the daemon is.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -35,7 +56,7 @@ struct Now {
     newest_frame: Option<MonoTime>,
     recording_over: bool,
     decided: VecDeque<(MonoTime, Duration)>,
-    unlocked: bool,
+    door: DoorNow,
     enrolling: Option<String>,
     people: usize,
     faults: BTreeMap<&'static str, String>,
@@ -72,12 +93,18 @@ impl Board {
         now.forget_before(at);
     }
 
-    pub(crate) fn set_unlocked(&self, unlocked: bool) {
-        self.lock().unlocked = unlocked;
+    pub(crate) fn set_door(&self, door: DoorNow) {
+        self.lock().door = door;
     }
 
     pub(crate) fn unlocked(&self) -> bool {
-        self.lock().unlocked
+        self.lock().door.unlocked
+    }
+
+    /// Whether anything is wrong, at the door or in the service.
+    pub(crate) fn has_trouble(&self) -> bool {
+        let now = self.lock();
+        !now.faults.is_empty() || !now.door.alarms.is_empty()
     }
 
     /// Who is being enrolled at the camera, if anybody.
@@ -106,7 +133,10 @@ impl Board {
             version: self.fixed.version.clone(),
             pid: std::process::id(),
             uptime_s: at.since(self.fixed.started).as_secs(),
-            door: if now.unlocked { "unlocked" } else { "locked" }.into(),
+            door: if now.door.unlocked { "unlocked" } else { "locked" }.into(),
+            held_open: now.door.held_open,
+            leaf: now.door.leaf_open.map(|open| if open { "open" } else { "closed" }.into()),
+            alarms: now.door.alarms.iter().map(|alarm| (*alarm).into()).collect(),
             relay: self.fixed.relay.clone(),
             camera: self.fixed.camera.clone(),
             frame_age_ms: now.newest_frame.map(|newest| at.since(newest).as_millis() as u64),

@@ -1,19 +1,29 @@
 //! PURE. The door's state machine: an input and the time go in, actions come out. Locked is where it starts and
 //! where every trouble ends.
 //!
-//! Stands after `journal`: the only way to [`Action::Energise`] is a [`Recorded`] [`Grant`], which is used up by it.
+//! Stands after `journal`. Three things unlock: a [`Recorded`] [`Grant`], which is used up by it; the exit button; and
+//! an operator. Each for a bounded time.
 //!
-//! | state \ input | `Start`, `Lock`  | `Grant`, good | `Grant`, late  | `Tick`, before the deadline | `Tick`, at or after it |
-//! |---------------|------------------|---------------|----------------|-----------------------------|------------------------|
-//! | not started   | release → locked | drop          | drop           | –                           | –                      |
-//! | locked        | release          | **energise** → unlocked | release, drop | –                  | –                      |
-//! | unlocked      | release → locked | new deadline  | release, drop → locked | –                   | release → locked       |
+//! | state \ input | `Start`, `Lock`, `Lost` | `Grant`, good | `Grant`, late | exit button pressed | operator: unlock, hold open | operator: lock | `Tick` at the deadline |
+//! |---------------|------------------|---------------|----------------|------------------|----------------|---------------|------------------|
+//! | not started   | lock → locked    | drop          | drop           | –                | –              | –             | –                |
+//! | locked        | lock             | **unlock**    | lock, drop     | **unlock**       | **unlock**     | lock          | –                |
+//! | unlocked      | lock → locked    | longer        | lock, drop → locked | longer      | longer; hold open: as ordered | lock → locked | lock → locked |
 //!
-//! A clock that runs backwards releases in every state, and drops a grant that came with it. Relocking is a deadline
-//! that any tick after it meets, not a thread that sleeps. The relay is always told a level, never to change.
+//! While the exit button is held the deadline moves on, and nobody but a fault or a stop locks. A button that is already
+//! pressed when it is first read unlocks nothing before it has been released: a wire on the wrong level must not open
+//! the door at each start. With a contact the deadline may come early: when the door is opened, or when it is closed
+//! again ([`Relock`]). What the leaf itself does is in [`super::leaf`].
+//!
+//! A clock that runs backwards locks in every state, and drops a grant that came with it. Relocking is a deadline that
+//! any tick after it meets, not a thread that sleeps. The strike is always told a level, never to change. Nothing of
+//! this survives a restart: a door that was held open is locked after it.
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::leaf::{Leaf, LeafNotice};
 use crate::access::Grant;
 use crate::clock::MonoTime;
 use crate::gallery::PersonId;
@@ -60,34 +70,137 @@ impl Pulse {
     }
 }
 
+/// How long an operator may hold the door open at most.
+pub const MAX_HOLD_OPEN: Duration = Duration::from_secs(12 * 3600);
+
+/// A door that is opened so soon after it was locked was opened by whoever it was unlocked for: bolts and springs take
+/// their time.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// When the strike is locked before its time is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Relock {
+    /// Never.
+    Timeout,
+    /// As soon as the door is opened: for strikes that hold a latch.
+    OnOpen,
+    /// As soon as the door is closed again: for bolts and magnets, which need the door in its frame.
+    #[default]
+    OnClose,
+}
+
+/// What the operator of a door decides once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How long one opening lasts.
+    pub pulse: Pulse,
+    /// Whether it ends early.
+    pub relock: Relock,
+    /// How long the leaf may stand open.
+    pub held_open_after: Duration,
+}
+
+/// What is wired to the door besides the strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sensor {
+    /// The exit button, or a detector of people who leave (request to exit); active: somebody wants out.
+    Rex,
+    /// The contact in the frame; active: the door is open.
+    Contact,
+    /// The switch in the housing; active: somebody opens it.
+    Tamper,
+}
+
+impl Sensor {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Rex, Self::Contact, Self::Tamper];
+
+    /// For messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rex => "rex",
+            Self::Contact => "contact",
+            Self::Tamper => "tamper",
+        }
+    }
+}
+
+/// What an operator wants of the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Unlock as for a grant.
+    Unlock,
+    /// Lock, whatever was ordered before.
+    Lock,
+    /// Stay unlocked for so long, [`MAX_HOLD_OPEN`] at most.
+    HoldOpen(Duration),
+}
+
 /// What happens to the door.
 #[derive(Debug)]
 pub enum Input {
-    /// The service starts; whatever the relay was left at, it is released.
+    /// The service starts; whatever the strike was left at, it is locked.
     Start,
     /// A recorded grant.
     Grant(Recorded<Grant>),
+    /// An input has a new level that can be believed.
+    Sensed {
+        /// Which.
+        sensor: Sensor,
+        /// Its level.
+        active: bool,
+        /// Since when.
+        since: MonoTime,
+    },
+    /// An operator's order.
+    Operator {
+        /// What.
+        order: Order,
+        /// Who, for the log.
+        who: String,
+    },
     /// Time passed.
     Tick,
-    /// Lock now: stop, fault, or an operator.
+    /// Lock now: stop or fault.
     Lock(&'static str),
+    /// Somebody else has locked the strike.
+    Lost(String),
 }
 
 /// What the caller must do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Energise the relay.
-    Energise {
+    /// Unlock the strike, or go on doing so.
+    Unlock {
+        /// Until then at most.
+        until: MonoTime,
         /// For the log.
         why: String,
     },
-    /// Release the relay, also when it is believed to be released.
-    Release {
+    /// Lock the strike, also when it is believed to be locked.
+    Lock {
         /// For the log.
         why: String,
     },
     /// Write down that a grant opened nothing.
     Report(DroppedGrant),
+    /// Write down what happened.
+    Notice(Notice),
+}
+
+/// What happens at the door besides the strike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The exit button was pressed.
+    Rex,
+    /// It was pressed already when it was first read, and does nothing until it is released.
+    RexStuck,
+    /// The leaf.
+    Leaf(LeafNotice),
+    /// The housing was opened (or the switch was open at the start), or is closed again.
+    Tamper(bool),
 }
 
 /// A grant that was recorded but not honoured.
@@ -111,26 +224,58 @@ impl DroppedGrant {
     }
 }
 
-/// One door.
-#[derive(Debug)]
-pub struct Door {
-    pulse: Pulse,
-    state: State,
-    /// The latest time it was told.
-    last: MonoTime,
+/// For whom the strike is unlocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// One person, or an operator's single opening.
+    Passage,
+    /// An operator who wants it to stay so.
+    Holding,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     NotStarted,
     Locked,
-    Unlocked { until: MonoTime },
+    Unlocked { from: MonoTime, until: MonoTime, reason: For },
+}
+
+/// The exit button.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rex {
+    Unknown,
+    Released,
+    Pressed,
+    /// Pressed since before it was first read.
+    Stuck,
+}
+
+/// One door.
+#[derive(Debug)]
+pub struct Door {
+    rules: Rules,
+    state: State,
+    rex: Rex,
+    leaf: Leaf,
+    tampered: bool,
+    /// The last time the strike was unlocked: from when to when.
+    last_unlocked: Option<(MonoTime, MonoTime)>,
+    /// The latest time it was told.
+    last: MonoTime,
 }
 
 impl Door {
     /// A door that does nothing before [`Input::Start`].
-    pub fn new(pulse: Pulse) -> Self {
-        Self { pulse, state: State::NotStarted, last: MonoTime::default() }
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            state: State::NotStarted,
+            rex: Rex::Unknown,
+            leaf: Leaf::new(rules.held_open_after),
+            tampered: false,
+            last_unlocked: None,
+            last: MonoTime::default(),
+        }
     }
 
     /// Takes one input at `now` and says what to do. See the table at the head of this file.
@@ -138,273 +283,194 @@ impl Door {
         let backwards = now < self.last;
         self.last = now;
         match (self.state, input) {
-            (_, Input::Start) => vec![self.lock("start")],
-            (_, Input::Lock(why)) => vec![self.lock(why)],
-            (_, Input::Grant(grant)) if backwards => self.drop_grant(grant, "the clock ran backwards"),
-            (_, Input::Tick) if backwards => vec![self.lock("the clock ran backwards")],
-            (State::NotStarted, Input::Tick) => vec![],
+            (_, Input::Start) => vec![self.lock("start", now)],
+            (_, Input::Lock(why)) => vec![self.lock(why, now)],
+            (_, Input::Lost(why)) => vec![self.lock(&why, now)],
+            (_, Input::Grant(grant)) if backwards => self.drop_grant(grant, "the clock ran backwards", now),
+            (_, Input::Tick) if backwards => vec![self.lock("the clock ran backwards", now)],
+            (State::Unlocked { .. }, input) if backwards => {
+                let mut actions = vec![self.lock("the clock ran backwards", now)];
+                actions.extend(self.handle(input, now));
+                actions
+            }
+            (_, Input::Sensed { sensor, active, since }) => self.sensed(sensor, active, since, now),
+            (State::NotStarted, Input::Tick | Input::Operator { .. }) => vec![],
             (State::NotStarted, Input::Grant(grant)) => {
                 vec![Action::Report(DroppedGrant::new(grant, "the door was not started"))]
             }
-            (_, Input::Grant(grant)) if !grant.what().is_good_at(now) => self
-                .drop_grant(grant, "too late: the decision was too long ago when it had been written down"),
-            (State::Locked, Input::Grant(grant)) => vec![self.unlock(grant, now)],
-            (State::Unlocked { .. }, Input::Grant(grant)) => {
-                // The relay is energised already: only the deadline moves.
-                self.unlock(grant, now);
-                vec![]
+            (_, Input::Grant(grant)) if !grant.what().is_good_at(now) => self.drop_grant(
+                grant,
+                "too late: the decision was too long ago when it had been written down",
+                now,
+            ),
+            (_, Input::Grant(grant)) => {
+                let why = format!("grant {} for {}", grant.event().0, grant.what().name());
+                self.pass(why, now)
             }
-            (State::Unlocked { until }, Input::Tick) if now >= until => vec![self.lock("the pulse is over")],
-            (State::Locked | State::Unlocked { .. }, Input::Tick) => vec![],
+            (_, Input::Operator { order, who }) => self.obey(order, &who, now),
+            (_, Input::Tick) => self.tick(now),
         }
     }
 
-    /// When the door must be ticked at the latest; `None` while it is locked.
+    /// When the door must be ticked at the latest; `None` while nothing is due.
     pub fn next_deadline(&self) -> Option<MonoTime> {
         match self.state {
-            State::Unlocked { until } => Some(until),
+            State::Unlocked { until, .. } => Some(until),
             State::NotStarted | State::Locked => None,
         }
     }
 
-    /// Whether the strike is to be energised.
+    /// Whether the strike is to be unlocked.
     pub fn is_unlocked(&self) -> bool {
         matches!(self.state, State::Unlocked { .. })
     }
 
-    fn lock(&mut self, why: &str) -> Action {
+    /// Whether an operator holds it open.
+    pub fn is_held_open(&self) -> bool {
+        matches!(self.state, State::Unlocked { reason: For::Holding, .. })
+    }
+
+    /// Whether the leaf stands open; `None` without a contact.
+    pub fn leaf_is_open(&self) -> Option<bool> {
+        self.leaf.is_open()
+    }
+
+    /// What is wrong at the door now, for people.
+    pub fn alarms(&self) -> Vec<&'static str> {
+        let tamper = self.tampered.then_some("somebody opened the housing");
+        let rex = (self.rex == Rex::Stuck)
+            .then_some("the exit button has been pressed since the start: check its wiring");
+        self.leaf.alarm().into_iter().chain(tamper).chain(rex).collect()
+    }
+
+    fn tick(&mut self, now: MonoTime) -> Vec<Action> {
+        let pulse = self.rules.pulse.duration();
+        let moved = match self.state {
+            State::Unlocked { until, .. } if self.rex == Rex::Pressed && until.since(now) <= pulse / 2 => {
+                self.unlock(For::Passage, now + pulse, "exit button", now)
+            }
+            State::Unlocked { until, reason, .. } if now >= until => Some(self.lock(
+                match reason {
+                    For::Passage => "the pulse is over",
+                    For::Holding => "the time to hold it open is over",
+                },
+                now,
+            )),
+            _ => None,
+        };
+        let late =
+            self.leaf.tick(self.is_held_open(), now).map(|notice| Action::Notice(Notice::Leaf(notice)));
+        moved.into_iter().chain(late).collect()
+    }
+
+    fn sensed(&mut self, sensor: Sensor, active: bool, since: MonoTime, now: MonoTime) -> Vec<Action> {
+        match sensor {
+            Sensor::Rex => self.exit_button(active, now),
+            Sensor::Contact => self.contact(active, since, now),
+            Sensor::Tamper => {
+                let changed = self.tampered != active;
+                self.tampered = active;
+                changed.then_some(Action::Notice(Notice::Tamper(active))).into_iter().collect()
+            }
+        }
+    }
+
+    fn exit_button(&mut self, pressed: bool, now: MonoTime) -> Vec<Action> {
+        self.rex = match (self.rex, pressed) {
+            (_, false) => Rex::Released,
+            (Rex::Unknown, true) => {
+                self.rex = Rex::Stuck;
+                return vec![Action::Notice(Notice::RexStuck)];
+            }
+            (Rex::Released, true) => Rex::Pressed,
+            (Rex::Pressed | Rex::Stuck, true) => return vec![],
+        };
+        if !pressed || self.state == State::NotStarted {
+            return vec![];
+        }
+        let mut actions = self.pass("exit button".to_owned(), now);
+        actions.push(Action::Notice(Notice::Rex));
+        actions
+    }
+
+    fn contact(&mut self, open: bool, since: MonoTime, now: MonoTime) -> Vec<Action> {
+        let notices = self.leaf.contact(open, self.lets_open(since), since);
+        let moved = !notices.is_empty();
+        let mut actions: Vec<Action> = notices.into_iter().map(|n| Action::Notice(Notice::Leaf(n))).collect();
+        let ends = match self.rules.relock {
+            Relock::Timeout => None,
+            Relock::OnOpen => open.then_some("the door was opened"),
+            Relock::OnClose => (!open).then_some("the door was closed"),
+        };
+        let passage = matches!(self.state, State::Unlocked { reason: For::Passage, .. });
+        if let Some(why) = ends.filter(|_| moved && passage && self.rex != Rex::Pressed) {
+            actions.insert(0, self.lock(why, now));
+        }
+        actions
+    }
+
+    /// Whether the strike let the leaf open at `at`.
+    fn lets_open(&self, at: MonoTime) -> bool {
+        match self.state {
+            State::Unlocked { from, .. } if at >= from => true,
+            _ => self.last_unlocked.is_some_and(|(from, to)| from <= at && at <= to + GRACE),
+        }
+    }
+
+    fn obey(&mut self, order: Order, who: &str, now: MonoTime) -> Vec<Action> {
+        match order {
+            Order::Unlock => self.pass(format!("unlocked by {who}"), now),
+            Order::HoldOpen(time) => {
+                // As ordered, also when that is shorter than what was left.
+                let until = now + time.min(MAX_HOLD_OPEN);
+                let from = self.unlocked_from(now);
+                self.state = State::Unlocked { from, until, reason: For::Holding };
+                vec![Action::Unlock { until, why: format!("held open by {who}") }]
+            }
+            Order::Lock if self.rex == Rex::Pressed && self.is_unlocked() => {
+                // Nobody is locked in.
+                let (from, until) = (self.unlocked_from(now), now + self.rules.pulse.duration());
+                self.state = State::Unlocked { from, until, reason: For::Passage };
+                vec![Action::Unlock { until, why: "exit button".to_owned() }]
+            }
+            Order::Lock => vec![self.lock(&format!("locked by {who}"), now)],
+        }
+    }
+
+    /// Unlocks for one pulse from now, whatever was left of an earlier one.
+    fn pass(&mut self, why: String, now: MonoTime) -> Vec<Action> {
+        let until = now + self.rules.pulse.duration();
+        self.unlock(For::Passage, until, &why, now).into_iter().collect()
+    }
+
+    /// Unlocks until `until` or, if it is unlocked for longer, not at all.
+    fn unlock(&mut self, reason: For, until: MonoTime, why: &str, now: MonoTime) -> Option<Action> {
+        if matches!(self.state, State::Unlocked { until: already, .. } if already >= until) {
+            return None;
+        }
+        self.state = State::Unlocked { from: self.unlocked_from(now), until, reason };
+        Some(Action::Unlock { until, why: why.to_owned() })
+    }
+
+    fn unlocked_from(&self, now: MonoTime) -> MonoTime {
+        match self.state {
+            State::Unlocked { from, .. } => from,
+            State::NotStarted | State::Locked => now,
+        }
+    }
+
+    fn lock(&mut self, why: &str, now: MonoTime) -> Action {
+        if let State::Unlocked { from, .. } = self.state {
+            self.last_unlocked = Some((from, now));
+        }
         self.state = State::Locked;
-        Action::Release { why: why.to_owned() }
+        Action::Lock { why: why.to_owned() }
     }
 
-    /// The one way to open: from `now` for one pulse, whatever was left of an earlier one.
-    fn unlock(&mut self, grant: Recorded<Grant>, now: MonoTime) -> Action {
-        self.state = State::Unlocked { until: now + self.pulse.0 };
-        Action::Energise { why: format!("grant {} for {}", grant.event().0, grant.what().name()) }
-    }
-
-    fn drop_grant(&mut self, grant: Recorded<Grant>, why: &'static str) -> Vec<Action> {
-        vec![self.lock(why), Action::Report(DroppedGrant::new(grant, why))]
+    fn drop_grant(&mut self, grant: Recorded<Grant>, why: &'static str, now: MonoTime) -> Vec<Action> {
+        vec![self.lock(why, now), Action::Report(DroppedGrant::new(grant, why))]
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::journal::record_grant;
-
-    const PULSE_MS: u64 = 5_000;
-
-    fn at(ms: u64) -> MonoTime {
-        MonoTime::from_millis(ms)
-    }
-
-    fn granted(decided_ms: u64) -> Input {
-        let grant = Grant::for_tests(1, "Ada", at(decided_ms));
-        Input::Grant(record_grant(grant, |_| Ok::<_, ()>(EventId(12))).unwrap())
-    }
-
-    fn fresh_door() -> Door {
-        Door::new(Pulse::from_millis(PULSE_MS).unwrap())
-    }
-
-    fn started(now_ms: u64) -> Door {
-        let mut door = fresh_door();
-        assert_eq!(door.handle(Input::Start, at(now_ms)), [Action::Release { why: "start".into() }]);
-        door
-    }
-
-    fn released(why: &str) -> Vec<Action> {
-        vec![Action::Release { why: why.into() }]
-    }
-
-    fn energised() -> Vec<Action> {
-        vec![Action::Energise { why: "grant 12 for Ada".into() }]
-    }
-
-    /// `R`: release, `E`: energise, `D`: a grant was dropped.
-    fn letters(actions: &[Action]) -> String {
-        actions
-            .iter()
-            .map(|action| match action {
-                Action::Energise { .. } => 'E',
-                Action::Release { .. } => 'R',
-                Action::Report(_) => 'D',
-            })
-            .collect()
-    }
-
-    #[test]
-    fn pulses_are_bounded_and_the_message_says_how() {
-        for ms in [3_000, 5_000, 60_000] {
-            assert_eq!(Pulse::from_millis(ms).unwrap().duration(), Duration::from_millis(ms));
-        }
-        for ms in [0, 2_999, 60_001, u64::MAX] {
-            let message = Pulse::from_millis(ms).unwrap_err().to_string();
-            assert!(
-                message.starts_with(&format!("a pulse of {ms} ms is out of range: choose 3000 to 60000 ms"))
-            );
-        }
-    }
-
-    #[test]
-    fn every_state_meets_every_input() {
-        let not_started = |_: u64| fresh_door();
-        let unlocked = |now_ms| {
-            let mut door = started(now_ms);
-            assert_eq!(door.handle(granted(now_ms), at(now_ms)), energised());
-            door
-        };
-        type Table<'a> = [(&'a str, &'a dyn Fn(u64) -> Door, Input, u64, &'a str, bool)];
-        let table: &mut Table = &mut [
-            ("not started, start", &not_started, Input::Start, 10_000, "R", false),
-            ("not started, lock", &not_started, Input::Lock("stop"), 10_000, "R", false),
-            ("not started, tick", &not_started, Input::Tick, 10_000, "", false),
-            ("not started, grant", &not_started, granted(10_000), 10_000, "D", false),
-            ("locked, start", &started, Input::Start, 10_000, "R", false),
-            ("locked, lock", &started, Input::Lock("stop"), 10_000, "R", false),
-            ("locked, tick", &started, Input::Tick, 99_000, "", false),
-            ("locked, grant", &started, granted(10_000), 10_000, "E", true),
-            ("locked, grant written slowly", &started, granted(10_000), 12_000, "E", true),
-            ("locked, grant too late", &started, granted(10_000), 12_001, "RD", false),
-            ("locked, grant from the future", &started, granted(10_001), 10_000, "RD", false),
-            ("locked, grant, clock back", &started, granted(9_000), 9_000, "RD", false),
-            ("locked, tick, clock back", &started, Input::Tick, 9_000, "R", false),
-            ("unlocked, start", &unlocked, Input::Start, 11_000, "R", false),
-            ("unlocked, lock", &unlocked, Input::Lock("stop"), 11_000, "R", false),
-            ("unlocked, tick early", &unlocked, Input::Tick, 14_999, "", true),
-            ("unlocked, tick in time", &unlocked, Input::Tick, 15_000, "R", false),
-            ("unlocked, tick late", &unlocked, Input::Tick, 900_000, "R", false),
-            ("unlocked, grant", &unlocked, granted(11_000), 11_000, "", true),
-            ("unlocked, grant too late", &unlocked, granted(10_000), 12_001, "RD", false),
-            ("unlocked, tick, clock back", &unlocked, Input::Tick, 9_999, "R", false),
-            ("unlocked, grant, clock back", &unlocked, granted(9_999), 9_999, "RD", false),
-        ];
-        for (story, state, input, now_ms, actions, unlocked) in table {
-            let mut door = state(10_000);
-            let input = std::mem::replace(input, Input::Tick);
-            assert_eq!(letters(&door.handle(input, at(*now_ms))), *actions, "{story}");
-            assert_eq!(door.is_unlocked(), *unlocked, "{story}");
-            assert_eq!(door.next_deadline().is_some(), *unlocked, "{story}");
-        }
-    }
-
-    #[test]
-    fn rebooting_does_not_open_the_door() {
-        let mut door = fresh_door();
-        assert!(!door.is_unlocked());
-        assert_eq!(door.handle(Input::Tick, at(50)), []);
-        assert_eq!(door.handle(Input::Start, at(100)), released("start"));
-        assert_eq!(door.handle(Input::Tick, at(200)), []);
-    }
-
-    #[test]
-    fn relocking_needs_no_sleeping_thread_only_the_next_tick() {
-        let mut door = started(1_000);
-        assert_eq!(door.handle(granted(2_000), at(2_100)), energised());
-        assert_eq!(door.next_deadline(), Some(at(7_100)));
-        assert_eq!(
-            door.handle(Input::Tick, at(60_000)),
-            released("the pulse is over"),
-            "however late it comes"
-        );
-        assert_eq!(door.next_deadline(), None);
-    }
-
-    #[test]
-    fn grants_in_a_row_never_add_up() {
-        let mut door = started(1_000);
-        assert_eq!(door.handle(granted(2_000), at(2_000)), energised());
-        for ms in 2_001..2_100 {
-            assert_eq!(door.handle(granted(ms), at(ms)), [], "energised already");
-        }
-        assert_eq!(door.next_deadline(), Some(at(2_099 + PULSE_MS)), "one pulse after the last grant");
-    }
-
-    #[test]
-    fn a_grant_that_was_recorded_after_the_person_left_opens_nothing_and_is_reported() {
-        let mut door = started(1_000);
-        let [Action::Release { .. }, Action::Report(dropped)] = &door.handle(granted(2_000), at(10_000))[..]
-        else {
-            panic!("8 s late");
-        };
-        assert_eq!((dropped.event, dropped.person, dropped.name.as_str()), (EventId(12), PersonId(1), "Ada"));
-        assert!(dropped.why.contains("too late"), "{}", dropped.why);
-    }
-
-    #[test]
-    fn the_relay_is_told_a_level_and_never_to_toggle() {
-        let mut door = started(1_000);
-        for ms in 1_001..1_010 {
-            assert_eq!(door.handle(Input::Lock("operator"), at(ms)), released("operator"));
-            assert!(!door.is_unlocked());
-        }
-    }
-
-    #[test]
-    fn one_wrong_time_does_not_keep_the_door_locked_for_good() {
-        let mut door = started(1_000);
-        assert_eq!(door.handle(Input::Tick, at(9_000_000)), []);
-        assert_eq!(door.handle(Input::Tick, at(2_000)), released("the clock ran backwards"));
-        assert_eq!(door.handle(granted(2_100), at(2_100)), energised());
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Start,
-        Grant { age_ms: u64 },
-        Tick,
-        Lock,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<(Step, u64, bool)>> {
-        let step = prop_oneof![
-            1 => Just(Step::Start),
-            6 => (0..3_000_u64).prop_map(|age_ms| Step::Grant { age_ms }),
-            10 => Just(Step::Tick),
-            2 => Just(Step::Lock),
-        ];
-        // Now and then time goes backwards.
-        prop::collection::vec((step, 0..4_000_u64, prop::bool::weighted(0.05)), 1..80)
-    }
-
-    proptest! {
-        #[test]
-        fn the_relay_is_energised_only_within_a_pulse_of_a_good_grant(steps in steps()) {
-            let mut door = fresh_door();
-            let (mut now_ms, mut energised, mut last_good) = (100_000_u64, false, None);
-            for (step, gap_ms, back) in steps {
-                now_ms = if back { now_ms - gap_ms } else { now_ms + gap_ms };
-                let input = match step {
-                    Step::Start => Input::Start,
-                    Step::Grant { age_ms } => granted(now_ms - age_ms),
-                    Step::Tick => Input::Tick,
-                    Step::Lock => Input::Lock("stop"),
-                };
-                if matches!(step, Step::Grant { age_ms } if age_ms <= 2_000) {
-                    last_good = Some(now_ms);
-                }
-                let before = energised;
-                for action in door.handle(input, at(now_ms)) {
-                    match action {
-                        Action::Energise { .. } => energised = true,
-                        Action::Release { .. } => energised = false,
-                        Action::Report(_) => prop_assert!(!energised, "a dropped grant leaves the door locked"),
-                    }
-                }
-                prop_assert_eq!(energised, door.is_unlocked());
-                prop_assert!(before || !energised || last_good == Some(now_ms), "opened by nothing but a good grant");
-                prop_assert!(!energised || last_good.is_some_and(|good| now_ms < good + PULSE_MS));
-                prop_assert!(!(energised && back && gap_ms > 0), "unlocked while time ran backwards");
-                if matches!(step, Step::Start | Step::Lock) {
-                    prop_assert!(!energised);
-                }
-                if let Some(deadline) = door.next_deadline() {
-                    prop_assert!(deadline > at(now_ms) && deadline <= at(now_ms + PULSE_MS));
-                }
-            }
-        }
-    }
-}
+mod tests;

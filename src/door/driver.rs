@@ -1,25 +1,28 @@
-//! The hand on the relay: performs what the [`Door`] says, in order, and says what became of it.
+//! The hand on the strike: performs what the [`Door`] says, in order, and says what became of it.
 //!
-//! Stands between the pure controller and the [`Relay`] adapters. It owns both, so nothing else can move the relay,
-//! and it owns no thread and no clock. When the relay does not obey, the door counts as locked and the release is
-//! tried until the relay has taken it; when the driver goes away, by a return or by a panic, the relay is released.
+//! Stands between the pure controller and the [`Strike`]. It owns both, so nothing else can move the strike, and it
+//! owns no thread and no clock. When the strike does not obey, the door counts as locked and locking is tried until
+//! the strike has taken it; when the driver goes away, by a return or by a panic, the strike is locked.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::controller::{Action, Door, DroppedGrant, Input, Pulse};
-use super::{Relay, RelayError};
+use super::controller::{Action, Door, DroppedGrant, Input, Notice, Rules};
+use super::{RelayError, Strike};
 use crate::clock::MonoTime;
 
-/// Pause between two tries to release a relay that does not obey.
+/// Pause between two tries to lock a strike that does not obey.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// A change of the relay that took place.
+/// Between two signs of life to the strike.
+const BEAT_EVERY: Duration = Duration::from_millis(500);
+
+/// A change of the strike that took place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Transition {
-    /// Energised (unlocked) or released (locked).
-    pub energised: bool,
+    /// Unlocked or locked.
+    pub unlocked: bool,
     /// Why.
     pub why: String,
 }
@@ -28,52 +31,53 @@ pub struct Transition {
 #[derive(Debug, Default)]
 #[must_use = "what happened at the door belongs in the journal"]
 pub struct Handled {
-    /// What the relay did, in order. Telling it the level it already has is no transition.
+    /// What the strike did, in order. Telling it the level it already has is no transition.
     pub transitions: Vec<Transition>,
+    /// What else happened.
+    pub notices: Vec<Notice>,
     /// A grant that was not honoured.
     pub dropped: Option<DroppedGrant>,
-    /// The relay did not obey. The door is locked as far as it can be; see [`Driver::is_released`].
+    /// The strike did not obey. The door is locked as far as it can be; see [`Driver::is_locked`].
     pub fault: Option<RelayError>,
 }
 
-/// A door with its relay.
+/// A door with its strike.
 pub struct Driver {
     door: Door,
-    relay: Box<dyn Relay>,
-    /// What the relay was last seen to take; `None` when it did not obey.
-    energised: Option<bool>,
+    strike: Box<dyn Strike>,
+    /// What the strike was last seen to take; `None` when it did not obey.
+    unlocked: Option<bool>,
     retry_at: Option<MonoTime>,
+    beat_at: MonoTime,
 }
 
 impl Driver {
-    /// Takes over the relay and releases it, whatever it was left at.
+    /// Takes over the strike and locks it, whatever it was left at.
     ///
     /// # Errors
-    /// When the relay cannot be released.
-    pub fn start(pulse: Pulse, relay: Box<dyn Relay>, now: MonoTime) -> Result<Self, RelayError> {
-        let mut driver = Self { door: Door::new(pulse), relay, energised: None, retry_at: None };
+    /// When the strike cannot be locked.
+    pub fn start(rules: Rules, strike: Box<dyn Strike>, now: MonoTime) -> Result<Self, RelayError> {
+        let mut driver =
+            Self { door: Door::new(rules), strike, unlocked: None, retry_at: None, beat_at: now };
         match driver.handle(Input::Start, now).fault {
             Some(fault) => Err(fault),
             None => Ok(driver),
         }
     }
 
-    /// Takes one input at `now`, moves the relay accordingly and says what became of it.
+    /// Takes one input at `now`, moves the strike accordingly and says what became of it.
     pub fn handle(&mut self, input: Input, now: MonoTime) -> Handled {
         let mut handled = Handled::default();
-        if self.retry_at.is_some() && !self.release_again(&mut handled, now) {
+        if self.retry_at.is_some() && !self.lock_again(&mut handled, now) {
             if let Input::Grant(grant) = input {
                 handled.dropped = Some(DroppedGrant::new(grant, "the relay does not obey"));
             }
             return handled;
         }
-        for action in self.door.handle(input, now) {
-            match action {
-                Action::Energise { why } => self.drive(true, why, &mut handled, now),
-                Action::Release { why } => self.drive(false, why, &mut handled, now),
-                Action::Report(dropped) => handled.dropped = Some(dropped),
-            }
+        if matches!(input, Input::Tick) {
+            self.beat(&mut handled, now);
         }
+        self.perform(input, &mut handled, now);
         handled
     }
 
@@ -82,55 +86,91 @@ impl Driver {
         self.retry_at.or_else(|| self.door.next_deadline())
     }
 
+    /// The door as it believes itself to be.
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
     /// Whether the door is unlocked.
     pub fn is_unlocked(&self) -> bool {
         self.door.is_unlocked()
     }
 
-    /// Whether the relay is known to be released: it took the level when it was last told.
-    pub fn is_released(&self) -> bool {
-        self.energised == Some(false)
+    /// Whether the strike is known to be locked: it took the level when it was last told.
+    pub fn is_locked(&self) -> bool {
+        self.unlocked == Some(false)
     }
 
     /// The relay as configured, for messages.
     pub fn relay(&self) -> String {
-        self.relay.describe()
+        self.strike.describe()
     }
 
-    fn drive(&mut self, energised: bool, why: String, handled: &mut Handled, now: MonoTime) {
-        match self.relay.set(energised, &why) {
-            Ok(()) => self.note(energised, why, handled),
-            Err(fault) => {
-                handled.fault = Some(fault);
-                self.energised = None;
-                // Its release is the one tried below.
-                let _ = self.door.handle(Input::Lock("relay fault"), now);
-                self.release_again(handled, now);
+    fn perform(&mut self, input: Input, handled: &mut Handled, now: MonoTime) {
+        for action in self.door.handle(input, now) {
+            match action {
+                Action::Unlock { until, why } => self.drive(Some(until.since(now)), why, handled, now),
+                Action::Lock { why } => self.drive(None, why, handled, now),
+                Action::Report(dropped) => handled.dropped = Some(dropped),
+                Action::Notice(notice) => handled.notices.push(notice),
             }
         }
     }
 
-    /// Tries to release a relay that did not obey; true when it did now.
-    fn release_again(&mut self, handled: &mut Handled, now: MonoTime) -> bool {
-        let why = "released after a relay fault";
-        let released = self.relay.set(false, why).is_ok();
-        self.retry_at = (!released).then(|| now + RETRY_AFTER);
-        if released {
-            self.note(false, why.to_owned(), handled);
+    /// Shows the strike that somebody is there, and learns whether it was locked meanwhile.
+    fn beat(&mut self, handled: &mut Handled, now: MonoTime) {
+        if now.since(self.beat_at) < BEAT_EVERY {
+            return;
         }
-        released
+        self.beat_at = now;
+        match self.strike.beat(self.door.is_unlocked()) {
+            Ok(None) => {}
+            Ok(Some(why)) => self.perform(Input::Lost(why), handled, now),
+            Err(fault) => self.failed(fault, handled, now),
+        }
     }
 
-    fn note(&mut self, energised: bool, why: String, handled: &mut Handled) {
-        if self.energised.replace(energised) != Some(energised) {
-            handled.transitions.push(Transition { energised, why });
+    /// Unlocks for some time, or locks.
+    fn drive(&mut self, unlock_for: Option<Duration>, why: String, handled: &mut Handled, now: MonoTime) {
+        let driven = match unlock_for {
+            Some(time) => self.strike.unlock(time, &why),
+            None => self.strike.lock(&why),
+        };
+        match driven {
+            Ok(()) => self.note(unlock_for.is_some(), why, handled),
+            Err(fault) => self.failed(fault, handled, now),
+        }
+    }
+
+    fn failed(&mut self, fault: RelayError, handled: &mut Handled, now: MonoTime) {
+        handled.fault = Some(fault);
+        self.unlocked = None;
+        // Its locking is the one tried below.
+        let _ = self.door.handle(Input::Lock("relay fault"), now);
+        self.lock_again(handled, now);
+    }
+
+    /// Tries to lock a strike that did not obey; true when it did now.
+    fn lock_again(&mut self, handled: &mut Handled, now: MonoTime) -> bool {
+        let why = "locked after a relay fault";
+        let locked = self.strike.lock(why).is_ok();
+        self.retry_at = (!locked).then(|| now + RETRY_AFTER);
+        if locked {
+            self.note(false, why.to_owned(), handled);
+        }
+        locked
+    }
+
+    fn note(&mut self, unlocked: bool, why: String, handled: &mut Handled) {
+        if self.unlocked.replace(unlocked) != Some(unlocked) {
+            handled.transitions.push(Transition { unlocked, why });
         }
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        if let Err(fault) = self.relay.set(false, "stop") {
+        if let Err(fault) = self.strike.lock("stop") {
             log::error!("the door may be unlocked: {fault}: {}", fault.source);
         }
     }
@@ -144,6 +184,7 @@ mod tests {
 
     use super::*;
     use crate::access::Grant;
+    use crate::door::{DirectStrike, Pulse, Relay, Relock, StrikeKind};
     use crate::journal::{EventId, record_grant};
 
     /// What a fake relay was told, and which of its next calls fail.
@@ -207,11 +248,20 @@ mod tests {
     }
 
     fn start(relay: &FakeRelay) -> Result<Driver, RelayError> {
-        Driver::start(Pulse::from_millis(3_000).unwrap(), Box::new(relay.clone()), at(1_000))
+        start_with(Box::new(DirectStrike::new(Box::new(relay.clone()), StrikeKind::FailSecure)))
+    }
+
+    fn start_with(strike: Box<dyn Strike>) -> Result<Driver, RelayError> {
+        let rules = Rules {
+            pulse: Pulse::from_millis(3_000).unwrap(),
+            relock: Relock::Timeout,
+            held_open_after: Duration::from_secs(30),
+        };
+        Driver::start(rules, strike, at(1_000))
     }
 
     fn levels(handled: &Handled) -> Vec<(bool, &str)> {
-        handled.transitions.iter().map(|t| (t.energised, t.why.as_str())).collect()
+        handled.transitions.iter().map(|t| (t.unlocked, t.why.as_str())).collect()
     }
 
     #[test]
@@ -220,10 +270,10 @@ mod tests {
         let mut driver = start(&relay).unwrap();
         assert_eq!((relay.told().as_str(), relay.last_why().as_str()), ("R", "start"));
         assert_eq!(levels(&driver.handle(granted(2_000), at(2_000))), [(true, "grant 12 for Ada")]);
-        assert!(driver.is_unlocked() && !driver.is_released());
+        assert!(driver.is_unlocked() && !driver.is_locked());
         assert_eq!(driver.next_deadline(), Some(at(5_000)));
         assert_eq!(levels(&driver.handle(Input::Tick, at(5_000))), [(false, "the pulse is over")]);
-        assert!(!driver.is_unlocked() && driver.is_released());
+        assert!(!driver.is_unlocked() && driver.is_locked());
         assert_eq!(relay.told(), "RER");
     }
 
@@ -260,9 +310,9 @@ mod tests {
         relay.script("x");
         let handled = driver.handle(granted(2_000), at(2_000));
         assert!(handled.fault.is_some());
-        assert_eq!(levels(&handled), [(false, "released after a relay fault")]);
+        assert_eq!(levels(&handled), [(false, "locked after a relay fault")]);
         assert_eq!(relay.told(), "RER");
-        assert!(!driver.is_unlocked() && driver.is_released());
+        assert!(!driver.is_unlocked() && driver.is_locked());
         assert_eq!(driver.next_deadline(), None);
     }
 
@@ -275,14 +325,14 @@ mod tests {
         let handled = driver.handle(Input::Tick, at(5_000));
         assert!(handled.fault.is_some());
         assert_eq!(levels(&handled), []);
-        assert!(!driver.is_unlocked() && !driver.is_released(), "locked, but the relay has not shown it");
+        assert!(!driver.is_unlocked() && !driver.is_locked(), "locked, but the relay has not shown it");
         assert_eq!(driver.next_deadline(), Some(at(5_100)));
         let handled = driver.handle(granted(5_050), at(5_050));
         assert_eq!(handled.dropped.map(|dropped| dropped.why), Some("the relay does not obey"));
         assert_eq!(levels(&driver.handle(Input::Tick, at(5_150))), []);
         assert_eq!(driver.next_deadline(), Some(at(5_250)));
-        assert_eq!(levels(&driver.handle(Input::Tick, at(5_250))), [(false, "released after a relay fault")]);
-        assert!(driver.is_released());
+        assert_eq!(levels(&driver.handle(Input::Tick, at(5_250))), [(false, "locked after a relay fault")]);
+        assert!(driver.is_locked());
         assert_eq!(relay.told(), "RERRRRR");
         assert_eq!(levels(&driver.handle(granted(6_000), at(6_000))), [(true, "grant 12 for Ada")]);
     }
@@ -307,5 +357,86 @@ mod tests {
         });
         assert!(thread.join().is_err());
         assert_eq!((relay.told().as_str(), relay.last_why().as_str()), ("RER", "stop"));
+    }
+
+    #[test]
+    fn a_fail_safe_strike_is_kept_locked_by_power() {
+        let relay = FakeRelay::default();
+        let mut driver =
+            start_with(Box::new(DirectStrike::new(Box::new(relay.clone()), StrikeKind::FailSafe))).unwrap();
+        let _ = driver.handle(granted(2_000), at(2_000));
+        let _ = driver.handle(Input::Tick, at(5_000));
+        drop(driver);
+        assert_eq!(relay.told(), "EREE", "energised is locked here");
+    }
+
+    /// A strike with a guard that has its own mind.
+    #[derive(Clone, Default)]
+    struct FakeStrike(Arc<Mutex<Guarded>>);
+
+    #[derive(Default)]
+    struct Guarded {
+        told: Vec<String>,
+        beats: usize,
+        locked_by_guard: bool,
+        dead: bool,
+    }
+
+    impl Strike for FakeStrike {
+        fn unlock(&mut self, at_most: Duration, _why: &str) -> Result<(), RelayError> {
+            self.0.lock().unwrap().told.push(format!("unlock {} ms", at_most.as_millis()));
+            Ok(())
+        }
+
+        fn lock(&mut self, _why: &str) -> Result<(), RelayError> {
+            self.0.lock().unwrap().told.push("lock".into());
+            Ok(())
+        }
+
+        fn beat(&mut self, unlocked: bool) -> Result<Option<String>, RelayError> {
+            let mut guard = self.0.lock().unwrap();
+            guard.beats += 1;
+            if guard.dead {
+                let source = io::ErrorKind::BrokenPipe.into();
+                return Err(RelayError { relay: "fake".into(), what: "its guard is gone".into(), source });
+            }
+            Ok((unlocked && guard.locked_by_guard).then(|| "the guard locked".to_owned()))
+        }
+
+        fn describe(&self) -> String {
+            "fake".into()
+        }
+    }
+
+    #[test]
+    fn the_strike_is_told_for_how_long_and_that_somebody_is_there() {
+        let strike = FakeStrike::default();
+        let mut driver = start_with(Box::new(strike.clone())).unwrap();
+        let _ = driver.handle(granted(2_000), at(2_500));
+        for ms in (2_500..4_500).step_by(100) {
+            let _ = driver.handle(Input::Tick, at(ms));
+        }
+        let guard = strike.0.lock().unwrap();
+        assert_eq!(guard.told, ["lock", "unlock 3000 ms"]);
+        assert_eq!(guard.beats, 4, "two a second");
+    }
+
+    #[test]
+    fn a_strike_that_its_guard_has_locked_is_locked() {
+        let strike = FakeStrike::default();
+        let mut driver = start_with(Box::new(strike.clone())).unwrap();
+        let _ = driver.handle(granted(2_000), at(2_000));
+        strike.0.lock().unwrap().locked_by_guard = true;
+        assert_eq!(levels(&driver.handle(Input::Tick, at(2_500))), [(false, "the guard locked")]);
+        assert!(!driver.is_unlocked() && driver.is_locked());
+    }
+
+    #[test]
+    fn a_guard_that_is_gone_is_a_fault_also_while_the_door_is_locked() {
+        let strike = FakeStrike::default();
+        let mut driver = start_with(Box::new(strike.clone())).unwrap();
+        strike.0.lock().unwrap().dead = true;
+        let fault = driver.handle(Input::Tick, at(9_000)).fault.unwrap();
+        assert_eq!(fault.to_string(), "relay fake: its guard is gone");
     }
 }

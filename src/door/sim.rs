@@ -55,6 +55,18 @@ impl SimRelay {
     }
 }
 
+/// The level that was last written to a simulated relay; an empty or missing file was never energised.
+pub(super) fn level_now(path: &Path) -> Result<bool, RelayError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(relay_error(path, "the file cannot be read".to_owned(), source)),
+    };
+    // The last line may be half written; an input is `1` or `0`.
+    let last = text.lines().rev().find_map(|line| serde_json::from_str::<Line>(line).ok());
+    Ok(last.map_or_else(|| text.starts_with('1'), |line| line.energised))
+}
+
 impl Relay for SimRelay {
     fn set(&mut self, energised: bool, why: &str) -> Result<(), RelayError> {
         let line = Line {

@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 
-use crate::nn::fused::{Folded, MapId, Net, fold};
+use crate::nn::fused::{Folded, MapId, Plan, fold};
 use crate::nn::layers::{Act, ConvUnit};
 use crate::nn::model_file::{Channels, InputSpec, ModelFile};
 use crate::nn::onnx::{ConvSpec, Graph, Imported, OnnxError, Value, Walk};
@@ -109,28 +109,28 @@ impl ModuleT for MobileFaceNet {
     }
 }
 
-/// The inference form on the CPU, and the map that holds the 512 values.
+/// The inference form for crops of `side` px, and the map that holds the 512 values.
 ///
 /// # Errors
 /// When a weight is missing or of another size.
-pub fn fused(file: &ModelFile, side: usize) -> Result<(Net, MapId)> {
-    let (mut net, input) = Net::new(side, side);
+pub fn fused(file: &ModelFile, side: usize) -> Result<(Plan, MapId)> {
+    let (mut plan, input) = Plan::new(side, side);
     let load = |prefix: &str, convs: &[(&str, ConvSpec, Act)]| -> Result<Vec<Folded>> {
         convs.iter().map(|(name, spec, act)| fold(file, &format!("{prefix}{name}"), *spec, *act)).collect()
     };
     let stem = load("", &STEM)?;
-    let first = net.stem(input, &stem[0]);
-    let mut at = net.depthwise(first, &stem[1]);
+    let first = plan.conv3(input, &stem[0]);
+    let mut at = plan.depthwise(first, &stem[1]);
     for (i, block) in bottlenecks().into_iter().enumerate() {
         let convs = load(&format!("block{}.", i + 1), &block.convs())?;
-        let up = net.pointwise(at, None, &convs[0]);
-        at = net.depthwise_pointwise(up, block.residual.then_some(at), &convs[1], &convs[2]);
+        let up = plan.pointwise(at, None, &convs[0]);
+        at = plan.depthwise_pointwise(up, block.residual.then_some(at), &convs[1], &convs[2]);
     }
     let tail = load("", &TAIL)?;
-    let head = net.pointwise(at, None, &tail[0]);
-    let pooled = net.global(head, &tail[1]);
-    let out = net.pointwise(pooled, None, &tail[2]);
-    Ok((net, out))
+    let head = plan.pointwise(at, None, &tail[0]);
+    let pooled = plan.global(head, &tail[1]);
+    let out = plan.pointwise(pooled, None, &tail[2]);
+    Ok((plan, out))
 }
 
 /// Walks back over convolutions with the batch norm and slopes they may have.
@@ -165,7 +165,7 @@ pub fn import(graph: &Graph) -> std::result::Result<Imported, OnnxError> {
     for (i, block) in bottlenecks().iter().enumerate().rev() {
         let prefix = format!("block{}.", i + 1);
         if block.residual {
-            let (a, b) = walk.add(&at)?;
+            let (a, b) = walk.both(&at, "Add")?;
             // The branch is the input that a linear 1×1 convolution made out of the other one. Two 1×1 convolutions
             // can meet here (the block before may be linear as well), so both orders are tried.
             let before = walk.weights.clone();

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 
 use super::mobilefacenet::{Bottleneck, units};
-use crate::nn::fused::{Folded, MapId, Net, fold};
+use crate::nn::fused::{Folded, MapId, Plan, fold};
 use crate::nn::layers::{Act, ConvUnit};
 use crate::nn::model_file::ModelFile;
 use crate::nn::onnx::ConvSpec;
@@ -76,26 +76,26 @@ impl ModuleT for MobileFaceNetS {
     }
 }
 
-/// The inference form on the CPU, and the map that holds the 128 values.
+/// The inference form, and the map that holds the 128 values.
 ///
 /// # Errors
 /// When a weight is missing or of another size.
-pub fn fused(file: &ModelFile, side: usize) -> Result<(Net, MapId)> {
-    let (mut net, input) = Net::new(side, side);
+pub fn fused(file: &ModelFile, side: usize) -> Result<(Plan, MapId)> {
+    let (mut plan, input) = Plan::new(side, side);
     let load = |prefix: &str, convs: &[(&str, ConvSpec, Act)]| -> Result<Vec<Folded>> {
         convs.iter().map(|(name, spec, act)| fold(file, &format!("{prefix}{name}"), *spec, *act)).collect()
     };
     let stem = load("", &STEM)?;
-    let first = net.stem(input, &stem[0]);
-    let mut at = net.depthwise(first, &stem[1]);
+    let first = plan.conv3(input, &stem[0]);
+    let mut at = plan.depthwise(first, &stem[1]);
     for (i, block) in bottlenecks().into_iter().enumerate() {
         let convs = load(&format!("block{}.", i + 1), &block.convs())?;
-        let up = net.pointwise(at, None, &convs[0]);
-        at = net.depthwise_pointwise(up, block.residual.then_some(at), &convs[1], &convs[2]);
+        let up = plan.pointwise(at, None, &convs[0]);
+        at = plan.depthwise_pointwise(up, block.residual.then_some(at), &convs[1], &convs[2]);
     }
     let tail = load("", &TAIL)?;
-    let head = net.pointwise(at, None, &tail[0]);
-    let pooled = net.global(head, &tail[1]);
-    let out = net.pointwise(pooled, None, &tail[2]);
-    Ok((net, out))
+    let head = plan.pointwise(at, None, &tail[0]);
+    let pooled = plan.global(head, &tail[1]);
+    let out = plan.pointwise(pooled, None, &tail[2]);
+    Ok((plan, out))
 }

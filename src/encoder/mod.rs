@@ -1,6 +1,7 @@
 //! The Siamese network: one branch turns an aligned crop into an embedding, and two embeddings of the same branch
 //! are compared here and nowhere else.
 
+pub mod matrix;
 pub mod mobilefacenet;
 pub mod mobilefacenet_s;
 pub mod network;

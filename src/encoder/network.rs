@@ -12,9 +12,10 @@ use super::mobilefacenet_s::{self, MobileFaceNetS};
 use super::sface::{self, SFace};
 use super::siamese_cnn::{self, SiameseCnn};
 use super::{Embedding, ModelId};
-use crate::nn::fused::{Dense, MapId, Net};
+use crate::nn::fused::{MapId, Net, Plan};
 use crate::nn::model_file::{InputSpec, ModelFile};
 use crate::nn::onnx::{Graph, Imported, OnnxError};
+use crate::nn::op::FusedOp;
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
 
 /// Takes an encoder's weights, and the normalisation if it is inside, out of a graph.
@@ -38,6 +39,11 @@ pub struct Architecture {
     /// # Errors
     /// When a weight is missing or of another shape.
     pub build: fn(VarBuilder<'_>) -> Result<Trainable>,
+    /// Its inference form on the weights of a file, and the map that holds the embedding.
+    ///
+    /// # Errors
+    /// When a weight is missing or of another size.
+    pub fused: fn(&ModelFile) -> Result<(Plan, MapId)>,
 }
 
 /// All encoders accessd can run.
@@ -48,6 +54,7 @@ pub const ARCHITECTURES: [Architecture; 4] = [
         input: sface::INPUT,
         import: Some(sface::import),
         build: |vb| Ok(Arc::new(SFace::new(vb)?)),
+        fused: |file| sface::fused(file, CROP_SIDE as usize),
     },
     Architecture {
         name: mobilefacenet::ARCHITECTURE,
@@ -55,6 +62,7 @@ pub const ARCHITECTURES: [Architecture; 4] = [
         input: mobilefacenet::INPUT,
         import: Some(mobilefacenet::import),
         build: |vb| Ok(Arc::new(MobileFaceNet::new(vb)?)),
+        fused: |file| mobilefacenet::fused(file, CROP_SIDE as usize),
     },
     Architecture {
         name: mobilefacenet_s::ARCHITECTURE,
@@ -62,6 +70,7 @@ pub const ARCHITECTURES: [Architecture; 4] = [
         input: mobilefacenet::INPUT,
         import: None,
         build: |vb| Ok(Arc::new(MobileFaceNetS::new(vb)?)),
+        fused: |file| mobilefacenet_s::fused(file, CROP_SIDE as usize),
     },
     Architecture {
         name: siamese_cnn::ARCHITECTURE,
@@ -69,6 +78,7 @@ pub const ARCHITECTURES: [Architecture; 4] = [
         input: siamese_cnn::INPUT,
         import: None,
         build: |vb| Ok(Arc::new(SiameseCnn::new(vb)?)),
+        fused: siamese_cnn::fused,
     },
 ];
 
@@ -85,15 +95,13 @@ impl Architecture {
     }
 }
 
-/// How a network is run: in the fused form on the CPU, in plain candle elsewhere.
+/// How a network is run: in its fused form, or as plain candle layers.
 #[derive(Clone)]
 enum Network {
-    /// Ends with a map.
-    Map(Box<Net>, MapId),
-    /// Ends with one fully connected layer over a map.
-    Dense(Box<Net>, MapId, Dense),
-    /// Ends with two of them, a ReLU between.
-    TwoDense(Box<Net>, MapId, [Dense; 2]),
+    /// On the CPU, with the map that holds the embedding.
+    Fused(Box<Net>, MapId),
+    /// On another device.
+    Op(Arc<FusedOp>),
     Plain(Trainable),
 }
 
@@ -104,26 +112,11 @@ impl fmt::Debug for Network {
 }
 
 impl Network {
-    fn fused(file: &ModelFile) -> Result<Self> {
-        let side = CROP_SIDE as usize;
-        Ok(match file.card.architecture.as_str() {
-            sface::ARCHITECTURE => {
-                let (net, last, fc) = sface::fused(file, side)?;
-                Self::Dense(Box::new(net), last, fc)
-            }
-            mobilefacenet::ARCHITECTURE => {
-                let (net, out) = mobilefacenet::fused(file, side)?;
-                Self::Map(Box::new(net), out)
-            }
-            mobilefacenet_s::ARCHITECTURE => {
-                let (net, out) = mobilefacenet_s::fused(file, side)?;
-                Self::Map(Box::new(net), out)
-            }
-            siamese_cnn::ARCHITECTURE => {
-                let (net, last, dense) = siamese_cnn::fused(file)?;
-                Self::TwoDense(Box::new(net), last, dense)
-            }
-            other => return unknown(other),
+    fn fused(file: &ModelFile, device: &Device) -> Result<Self> {
+        let (plan, out) = (Architecture::find(&file.card.architecture)?.fused)(file)?;
+        Ok(match device {
+            Device::Cpu => Self::Fused(Box::new(Net::new(plan)), out),
+            _ => Self::Op(Arc::new(FusedOp::new(plan, vec![out]))),
         })
     }
 
@@ -148,13 +141,12 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Builds the encoder of a model file on `device`, in its fused form when that is the CPU.
+    /// Builds the encoder of a model file on `device` in its fused form.
     ///
     /// # Errors
     /// When the architecture is not an encoder's, or a weight is missing or of another shape.
     pub fn new(file: &ModelFile, device: &Device) -> Result<Self> {
-        let network = if device.is_cpu() { Network::fused(file)? } else { Network::plain(file, device)? };
-        Self::with(file, network, device)
+        Self::with(file, Network::fused(file, device)?, device)
     }
 
     /// Builds the encoder in plain candle layers: the definition that the fused form is held to.
@@ -195,20 +187,18 @@ impl Encoder {
     pub fn embed(&mut self, crops: &[&AlignedCrop]) -> Result<Vec<Embedding>> {
         let input = self.input;
         let rows = match &mut self.network {
-            Network::Map(net, out) => {
+            Network::Fused(net, out) => {
                 crops.iter().map(|crop| run(net, input, crop).map(*out).pixel_at(0, 0).to_vec()).collect()
             }
-            Network::Dense(net, last, fc) => {
-                crops.iter().map(|crop| fc.run(run(net, input, crop).map(*last))).collect()
-            }
-            Network::TwoDense(net, last, [first, second]) => {
-                let row = |crop: &&AlignedCrop| {
-                    let mut hidden = first.run(run(net, input, crop).map(*last));
-                    hidden.iter_mut().for_each(|v| *v = v.max(0.0));
-                    second.run_values(&hidden)
-                };
-                crops.iter().map(row).collect()
-            }
+            Network::Op(op) => crops
+                .iter()
+                .map(|crop| {
+                    let pixels = middle(input, crop).flat_map(|row| values(input, row)).flatten().collect();
+                    let shape = (input.height as usize, input.width as usize, 3);
+                    let pixels = Tensor::from_vec(pixels, shape, &self.device)?;
+                    pixels.apply_op1_no_bwd(op.as_ref())?.to_vec1()
+                })
+                .collect::<Result<_>>()?,
             Network::Plain(net) => forward(net.as_ref(), input, crops, &self.device)?,
         };
         let unit = |row| Embedding::normalise(row).map_err(candle_core::Error::wrap);
@@ -224,12 +214,16 @@ fn middle(input: InputSpec, crop: &AlignedCrop) -> impl Iterator<Item = &[u8]> {
     rows.map(move |row| &row[3 * rim..][..3 * side])
 }
 
+/// What a network takes of a row of pixels.
+fn values(input: InputSpec, row: &[u8]) -> impl Iterator<Item = [f32; 3]> {
+    row.as_chunks::<3>().0.iter().map(move |pixel| input.pixel(pixel.map(f32::from)))
+}
+
 /// Runs a fused network on a crop.
 fn run<'n>(net: &'n mut Net, input: InputSpec, crop: &AlignedCrop) -> &'n Net {
     for (y, row) in middle(input, crop).enumerate() {
-        for (to, from) in net.input_row(y).chunks_exact_mut(3).zip(row.as_chunks::<3>().0) {
-            to.copy_from_slice(&input.pixel(from.map(f32::from)));
-        }
+        let pixels = net.input_row(y).as_chunks_mut::<3>().0;
+        pixels.iter_mut().zip(values(input, row)).for_each(|(to, value)| *to = value);
     }
     net.run();
     net
@@ -246,8 +240,7 @@ fn forward(
         return Ok(Vec::new());
     }
     let plane = |crop: &AlignedCrop, c: usize| -> Vec<f32> {
-        let pixels = middle(input, crop).flat_map(|row| row.as_chunks::<3>().0);
-        pixels.map(|from| input.pixel(from.map(f32::from))[c]).collect()
+        middle(input, crop).flat_map(|row| values(input, row)).map(|pixel| pixel[c]).collect()
     };
     let channels = input.channel_count();
     let planes = crops.iter().flat_map(|crop| (0..channels).flat_map(|c| plane(crop, c))).collect();

@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Linear, Module, ModuleT, VarBuilder};
 
-use crate::nn::fused::{Dense, MapId, Net, fold};
+use crate::nn::fused::{MapId, Plan, dense, fold};
 use crate::nn::layers::{Act, ConvUnit, Norm};
 use crate::nn::model_file::{Channels, InputSpec, ModelFile};
 use crate::nn::onnx::{ConvSpec, Graph, Imported, OnnxError, Walk};
@@ -89,21 +89,22 @@ impl ModuleT for SFace {
     }
 }
 
-/// The inference form on the CPU: the network up to the last feature map, that map, and the layer after it.
+/// The inference form for crops of `side` px, and the map that holds the 128 values.
 ///
 /// # Errors
 /// When a weight is missing or of another size.
-pub fn fused(file: &ModelFile, side: usize) -> Result<(Net, MapId, Dense)> {
-    let (mut net, input) = Net::new(side, side);
+pub fn fused(file: &ModelFile, side: usize) -> Result<(Plan, MapId)> {
+    let (mut plan, input) = Plan::new(side, side);
     let folded = convs().into_iter().map(|(name, spec)| fold(file, &name, spec, Act::PRelu));
     let folded = folded.collect::<Result<Vec<_>>>()?;
-    let mut at = net.stem(input, &folded[0]);
+    let mut at = plan.conv3(input, &folded[0]);
     for block in folded[1..].chunks_exact(2) {
-        at = net.depthwise_pointwise(at, None, &block[0], &block[1]);
+        at = plan.depthwise_pointwise(at, None, &block[0], &block[1]);
     }
     let (channels, last) = LAST;
-    let fc = Dense::new(file, ("bn", "fc", "fc_bn"), (channels, last * last), DIM)?;
-    Ok((net, at, fc))
+    let fc = dense(file, ("bn", "fc", "fc_bn"), (channels, last * last), DIM, Act::None)?;
+    let out = plan.dense(at, fc);
+    Ok((plan, out))
 }
 
 /// Takes the weights out of an ONNX graph of SFace.

@@ -7,7 +7,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Linear, Module, ModuleT, VarBuilder};
 
-use crate::nn::fused::{Dense, MapId, Net, fold};
+use crate::nn::fused::{MapId, Plan, dense, fold};
 use crate::nn::layers::{Act, ConvUnit, Norm, max_pool2};
 use crate::nn::model_file::{Channels, InputSpec, ModelFile};
 use crate::nn::onnx::ConvSpec;
@@ -76,20 +76,21 @@ impl ModuleT for SiameseCnn {
     }
 }
 
-/// The inference form on the CPU: the network up to the last feature map, that map, and the two layers after it, with
-/// a ReLU between them.
+/// The inference form, and the map that holds the 64 values.
 ///
 /// # Errors
 /// When a weight is missing or of another size.
-pub fn fused(file: &ModelFile) -> Result<(Net, MapId, [Dense; 2])> {
-    let (mut net, input) = Net::new(SIDE, SIDE);
+pub fn fused(file: &ModelFile) -> Result<(Plan, MapId)> {
+    let (mut plan, input) = Plan::new(SIDE, SIDE);
     let mut at = input;
     for (i, (name, spec)) in BLOCKS.into_iter().enumerate() {
         let folded = fold(file, name, spec, Act::Relu)?;
-        let conv = if i == 0 { net.stem(at, &folded.on_first_of_three()) } else { net.conv3(at, &folded) };
-        at = net.max_pool(conv);
+        let folded = if i == 0 { folded.on_first_of_three() } else { folded };
+        let conv = plan.conv3(at, &folded);
+        at = plan.max_pool(conv);
     }
-    let fc1 = Dense::new(file, ("", "fc1", "fc1_bn"), (CHANNELS, PIXELS), HIDDEN)?;
-    let fc2 = Dense::new(file, ("", "fc2", ""), (HIDDEN, 1), DIM)?;
-    Ok((net, at, [fc1, fc2]))
+    let fc1 = dense(file, ("", "fc1", "fc1_bn"), (CHANNELS, PIXELS), HIDDEN, Act::Relu)?;
+    let hidden = plan.dense(at, fc1);
+    let out = plan.dense(hidden, dense(file, ("", "fc2", ""), (HIDDEN, 1), DIM, Act::None)?);
+    Ok((plan, out))
 }

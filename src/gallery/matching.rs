@@ -9,21 +9,21 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Candidate, Match, PersonId};
+use crate::encoder::matrix::Matrix;
 use crate::encoder::{Embedding, ModelId, Score};
 
-/// Products summed side by side: two AVX or four NEON registers, so that additions do not wait for each other.
-const LANES: usize = 16;
+/// Templates scored at a time: few enough that their scores stay in the first-level cache.
+const BLOCK: usize = 512;
 
 /// A snapshot of everybody enrolled, for one model. Immutable; a change of people makes a new one.
 #[derive(Clone)]
 pub struct Gallery {
     model: ModelId,
     generation: u64,
-    dim: usize,
     /// By ascending id, so that the first of two equals is the one with the lower id.
     people: Vec<Enrolled>,
-    /// One template a row, row-major; the rows of one person are neighbours.
-    matrix: Vec<f32>,
+    /// One template a row; the rows of one person are neighbours.
+    matrix: Matrix,
 }
 
 /// A person in the gallery and where their templates are.
@@ -31,8 +31,8 @@ pub struct Gallery {
 struct Enrolled {
     id: PersonId,
     name: Arc<str>,
-    /// Their part of the matrix, in values.
-    values: Range<usize>,
+    /// Their part of the matrix.
+    rows: Range<usize>,
 }
 
 impl Gallery {
@@ -43,19 +43,15 @@ impl Gallery {
     /// When the templates differ in dimension: they cannot be of one model then.
     pub fn new(model: ModelId, generation: u64, mut templates: Vec<(PersonId, Arc<str>, Embedding)>) -> Self {
         templates.sort_by_key(|(person, ..)| *person);
-        let dim = templates.first().map_or(0, |(.., embedding)| embedding.dim());
-        let mut matrix = Vec::with_capacity(templates.len() * dim);
+        let matrix = Matrix::new(templates.iter().map(|(.., embedding)| embedding));
         let mut people: Vec<Enrolled> = Vec::new();
-        for (id, name, embedding) in templates {
-            assert_eq!(embedding.dim(), dim, "templates of different dimensions under model {model}");
-            let start = matrix.len();
-            matrix.extend_from_slice(embedding.values());
+        for (row, (id, name, _)) in templates.into_iter().enumerate() {
             match people.last_mut() {
-                Some(last) if last.id == id => last.values.end = matrix.len(),
-                _ => people.push(Enrolled { id, name, values: start..matrix.len() }),
+                Some(last) if last.id == id => last.rows.end = row + 1,
+                _ => people.push(Enrolled { id, name, rows: row..row + 1 }),
             }
         }
-        Self { model, generation, dim, people, matrix }
+        Self { model, generation, people, matrix }
     }
 
     /// The network all templates came from.
@@ -75,12 +71,12 @@ impl Gallery {
 
     /// How many templates there are.
     pub fn templates(&self) -> usize {
-        self.matrix.len().checked_div(self.dim).unwrap_or(0)
+        self.matrix.rows()
     }
 
     /// How many values an embedding has here; 0 when nobody is enrolled.
     pub fn dim(&self) -> usize {
-        self.dim
+        self.matrix.dim()
     }
 
     /// The best person and the runner-up, who is always *another* person; `None` when nobody is enrolled. A person's
@@ -92,14 +88,14 @@ impl Gallery {
     pub fn find(&self, probe: &Embedding) -> Option<Match> {
         let mut best: Option<(&Enrolled, f32)> = None;
         let mut runner_up: Option<(&Enrolled, f32)> = None;
-        for (person, score) in self.scores(probe) {
-            // `>` is false for NaN, and for an equal score, which so stays with the lower id.
+        self.each(probe, |person, score| {
+            // `>` is false for an equal score, which so stays with the lower id.
             if best.is_none_or(|(_, leading)| score > leading) {
                 runner_up = best.replace((person, score));
             } else if runner_up.is_none_or(|(_, second)| score > second) {
                 runner_up = Some((person, score));
             }
-        }
+        });
         let (person, score) = best?;
         Some(Match {
             best: person.candidate(score),
@@ -118,31 +114,46 @@ impl Gallery {
         excluding: PersonId,
         at_least: Score,
     ) -> Vec<Candidate> {
-        let mut near: Vec<Candidate> = self
-            .scores(embedding)
-            .filter(|(person, score)| person.id != excluding && *score >= at_least.0)
-            .map(|(person, score)| person.candidate(score))
-            .collect();
+        let mut near: Vec<Candidate> = Vec::new();
+        self.each(embedding, |person, score| {
+            if person.id != excluding && score >= at_least.0 {
+                near.push(person.candidate(score));
+            }
+        });
         // Stable: equals stay in the order of their ids.
         near.sort_by(|a, b| b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal));
         near
     }
 
-    /// Each person's best score, by ascending id; people without a score that is a number are left out.
-    fn scores<'a>(&'a self, probe: &'a Embedding) -> impl Iterator<Item = (&'a Enrolled, f32)> {
+    /// Hands over each person with their best score, by ascending id; people without a score that is a number are
+    /// left out.
+    fn each<'a>(&'a self, probe: &Embedding, mut take: impl FnMut(&'a Enrolled, f32)) {
         assert!(
-            self.people.is_empty() || probe.dim() == self.dim,
+            self.people.is_empty() || probe.dim() == self.dim(),
             "a probe of {} values against a gallery of {} ({}): another model's embedding got here",
             probe.dim(),
-            self.dim,
+            self.dim(),
             self.model
         );
-        self.people.iter().filter_map(move |person| {
-            let rows = self.matrix[person.values.clone()].chunks_exact(self.dim);
-            // `f32::max` ignores NaN, so one damaged row does not hide the others.
-            let best = rows.map(|row| dot(row, probe.values())).fold(f32::NAN, f32::max);
-            (!best.is_nan()).then_some((person, best))
-        })
+        let mut scores = [0.0; BLOCK];
+        let mut people = self.people.iter();
+        let mut current = people.next();
+        let mut best = f32::NAN;
+        for first in (0..self.matrix.rows()).step_by(BLOCK) {
+            let rows = first..(first + BLOCK).min(self.matrix.rows());
+            let scores = &mut scores[..rows.len()];
+            self.matrix.cosines(probe, rows.clone(), scores);
+            for (row, score) in rows.zip(scores) {
+                // `f32::max` ignores NaN, so one damaged row does not hide the others.
+                best = best.max(*score);
+                if let Some(person) = current.filter(|person| person.rows.end == row + 1) {
+                    if !best.is_nan() {
+                        take(person, best);
+                    }
+                    (current, best) = (people.next(), f32::NAN);
+                }
+            }
+        }
     }
 }
 
@@ -153,27 +164,13 @@ impl Enrolled {
     }
 }
 
-/// Dot product of two vectors of one length; for unit vectors the cosine between them.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a_body, a_rest) = a.as_chunks::<LANES>();
-    let (b_body, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0f32; LANES];
-    for (x, y) in a_body.iter().zip(b_body) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f32>() + rest
-}
-
 impl fmt::Debug for Gallery {
     /// Never prints the matrix: templates are biometric data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gallery")
             .field("model", &self.model)
             .field("generation", &self.generation)
-            .field("dim", &self.dim)
+            .field("dim", &self.dim())
             .field("people", &self.people())
             .field("templates", &self.templates())
             .finish()
@@ -275,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "templates of different dimensions")]
+    #[should_panic(expected = "embeddings of different dimensions")]
     fn templates_of_different_dimensions_are_a_programming_error() {
         let _ = gallery(&[(1, &[1.0, 0.0]), (2, &[1.0])]);
     }

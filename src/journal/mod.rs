@@ -42,10 +42,32 @@ pub enum EventKind {
     Grant,
     /// A face was refused.
     Refusal,
-    /// The relay was energised.
+    /// The strike was unlocked.
     Unlocked,
-    /// The relay was released.
+    /// The strike was locked.
     Locked,
+    /// An operator moves the door; written before the strike moves.
+    Operator,
+    /// The exit button was pressed.
+    Rex,
+    /// The exit button was pressed already at the start, and does nothing until it is released.
+    RexStuck,
+    /// The door was opened.
+    DoorOpened,
+    /// The door was closed.
+    DoorClosed,
+    /// The door stands open for too long.
+    HeldOpen,
+    /// The door was opened while it was locked.
+    ForcedOpen,
+    /// Somebody opened the housing.
+    Tamper,
+    /// The housing is closed again.
+    TamperOver,
+    /// Exit button, contact or tamper switch cannot be read.
+    InputsLost,
+    /// They can be read again.
+    InputsBack,
     /// Something broke; the door is locked.
     Fault,
     /// No picture from the camera.

@@ -1,14 +1,16 @@
-//! From a downloaded ONNX file to a model file: the hash is checked, the graph is recognised layer by layer, weights
-//! are expanded, and a card is written.
+//! From a downloaded file to a model file: the hash is checked, an ONNX graph is recognised layer by layer or a state
+//! dict by its names, weights are expanded, and a card is written.
 
 use std::path::{Path, PathBuf};
 
+use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::manifest::Listed;
 use crate::encoder::network::{ARCHITECTURES, Architecture, Import};
+use crate::liveness::minifasnet::{self, VARIANTS, Variant};
 use crate::nn::model_file::{Channels, InputSpec, ModelCard, ModelFile};
-use crate::nn::onnx::{Graph, Imported, OnnxError, Weights};
+use crate::nn::onnx::{Constant, Graph, Imported, OnnxError, Weights};
 use crate::vision::align::CROP_SIDE;
 use crate::vision::yunet;
 
@@ -36,7 +38,7 @@ pub enum ImportError {
         /// Of the manifest.
         expected: String,
     },
-    /// Not an ONNX file, or one of another network.
+    /// Not a file of a network, or one of another network.
     #[error("{}: cannot be imported{}", path.display(), tried(architectures))]
     Onnx {
         /// The file.
@@ -67,18 +69,18 @@ pub enum ImportError {
 fn tried(architectures: &[&str]) -> String {
     match architectures {
         [] => String::new(),
-        all => format!("; supported encoder architectures are {}", all.join(" and ")),
+        all => format!("; supported architectures are {}", all.join(", ")),
     }
 }
 
-/// What the operator says about an encoder of their own.
+/// What the operator says about a network of their own.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
     /// The name to install it under.
     pub name: String,
-    /// Channel order it was trained on.
+    /// Channel order it was trained on; what a PAD network takes is known.
     pub channels: Channels,
-    /// Input normalisation `(pixel − mean) · scale`, when the graph does not have it inside.
+    /// Input normalisation `(pixel − mean) · scale`, when the graph does not have it inside; for encoders too.
     pub norm: (f32, f32),
     /// Its licence, for the card.
     pub licence: String,
@@ -103,6 +105,8 @@ pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportErr
     let graph = Graph::parse(&bytes).map_err(refused)?;
     let (weights, norm, dim) = if entry.architecture == yunet::ARCHITECTURE {
         (yunet::import(&graph).map_err(refused)?, None, None)
+    } else if let Some(variant) = minifasnet::variant(&entry.architecture) {
+        (minifasnet::import(variant, &graph).map_err(refused)?, None, None)
     } else {
         let architecture = importable().find(|(a, _)| a.name == entry.architecture);
         let (architecture, import) =
@@ -126,7 +130,8 @@ pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportErr
     build(card, &weights, path)
 }
 
-/// Imports an operator's own encoder: 112×112, of whichever supported architecture it turns out to be.
+/// Imports an operator's own network, of whichever supported architecture it turns out to be: a 112×112 encoder as ONNX,
+/// or a PAD network as ONNX or as safetensors with the names of the published training code.
 ///
 /// # Errors
 /// When the name cannot be used, or the file is missing, damaged or of no supported architecture.
@@ -136,12 +141,50 @@ pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, Imp
         return Err(ImportError::BadName(options.name.clone()));
     }
     let bytes = read(path)?;
-    let refused = |source| ImportError::Onnx {
-        path: path.to_owned(),
-        architectures: importable().map(|(a, _)| a.name).collect(),
-        source,
+    let Own { job, architecture, input, dim, weights } = match SafeTensors::deserialize(&bytes) {
+        Ok(tensors) => own_state_dict(&tensors),
+        Err(_) => Graph::parse(&bytes).and_then(|graph| own_graph(&graph, options)),
+    }
+    .map_err(|source| {
+        let encoders = importable().map(|(a, _)| a.name);
+        let architectures = encoders.chain(VARIANTS.iter().map(|v| v.name)).collect();
+        ImportError::Onnx { path: path.to_owned(), architectures, source }
+    })?;
+    let card = ModelCard {
+        format: 0,
+        name: options.name.clone(),
+        job: job.to_owned(),
+        architecture: architecture.to_owned(),
+        input,
+        dim,
+        licence: options.licence.clone(),
+        provenance: "imported by the operator".to_owned(),
+        source_sha256: hex_sha256(&bytes),
+        weights_blake3: String::new(),
+        framing: None,
     };
-    let graph = Graph::parse(&bytes).map_err(refused)?;
+    build(card, &weights, path)
+}
+
+/// What an operator's file turned out to hold.
+struct Own {
+    job: &'static str,
+    architecture: &'static str,
+    input: InputSpec,
+    dim: Option<usize>,
+    weights: Weights,
+}
+
+impl Own {
+    fn liveness(variant: &'static Variant, weights: Weights) -> Self {
+        let side = variant.side;
+        let input = InputSpec { width: side, height: side, channels: Channels::Bgr, mean: 0.0, scale: 1.0 };
+        Self { job: "liveness", architecture: variant.name, input, dim: None, weights }
+    }
+}
+
+/// Tries all architectures on a graph; the error is that of the first.
+fn own_graph(graph: &Graph, options: &ImportOptions) -> Result<Own, OnnxError> {
     let mut first_refusal = None;
     for (architecture, import) in importable() {
         match import(&graph) {
@@ -154,27 +197,41 @@ pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, Imp
                     mean,
                     scale,
                 };
-                let card = ModelCard {
-                    format: 0,
-                    name: options.name.clone(),
-                    job: "encoder".to_owned(),
-                    architecture: architecture.name.to_owned(),
+                return Ok(Own {
+                    job: "encoder",
+                    architecture: architecture.name,
                     input: with_norm(input, norm),
                     dim: Some(architecture.dim),
-                    licence: options.licence.clone(),
-                    provenance: "imported by the operator".to_owned(),
-                    source_sha256: hex_sha256(&bytes),
-                    weights_blake3: String::new(),
-                    framing: None,
-                };
-                return build(card, &weights, path);
+                    weights,
+                });
             }
             Err(e) => {
                 first_refusal.get_or_insert(e);
             }
         }
     }
-    Err(refused(first_refusal.expect("at least one architecture was tried")))
+    let liveness = VARIANTS.iter().find_map(|v| Some(Own::liveness(v, minifasnet::import(v, graph).ok()?)));
+    liveness.ok_or_else(|| first_refusal.expect("at least one architecture was tried"))
+}
+
+/// Tries all PAD networks on a state dict; the error is that of the first.
+fn own_state_dict(tensors: &SafeTensors<'_>) -> Result<Own, OnnxError> {
+    let get = |name: &str| {
+        let view = tensors.tensor(name).ok().filter(|view| view.dtype() == Dtype::F32)?;
+        let (values, _) = view.data().as_chunks::<4>();
+        let values = values.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        Some(Constant { shape: view.shape().to_vec(), values })
+    };
+    let mut first_refusal = None;
+    for variant in &VARIANTS {
+        match minifasnet::from_state_dict(variant, get) {
+            Ok(weights) => return Ok(Own::liveness(variant, weights)),
+            Err(e) => {
+                first_refusal.get_or_insert(e);
+            }
+        }
+    }
+    Err(first_refusal.expect("at least one architecture was tried"))
 }
 
 /// The encoders that ONNX files are known of.

@@ -29,7 +29,7 @@ pub enum LibraryError {
         installed: Vec<String>,
     },
     /// Installed, but for another job.
-    #[error("network {name:?} is a {job}, and {} is needed; `accessd models list` shows what there is", if *wanted == "encoder" { "an encoder" } else { "a detector" })]
+    #[error("network {name:?} is a {job}, and {} is needed; `accessd models list` shows what there is", match *wanted { "encoder" => "an encoder", "liveness" => "a liveness network", _ => "a detector" })]
     OtherJob {
         /// The name asked for.
         name: String,

@@ -21,7 +21,7 @@ pub struct Manifest {
 pub struct Listed {
     /// The name it is installed under.
     pub name: String,
-    /// `detector` or `encoder`.
+    /// `detector`, `encoder` or `liveness`.
     pub job: String,
     /// Which code imports and runs it.
     pub architecture: String,
@@ -101,7 +101,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/manifest.toml");
         let manifest = Manifest::read(&path).unwrap();
         let names: Vec<_> = manifest.networks.iter().map(|n| n.name.as_str()).collect();
-        assert_eq!(names, ["yunet", "sface", "mobilefacenet"]);
+        assert_eq!(names, ["yunet", "sface", "mobilefacenet", "fr_liveness"]);
         for n in &manifest.networks {
             assert!(n.sha256.len() == 64 && n.package_sha256.len() == 64, "{}", n.name);
             assert!(!n.file_name().contains('/') && n.file_name().ends_with(".onnx"), "{}", n.name);

@@ -2,10 +2,13 @@
 //! that are quick on a CPU.
 
 pub mod fused;
+#[cfg(any(feature = "cuda", test))]
+mod gpu;
 pub mod grad;
 pub mod layers;
 pub mod model_file;
 pub mod onnx;
+pub mod op;
 
 use candle_core::Device;
 

@@ -72,13 +72,13 @@ pub struct ModelCard {
     pub format: u32,
     /// The name it is installed under.
     pub name: String,
-    /// `detector` or `encoder`.
+    /// `detector`, `encoder` or `liveness`.
     pub job: String,
     /// Which code runs it.
     pub architecture: String,
     /// What it takes.
     pub input: InputSpec,
-    /// Length of the embedding; `None` for a detector.
+    /// Length of the embedding; `None` for what is no encoder.
     pub dim: Option<usize>,
     /// SPDX expression, as declared by the publisher.
     pub licence: String,

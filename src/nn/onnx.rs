@@ -367,8 +367,13 @@ impl<'g> Walk<'g> {
         Self { graph, architecture, weights: Weights::new() }
     }
 
+    /// The error that says where the graph differs.
+    pub fn other(&self, what: String) -> OnnxError {
+        OnnxError::OtherNetwork { architecture: self.architecture, what }
+    }
+
     fn refuse<T>(&self, what: String) -> Result<T, OnnxError> {
-        Err(OnnxError::OtherNetwork { architecture: self.architecture, what })
+        Err(self.other(what))
     }
 
     /// The graph's only output.
@@ -428,14 +433,14 @@ impl<'g> Walk<'g> {
         value
     }
 
-    /// Both inputs of an addition.
+    /// Both inputs of an `Add` or `Mul` of two computed values.
     ///
     /// # Errors
-    /// When there is no addition of two computed values.
-    pub fn add(&self, value: &Value) -> Result<(Value, Value), OnnxError> {
-        match self.node(value, "Add")?.input.as_slice() {
+    /// When another node is there.
+    pub fn both(&self, value: &Value, op: &str) -> Result<(Value, Value), OnnxError> {
+        match self.node(value, op)?.input.as_slice() {
             [a, b] => Ok((a.clone(), b.clone())),
-            more => self.refuse(format!("an addition of {} values", more.len())),
+            more => self.refuse(format!("{op} of {} values", more.len())),
         }
     }
 
@@ -530,7 +535,7 @@ impl<'g> Walk<'g> {
         Ok(x.clone())
     }
 
-    /// Takes a fully connected layer as `NAME.weight` (outputs × inputs) and `NAME.bias`.
+    /// Takes a fully connected layer as `NAME.weight` (outputs × inputs) and, when there is one, `NAME.bias`.
     ///
     /// # Errors
     /// When another node is there or its weight is not stored outputs first.
@@ -556,11 +561,44 @@ impl<'g> Walk<'g> {
             return self
                 .refuse(format!("fully connected layer {name} is scaled or transposed in an unknown way"));
         }
-        let Some([x, weight, bias]) = node.input.first_chunk::<3>() else {
-            return self.refuse(format!("fully connected layer {name} without weight and bias"));
+        let Some([x, weight]) = node.input.first_chunk::<2>() else {
+            return self.refuse(format!("fully connected layer {name} without weight"));
         };
         self.weights.insert(format!("{name}.weight"), self.constant(weight, &[outputs, inputs])?);
-        self.weights.insert(format!("{name}.bias"), self.constant(bias, &[outputs])?);
+        if let Some(bias) = node.input.get(2).filter(|b| !b.is_empty()) {
+            self.weights.insert(format!("{name}.bias"), self.constant(bias, &[outputs])?);
+        }
+        Ok(x.clone())
+    }
+}
+
+impl Walk<'_> {
+    /// Takes a linear layer without bias, exported as `Gemm` or `MatMul`, as the 1×1 convolution `NAME.weight`.
+    ///
+    /// # Errors
+    /// When another node is there or its weight is of another shape.
+    pub fn linear(
+        &mut self,
+        value: &Value,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Value, OnnxError> {
+        if self.comes_from(value, "Gemm") {
+            let from = self.gemm(value, name, inputs, outputs)?;
+            let key = format!("{name}.weight");
+            self.weights.entry(key).and_modify(|w| w.shape = vec![outputs, inputs, 1, 1]);
+            return Ok(from);
+        }
+        let node = self.node(value, "MatMul")?;
+        let Some([x, weight]) = node.input.first_chunk::<2>() else {
+            return self.refuse(format!("linear layer {name} without weight"));
+        };
+        let weight = self.constant(weight, &[inputs, outputs])?;
+        let values =
+            (0..inputs * outputs).map(|i| weight.values[i % inputs * outputs + i / inputs]).collect();
+        let turned = Constant { shape: vec![outputs, inputs, 1, 1], values };
+        self.weights.insert(format!("{name}.weight"), turned);
         Ok(x.clone())
     }
 }

@@ -191,8 +191,6 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use candle_nn::ModuleT;
-
     use super::*;
     use crate::encoder::network::{ARCHITECTURES, Encoder};
     use crate::nn::grad::testing::values;

@@ -53,8 +53,23 @@ pub fn align(image: &RgbImage, landmarks: &Landmarks) -> AlignedCrop {
     // From the crop back to the picture, so that every pixel of the crop is asked for once.
     let back = invert(Similarity::fit(landmarks, &TEMPLATE));
     let mut crop = RgbImage::new(CROP_SIDE, CROP_SIDE);
+    let (row, pixels) = (3 * image.width() as usize, image.as_raw());
+    let (right, below) = (image.width() as f32 - 1.0, image.height() as f32 - 1.0);
     for (x, y, pixel) in crop.enumerate_pixels_mut() {
-        pixel.0 = sample(image, back.apply([x as f32, y as f32]));
+        let [u, v] = back.apply([x as f32, y as f32]);
+        // Nearly all pixels lie between four of the picture, which need no case for the rim.
+        pixel.0 = if u >= 0.0 && v >= 0.0 && u < right && v < below {
+            let (left, top) = (u as usize, v as usize);
+            let (fx, fy) = (u - left as f32, v - top as f32);
+            let upper = &pixels[top * row + 3 * left..][..6];
+            let lower = &pixels[(top + 1) * row + 3 * left..][..6];
+            std::array::from_fn(|c| {
+                let between = |line: &[u8]| f32::from(line[c]) * (1.0 - fx) + f32::from(line[c + 3]) * fx;
+                (between(upper) * (1.0 - fy) + between(lower) * fy + 0.5) as u8
+            })
+        } else {
+            sample(image, [u, v])
+        };
     }
     AlignedCrop(crop)
 }
@@ -82,7 +97,7 @@ fn sample(image: &RgbImage, [x, y]: [f32; 2]) -> [u8; 3] {
     std::array::from_fn(|c| {
         let upper = at(x0, y0, c) * (1.0 - fx) + at(x0 + 1, y0, c) * fx;
         let lower = at(x0, y0 + 1, c) * (1.0 - fx) + at(x0 + 1, y0 + 1, c) * fx;
-        (upper * (1.0 - fy) + lower * fy).round() as u8
+        (upper * (1.0 - fy) + lower * fy + 0.5) as u8
     })
 }
 

@@ -4,11 +4,14 @@
 use image::RgbImage;
 
 use super::Face;
-use super::resample::scale;
+use super::resample::Scaler;
 
-/// A scaled and padded picture, and the way back to the original's pixels.
-#[derive(Debug)]
+/// A scaled and padded picture, and the way back to the original's pixels. Made once and filled with one picture after the
+/// other; pictures of one size need no new memory.
+#[derive(Clone, Debug)]
 pub struct Letterbox {
+    longest: u32,
+    multiple: u32,
     /// Width with padding.
     pub width: u32,
     /// Height with padding.
@@ -17,28 +20,39 @@ pub struct Letterbox {
     /// Pixels of the original for one pixel here, across and down.
     step: (f32, f32),
     rgb: Vec<u8>,
+    scaler: Option<Scaler>,
 }
 
 impl Letterbox {
-    /// Scales `image` so that its longest side is `longest`, and pads to multiples of `multiple`.
-    pub fn new(image: &RgbImage, longest: u32, multiple: u32) -> Self {
+    /// An empty one, for pictures whose longest side becomes `longest`, padded to multiples of `multiple`.
+    pub fn new(longest: u32, multiple: u32) -> Self {
+        let (inner, step) = ((0, 0), (1.0, 1.0));
+        Self { longest, multiple, width: 0, height: 0, inner, step, rgb: Vec::new(), scaler: None }
+    }
+
+    /// Puts a picture in.
+    pub fn fill(&mut self, image: &RgbImage) {
         let (w, h) = image.dimensions();
-        let ratio = longest as f32 / w.max(h).max(1) as f32;
+        let ratio = self.longest as f32 / w.max(h).max(1) as f32;
         let side = |v: u32| ((v as f32 * ratio).round() as u32).max(1);
         let inner = (side(w), side(h));
-        let rgb = if inner == (w, h) || w == 0 || h == 0 {
-            image.as_raw().clone()
-        } else {
-            let sides = |(w, h): (u32, u32)| (w as usize, h as usize);
-            scale(image.as_raw(), sides((w, h)), sides(inner))
-        };
-        Self {
-            width: inner.0.next_multiple_of(multiple),
-            height: inner.1.next_multiple_of(multiple),
-            inner,
-            step: (w as f32 / inner.0 as f32, h as f32 / inner.1 as f32),
-            rgb,
+        self.inner = inner;
+        (self.width, self.height) =
+            (inner.0.next_multiple_of(self.multiple), inner.1.next_multiple_of(self.multiple));
+        self.step = (w as f32 / inner.0 as f32, h as f32 / inner.1 as f32);
+        if inner == (w, h) || w == 0 || h == 0 {
+            self.rgb.clear();
+            self.rgb.extend_from_slice(image.as_raw());
+            return;
         }
+        let sides = |(w, h): (u32, u32)| (w as usize, h as usize);
+        let (from, to) = (sides((w, h)), sides(inner));
+        self.rgb.resize(3 * to.0 * to.1, 0);
+        if !self.scaler.as_ref().is_some_and(|scaler| scaler.fits(from, to)) {
+            self.scaler = Some(Scaler::new(from, to));
+        }
+        let scaler = self.scaler.as_mut().expect("just made");
+        scaler.run(image.as_raw(), &mut self.rgb);
     }
 
     /// Blue, green and red plane, each `height × width`, 0 to 255.
@@ -82,10 +96,18 @@ mod tests {
     use super::*;
     use image::Rgb;
 
+    fn filled(image: &RgbImage, longest: u32, multiple: u32) -> Letterbox {
+        let mut boxed = Letterbox::new(longest, multiple);
+        // What was in it before makes no difference.
+        boxed.fill(&RgbImage::from_pixel(77, 210, Rgb([1, 2, 3])));
+        boxed.fill(image);
+        boxed
+    }
+
     #[test]
     fn scaled_padded_and_back() {
         let image = RgbImage::from_pixel(300, 150, Rgb([10, 20, 30]));
-        let boxed = Letterbox::new(&image, 100, 32);
+        let boxed = filled(&image, 100, 32);
         assert_eq!((boxed.width, boxed.height), (128, 64));
         let planes = boxed.bgr_planes();
         let at = |c: usize, x: usize, y: usize| planes[c * 128 * 64 + y * 128 + x];
@@ -101,16 +123,16 @@ mod tests {
     #[test]
     fn halving_averages_and_enlarging_interpolates() {
         let image = RgbImage::from_fn(64, 64, |x, _| Rgb([if x % 2 == 0 { 0 } else { 200 }; 3]));
-        let half = Letterbox::new(&image, 32, 32);
+        let half = filled(&image, 32, 32);
         assert!(half.rgb.iter().all(|&v| v == 100));
-        let twice = Letterbox::new(&image, 128, 32);
+        let twice = filled(&image, 128, 32);
         assert_eq!(twice.width, 128);
         assert!(twice.rgb.iter().any(|&v| (40..60).contains(&v)));
     }
 
     #[test]
     fn tiny_and_empty_pictures_do_not_panic() {
-        assert_eq!(Letterbox::new(&RgbImage::new(1, 500), 320, 32).width, 32);
-        assert_eq!(Letterbox::new(&RgbImage::new(0, 0), 320, 32).bgr_planes(), vec![0.0; 3 * 32 * 32]);
+        assert_eq!(filled(&RgbImage::new(1, 500), 320, 32).width, 32);
+        assert_eq!(filled(&RgbImage::new(0, 0), 320, 32).bgr_planes(), vec![0.0; 3 * 32 * 32]);
     }
 }

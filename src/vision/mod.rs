@@ -2,6 +2,7 @@
 
 pub mod align;
 pub mod letterbox;
+pub mod margin;
 pub mod quality;
 pub mod resample;
 pub mod tracks;

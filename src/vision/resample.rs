@@ -3,7 +3,10 @@
 //! The detector's boxes move by several pixels when its input was shrunk in another way than the one it was measured
 //! with, and general resizers weigh the pixels at a window's rim otherwise; so this one small thing is ours.
 
+use pulp::Arch;
+
 /// For each output coordinate: the first input coordinate it reads and the weights of it and its followers.
+#[derive(Clone, Debug)]
 struct Taps {
     first: Vec<usize>,
     weights: Vec<f32>,
@@ -14,11 +17,18 @@ struct Taps {
 impl Taps {
     fn new(from: usize, to: usize) -> Self {
         let step = from as f64 / to as f64;
-        let count = if step > 1.0 { step.ceil() as usize + 1 } else { 2 }.min(from);
+        let whole = from.is_multiple_of(to);
+        let count = match step {
+            // Whole pixels only.
+            _ if whole => step as usize,
+            1.0.. => step.ceil() as usize + 1,
+            _ => 2,
+        };
+        let count = count.min(from);
         let (mut first, mut weights) = (Vec::with_capacity(to), vec![0.0; to * count]);
         for (i, row) in weights.chunks_exact_mut(count).enumerate() {
             let last_start = from - count;
-            if step > 1.0 {
+            if step >= 1.0 {
                 // The share of each input pixel in the stretch [i·step, (i+1)·step).
                 let (start, end) = (i as f64 * step, (i + 1) as f64 * step);
                 let at = (start as usize).min(last_start);
@@ -41,52 +51,94 @@ impl Taps {
     }
 }
 
-/// Scales interleaved RGB bytes from `(width, height)` to another size. No side may be 0.
-pub fn scale(rgb: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
-    let (across, down) = (Taps::new(from.0, to.0), Taps::new(from.1, to.1));
-    let mut out = vec![0; 3 * to.0 * to.1];
-    // Rows scaled across, kept while the rows below still need them: a ring as long as the taps down.
-    let mut ring: Vec<(Option<usize>, Vec<f32>)> = vec![(None, vec![0.0; 3 * to.0]); down.count];
-    let mut sum = vec![0.0_f32; 3 * to.0];
-    for (j, row) in out.chunks_exact_mut(3 * to.0).enumerate() {
-        sum.fill(0.5);
-        for (k, &w) in down.weights[j * down.count..][..down.count].iter().enumerate() {
-            if w == 0.0 {
-                continue;
-            }
-            let y = down.first[j] + k;
-            let (held, scaled) = &mut ring[y % down.count];
-            if *held != Some(y) {
-                scale_row(&rgb[3 * from.0 * y..][..3 * from.0], &across, scaled);
-                *held = Some(y);
-            }
-            for (s, v) in sum.iter_mut().zip(scaled) {
-                *s += w * *v;
-            }
-        }
-        for (o, s) in row.iter_mut().zip(&sum) {
-            *o = *s as u8;
-        }
-    }
-    out
+/// Scales interleaved RGB bytes from one size to another, over and over without allocating.
+#[derive(Clone, Debug)]
+pub struct Scaler {
+    from: (usize, usize),
+    to: (usize, usize),
+    across: Taps,
+    down: Taps,
+    /// One row scaled down and not yet across.
+    row: Vec<f32>,
+    arch: Arch,
 }
 
-fn scale_row(row: &[u8], across: &Taps, out: &mut [f32]) {
-    let taps = across.first.iter().zip(across.weights.chunks_exact(across.count));
+impl Scaler {
+    /// From `(width, height)` to another size. No side may be 0.
+    pub fn new(from: (usize, usize), to: (usize, usize)) -> Self {
+        let (across, down) = (Taps::new(from.0, to.0), Taps::new(from.1, to.1));
+        Self { from, to, across, down, row: vec![0.0; 3 * from.0], arch: Arch::new() }
+    }
+
+    /// Whether it scales between these sizes.
+    pub fn fits(&self, from: (usize, usize), to: (usize, usize)) -> bool {
+        (self.from, self.to) == (from, to)
+    }
+
+    /// Scales `rgb` into `out`.
+    ///
+    /// # Panics
+    /// When either is of another size.
+    pub fn run(&mut self, rgb: &[u8], out: &mut [u8]) {
+        assert!(rgb.len() == 3 * self.from.0 * self.from.1 && out.len() == 3 * self.to.0 * self.to.1);
+        let Self { from, to, across, down, row, arch } = self;
+        arch.dispatch(|| {
+            // Down first: whole rows of bytes, which vectors take as they lie.
+            let taps = down.first.iter().zip(down.weights.chunks_exact(down.count));
+            for (out, (&first, weights)) in out.chunks_exact_mut(3 * to.0).zip(taps) {
+                row.fill(0.0);
+                for (line, &w) in rgb[3 * from.0 * first..].chunks_exact(3 * from.0).zip(weights) {
+                    row.iter_mut().zip(line).for_each(|(s, &v)| *s += w * f32::from(v));
+                }
+                match across.count {
+                    1 => row_across::<1>(row, across, out),
+                    2 => row_across::<2>(row, across, out),
+                    3 => row_across::<3>(row, across, out),
+                    _ => row_across::<0>(row, across, out),
+                }
+            }
+        });
+    }
+}
+
+/// Scales one row across; `COUNT` taps for each pixel, or as many as there are when it is 0.
+#[inline(always)]
+fn row_across<const COUNT: usize>(row: &[f32], across: &Taps, out: &mut [u8]) {
+    let count = if COUNT == 0 { across.count } else { COUNT };
+    let taps = across.first.iter().zip(across.weights.chunks_exact(count));
     for (pixel, (&first, weights)) in out.chunks_exact_mut(3).zip(taps) {
-        let mut sum = [0.0_f32; 3];
-        for (p, &w) in row[3 * first..].chunks_exact(3).zip(weights) {
+        let mut sum = [0.5_f32; 3];
+        for (p, &w) in row[3 * first..][..3 * count].chunks_exact(3).zip(weights) {
             for c in 0..3 {
-                sum[c] += w * f32::from(p[c]);
+                sum[c] += w * p[c];
             }
         }
-        pixel.copy_from_slice(&sum);
+        pixel.copy_from_slice(&sum.map(|v| v as u8));
     }
+}
+
+/// Scales `rgb` from one size to another, once.
+///
+/// # Panics
+/// When `rgb` is of another size.
+pub fn scale(rgb: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
+    let mut out = vec![0; 3 * to.0 * to.1];
+    Scaler::new(from, to).run(rgb, &mut out);
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn scale(rgb: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
+        let (mut scaler, mut out) = (Scaler::new(from, to), vec![1; 3 * to.0 * to.1]);
+        scaler.run(rgb, &mut out);
+        let once = out.clone();
+        scaler.run(rgb, &mut out);
+        assert_eq!(once, out, "nothing of the run before is left");
+        out
+    }
 
     /// The area average by counting sub-pixels, with sides in a ratio that the counting meets exactly.
     #[test]

@@ -4,16 +4,19 @@
 //! score is √(class · objectness); centre and size are decoded relative to the cell, points likewise, the
 //! image-left eye first.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use image::RgbImage;
 
 use super::letterbox::Letterbox;
 use super::{BBox, Face, Landmarks};
-use crate::nn::fused::{Folded, MapId, Net, fold};
+use crate::nn::fused::{Folded, MapId, Net, Plan, fold};
 use crate::nn::layers::{Act, ConvUnit};
 use crate::nn::model_file::ModelFile;
 use crate::nn::onnx::{ConvSpec, Graph, OnnxError, Value, Walk, Weights};
+use crate::nn::op::FusedOp;
 
 /// The name model files carry.
 pub const ARCHITECTURE: &str = "yunet";
@@ -184,38 +187,38 @@ impl Fused {
     }
 
     /// The network for an input of `height × width`.
-    fn build(&self, height: usize, width: usize) -> (Net, Vec<MapId>) {
-        let (mut net, input) = Net::new(height, width);
-        let pair = |net: &mut Net, at: MapId, (pw, dw): &FoldedPair| {
-            let at = net.pointwise(at, None, pw);
-            net.depthwise(at, dw)
+    fn build(&self, height: usize, width: usize) -> (Plan, Vec<MapId>) {
+        let (mut plan, input) = Plan::new(height, width);
+        let pair = |plan: &mut Plan, at: MapId, (pw, dw): &FoldedPair| {
+            let at = plan.pointwise(at, None, pw);
+            plan.depthwise(at, dw)
         };
-        let mut at = net.stem(input, &self.stem);
+        let mut at = plan.conv3(input, &self.stem);
         let mut levels = Vec::new();
         for (i, (units, pool)) in self.stages.iter().enumerate() {
             if *pool {
-                at = net.max_pool(at);
+                at = plan.max_pool(at);
             }
-            at = units.iter().fold(at, |at, unit| pair(&mut net, at, unit));
+            at = units.iter().fold(at, |at, unit| pair(&mut plan, at, unit));
             if i >= 3 {
                 levels.push(at);
             }
         }
-        levels[2] = pair(&mut net, levels[2], &self.lateral[2]);
+        levels[2] = pair(&mut plan, levels[2], &self.lateral[2]);
         for i in [1, 0] {
-            let sum = net.upsample_add(levels[i], levels[i + 1]);
-            levels[i] = pair(&mut net, sum, &self.lateral[i]);
+            let sum = plan.upsample_add(levels[i], levels[i + 1]);
+            levels[i] = pair(&mut plan, sum, &self.lateral[i]);
         }
         let heads =
-            levels.iter().zip(&self.heads).map(|(level, head)| pair(&mut net, *level, head)).collect();
-        (net, heads)
+            levels.iter().zip(&self.heads).map(|(level, head)| pair(&mut plan, *level, head)).collect();
+        (plan, heads)
     }
 
     fn levels(&mut self, input: &Letterbox) -> Vec<Level> {
         let size = (input.height as usize, input.width as usize);
         if self.built.as_ref().is_none_or(|(built, ..)| *built != size) {
-            let (net, heads) = self.build(size.0, size.1);
-            self.built = Some((size, net, heads));
+            let (plan, heads) = self.build(size.0, size.1);
+            self.built = Some((size, Net::new(plan), heads));
         }
         let (_, net, heads) = self.built.as_mut().expect("just built");
         for (y, row) in input.rows() {
@@ -238,9 +241,38 @@ impl Fused {
     }
 }
 
+/// The levels by way of a candle operation on `device`, which is kept in `built`.
+fn levels_of_op(
+    fused: &Fused,
+    device: &Device,
+    built: &mut Option<((usize, usize), Arc<FusedOp>)>,
+    input: &Letterbox,
+) -> Result<Vec<Level>> {
+    let size = (input.height as usize, input.width as usize);
+    let op = match built {
+        Some((of, op)) if *of == size => Arc::clone(op),
+        _ => {
+            let (plan, heads) = fused.build(size.0, size.1);
+            let op = Arc::new(FusedOp::new(plan, heads));
+            *built = Some((size, Arc::clone(&op)));
+            op
+        }
+    };
+    let planes = Tensor::from_vec(input.bgr_planes(), (3, size.0, size.1), device)?;
+    let pixels = planes.permute((1, 2, 0))?.contiguous()?;
+    let values: Vec<f32> = pixels.apply_op1_no_bwd(op.as_ref())?.to_vec1()?;
+    let level = |(stride, (first, len)): (usize, (usize, usize))| {
+        let (cells, _) = values[first..first + len].as_chunks::<HEAD_CHANNELS>();
+        Level { stride, columns: size.1 / stride, cells: cells.to_vec() }
+    };
+    Ok(STRIDES.into_iter().zip(op.places()).map(level).collect())
+}
+
 #[derive(Clone, Debug)]
 enum Form {
     Fused(Box<Fused>),
+    /// On another device, with the operation for the last input size.
+    Op(Box<Fused>, Device, Option<((usize, usize), Arc<FusedOp>)>),
     Plain(Box<Network>, Device),
 }
 
@@ -248,22 +280,23 @@ enum Form {
 #[derive(Clone, Debug)]
 pub struct Detector {
     form: Form,
-    detect_px: u32,
+    input: Letterbox,
     min_score: f32,
 }
 
 impl Detector {
-    /// Builds the detector, in its fused form when `device` is the CPU. `detect_px` is the longest side at which
+    /// Builds the detector in its fused form. `detect_px` is the longest side at which
     /// faces are sought; boxes under `min_score` are dropped.
     ///
     /// # Errors
     /// When the file is another network's.
     pub fn new(file: &ModelFile, device: &Device, detect_px: u32, min_score: f32) -> Result<Self> {
-        let form = match device.is_cpu() {
-            true => Form::Fused(Box::new(Fused::new(known(file)?)?)),
-            false => return Self::plain(file, device, detect_px, min_score),
+        let fused = Box::new(Fused::new(known(file)?)?);
+        let form = match device {
+            Device::Cpu => Form::Fused(fused),
+            other => Form::Op(fused, other.clone(), None),
         };
-        Ok(Self { form, detect_px, min_score })
+        Ok(Self { form, input: Letterbox::new(detect_px, MULTIPLE), min_score })
     }
 
     /// Builds the detector in plain candle layers: the definition that the fused form is held to.
@@ -272,7 +305,8 @@ impl Detector {
     /// As for [`Detector::new`].
     pub fn plain(file: &ModelFile, device: &Device, detect_px: u32, min_score: f32) -> Result<Self> {
         let network = Network::new(known(file)?.var_builder(device)?)?;
-        Ok(Self { form: Form::Plain(Box::new(network), device.clone()), detect_px, min_score })
+        let form = Form::Plain(Box::new(network), device.clone());
+        Ok(Self { form, input: Letterbox::new(detect_px, MULTIPLE), min_score })
     }
 
     /// All faces, largest first, in pixels of `image`. The picture is scaled so that its longest side is `detect_px`
@@ -281,10 +315,12 @@ impl Detector {
     /// # Errors
     /// When the device fails.
     pub fn detect(&mut self, image: &RgbImage) -> Result<Vec<Face>> {
-        let input = Letterbox::new(image, self.detect_px, MULTIPLE);
+        let input = &mut self.input;
+        input.fill(image);
         let levels = match &mut self.form {
-            Form::Fused(fused) => fused.levels(&input),
-            Form::Plain(network, device) => network.levels(&input, device)?,
+            Form::Fused(fused) => fused.levels(input),
+            Form::Op(fused, device, built) => levels_of_op(fused, device, built, input)?,
+            Form::Plain(network, device) => network.levels(input, device)?,
         };
         let mut faces = Vec::new();
         for level in &levels {
@@ -320,7 +356,14 @@ fn sigmoid(x: f32) -> f32 {
 /// Turns the cells of one level that score high enough into faces in pixels of the network's input.
 fn decode(level: &Level, min_score: f32, faces: &mut Vec<Face>) {
     let s = level.stride as f32;
+    // The score is the geometric mean of two shares of which neither is above 1: with one of them under the square of
+    // the least score it cannot be reached, and nearly all cells need no exponential function.
+    let share = min_score * min_score;
+    let floor = ((share / (1.0 - share)).ln() - 0.01).min(10.0);
     for (i, [cls, obj, bx, by, bw, bh, points @ ..]) in level.cells.iter().enumerate() {
+        if *cls < floor || *obj < floor {
+            continue;
+        }
         let score = (sigmoid(*cls) * sigmoid(*obj)).sqrt();
         // A score that is not a number is no face either.
         if score.is_nan() || score < min_score {
@@ -377,7 +420,7 @@ pub fn import(graph: &Graph) -> std::result::Result<Weights, OnnxError> {
             backbone.push(at);
             continue;
         }
-        let (a, b) = walk.add(&at)?;
+        let (a, b) = walk.both(&at, "Add")?;
         let (skip, up) = if walk.comes_from(&b, "Resize") { (a, b) } else { (b, a) };
         if walk.step(&up, "Resize")? != levels[i + 1] {
             return Err(other(format!("level {i} adds something that is not level {}", i + 1)));

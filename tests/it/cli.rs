@@ -276,6 +276,18 @@ fn check_lists_every_problem_of_a_config() {
 }
 
 #[test]
+fn check_and_the_service_warn_of_limits_that_are_not_a_doors() {
+    let site = Site::with_networks();
+    site.write_config("[limits]\nprofile = \"emulator\"\n");
+    let stdout = site.run(["check"]).stdout;
+    assert!(stdout.contains("WARN  limits"), "{stdout}");
+    let run = site.run(["run", "--camera", "clip:/nowhere", "--relay", "sim:{dir}/no/such/folder/relay.log"]);
+    assert!(run.stderr.contains("old pictures open the door"), "{}", run.stderr);
+    site.write_config("");
+    assert!(!site.run(["check"]).stdout.contains("limits"));
+}
+
+#[test]
 fn check_counts_what_is_in_a_good_database() {
     let site = lively();
     let stdout = site.run(["check"]).stdout;

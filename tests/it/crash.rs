@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use accessd::clock::{Clock, SystemClock};
 use accessd::daemon::client::Client;
 use accessd::daemon::protocol::{Reply, Request};
 use accessd::door::sim::Line;
@@ -11,6 +12,7 @@ use accessd::journal::{EventKind, Filter};
 use accessd::store::{OpenMode, SqliteStore, Store, boot_id, check};
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Service, Site, photo, until};
 
@@ -71,8 +73,13 @@ fn net_kill_9_in_the_middle_of_a_pulse() {
 
     let service = Service::start(&site);
     until("the door opens", || relay_lines(&site).iter().any(|line| line.energised));
+    assert!(relay_lines(&site).last().unwrap().energised, "in the middle of a pulse of a minute");
     service.kill_9();
-    assert!(relay_lines(&site).last().unwrap().energised, "killed in the middle of the pulse");
+    let killed = SystemClock.now();
+    until("the guard locks", || !relay_lines(&site).last().unwrap().energised);
+    let line = relay_lines(&site).pop().unwrap();
+    assert_eq!(line.why, "the guard locked: the service ended");
+    assert!(line.mono_ms <= killed.as_millis() + 1_000, "{line:?}, killed at {killed:?}");
     every_opening_has_its_record(&site);
 
     // Nobody is in view at the next start: what locks is the start, not a decision.
@@ -82,12 +89,102 @@ fn net_kill_9_in_the_middle_of_a_pulse() {
     let before = relay_lines(&site).len();
     let service = Service::start(&site);
     let first = &relay_lines(&site)[before];
-    assert!(!first.energised && first.pid == service.pid(), "{first:?}");
+    assert!(!first.energised && first.why == "start", "{first:?}");
     assert!(site.run(["status"]).stdout.contains("locked"));
     assert!(site.run(["list"]).stdout.contains("Barack Obama"));
     assert_eq!(service.stop(), Some(0));
     every_opening_has_its_record(&site);
     assert!(relay_lines(&site)[before..].iter().all(|line| !line.energised));
+}
+
+/// A door that an operator has unlocked for a minute.
+fn unlocked_door() -> (Site, Service) {
+    let site = door_with("obama2.jpg");
+    let service = Service::start(&site);
+    let outcome = site.run(["door", "unlock"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert!(relay_lines(&site).last().unwrap().energised);
+    assert!(site.run(["door", "status"]).stdout.starts_with("unlocked"));
+    (site, service)
+}
+
+#[test]
+fn net_a_stopped_service_loses_the_strike_within_four_seconds() {
+    let (site, service) = unlocked_door();
+    let pid = Pid::from_raw(service.pid().cast_signed()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let stopped = SystemClock.now();
+    until("the guard locks", || !relay_lines(&site).last().unwrap().energised);
+    let line = relay_lines(&site).pop().unwrap();
+    assert!(line.why.contains("no sign of life"), "{line:?}");
+    assert!(line.mono_ms <= stopped.as_millis() + 4_000, "{line:?}, stopped at {stopped:?}");
+    // Once it goes on it learns what happened, says so, and is not locked out of its own door.
+    kill_process(pid, Signal::CONT).unwrap();
+    until("it is in the log", || site.run(["log", "--kind", "locked"]).stdout.contains("no sign of life"));
+    assert_eq!(site.run(["door", "unlock"]).code, 0);
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
+fn net_a_guard_that_is_killed_leaves_the_door_locked_and_ends_the_service() {
+    let (site, service) = unlocked_door();
+    let guard = relay_lines(&site).last().unwrap().pid;
+    assert_ne!(guard, service.pid());
+    kill_process(Pid::from_raw(guard.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    let killed = SystemClock.now();
+    until("the service locks", || !relay_lines(&site).last().unwrap().energised);
+    let line = relay_lines(&site).pop().unwrap();
+    assert!(line.mono_ms <= killed.as_millis() + 2_000, "{line:?}, killed at {killed:?}");
+    assert_eq!(service.wait(), Some(1), "a service manager starts it again");
+    let faults = site.run(["log", "--kind", "fault"]).stdout;
+    assert!(faults.contains("the process that guards it does not answer"), "{faults}");
+}
+
+#[test]
+fn net_the_exit_button_works_without_a_camera_and_nothing_opens_at_the_start() {
+    let site = door_with("obama2.jpg");
+    site.write_config(
+        "[camera]\nsource = \"command:sh -c 'exit 1'\"\n[door]\nrelay = \"sim:relay.log\"\nrelock = \"on-open\"\n\
+         [inputs]\nrex = \"sim:rex\"\ncontact = \"sim:contact\"\n[lamps]\nfault = \"sim:fault\"\n",
+    );
+    // A button that is stuck must not open the door at every start.
+    fs::write(site.path("rex"), "1").unwrap();
+    let service = Service::start(&site);
+    until("the button is read", || site.run(["status"]).stdout.contains("check its wiring"));
+    assert!(relay_lines(&site).iter().all(|line| !line.energised));
+    fs::write(site.path("rex"), "0").unwrap();
+    until("it is released", || !site.run(["status"]).stdout.contains("check its wiring"));
+    fs::write(site.path("rex"), "1").unwrap();
+    until("it opens", || relay_lines(&site).last().unwrap().energised);
+    fs::write(site.path("rex"), "0").unwrap();
+    until("it is released", || site.run(["door", "status"]).code == 0);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    fs::write(site.path("contact"), "1").unwrap();
+    until("opening locks", || !relay_lines(&site).last().unwrap().energised);
+    assert_eq!(relay_lines(&site).last().unwrap().why, "the door was opened");
+    until("the loss of the camera is told", || site.run(["status"]).stdout.contains("no picture"));
+    let lamp = fs::read_to_string(site.path("fault")).unwrap();
+    assert!(lamp.lines().last().unwrap().contains("\"energised\":true"), "{lamp}");
+    let log = site.run(["log"]).stdout;
+    for words in ["exit STUCK", "exit button", "opened", "camera lost"] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    assert!(!log.contains("FORCED"), "{log}");
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
+fn the_relay_is_locked_from_outside_and_the_kill_test_measures_it() {
+    let site = Site::new();
+    site.write_config("[door]\nrelay = \"sim:relay.log\"\n");
+    assert_eq!(site.run(["door", "relock"]).code, 0);
+    assert_eq!(relay_lines(&site).last().unwrap().why, "relocked from outside");
+    let outcome = site.run(["doctor", "--kill-test"]);
+    assert_eq!(outcome.code, 0, "{}{}", outcome.stdout, outcome.stderr);
+    assert!(outcome.stdout.contains("ms after SIGKILL"), "{}", outcome.stdout);
+    let lines = relay_lines(&site);
+    assert!(lines.iter().any(|line| line.energised && line.why == "kill test"));
+    assert_eq!(lines.last().unwrap().why, "the guard locked: the service ended");
 }
 
 #[test]

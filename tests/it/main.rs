@@ -1,14 +1,19 @@
 //! Integration tests, one module a topic.
 #![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests, not what they share")]
 
+mod allocations;
 mod bad_input;
 mod camera;
 mod cli;
 mod crash;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod eval;
 mod fetch;
+mod liveness;
 mod models;
 mod networks;
+mod powercut;
 mod real_clips;
 mod store;
 mod support;

@@ -93,7 +93,11 @@ fn net_a_file_of_another_network_is_refused_layer_by_layer() {
     fs::write(site.path("manifest.toml"), format!("{head}{tail}")).unwrap();
     refused(&site, &IMPORT, &["network sface is not imported", "this is not sface", "it has 12 outputs"]);
     let own = format!("downloads/{YUNET}");
-    refused(&site, &["models", "import", &own, "--name", "mine"], &["sface and mobilefacenet", YUNET]);
+    refused(
+        &site,
+        &["models", "import", &own, "--name", "mine"],
+        &["sface, mobilefacenet, minifasnet-v2", YUNET],
+    );
 }
 
 #[test]

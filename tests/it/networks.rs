@@ -12,7 +12,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use accessd::encoder::network::Encoder;
 use accessd::encoder::{Embedding, compare};
@@ -162,11 +161,8 @@ fn net_fused_detector_equals_its_plain_form_at_several_sizes() {
 /// The golden set beside the project, with the crops the reference made itself.
 #[test]
 fn net_golden_crops_give_golden_embeddings() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/golden/golden.safetensors");
-    let Ok(bytes) = std::fs::read(&path) else {
-        println!("no golden set beside the project: skipped");
-        return;
-    };
+    let Some(path) = support::beside("golden/golden.safetensors") else { return };
+    let bytes = std::fs::read(path).unwrap();
     let golden = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let mut networks = recogniser("sface");
     for name in ["astronaut", "obama", "obama2", "biden"] {

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use accessd::journal::{EventKind, Filter};
 use accessd::store::{OpenMode, SqliteStore, Store, boot_id};
 
-use crate::support::{Service, Site};
+use crate::support::{self, Service, Site};
 
 /// Clip and frames a second. One person each.
 const CLIPS: [(&str, usize); 4] =
@@ -16,11 +16,7 @@ const CLIPS: [(&str, usize); 4] =
 
 #[test]
 fn net_each_person_of_the_real_clips_is_let_in_as_themselves_and_as_nobody_else() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/video/frames");
-    if !root.is_dir() {
-        println!("no clips beside the project: skipped");
-        return;
-    }
+    let Some(root) = support::beside("data/video/frames") else { return };
     let frames = |clip: &str| {
         let mut all: Vec<PathBuf> =
             fs::read_dir(root.join(clip)).unwrap().map(|e| e.unwrap().path()).collect();

@@ -36,6 +36,17 @@ pub fn photo(name: &str) -> PathBuf {
     path
 }
 
+/// Something that stands beside the project, in a folder `shared` of one of the folders it lies in: reference values and
+/// recordings that are no part of it. `None`, and a line that says so, when it is not there.
+pub fn beside(name: &str) -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let found = here.map(|folder| folder.join("shared").join(name)).find(|path| path.exists());
+    if found.is_none() {
+        println!("no {name} beside the project: skipped");
+    }
+    found
+}
+
 /// A door of a test's own: config, database, models, socket and relay in one folder.
 pub struct Site {
     dir: TempDir,

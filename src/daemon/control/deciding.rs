@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::access::{Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::{Analysis, SeenFace};
+use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
 use crate::door::{Handled, Input};
 use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
@@ -43,7 +44,10 @@ impl Control {
         let recorded = record_grant(grant, |event| self.store.append(event, at))
             .map_err(|source| DaemonError::Write { what: "a grant", source })?;
         self.tell_followers();
-        log::info!("{name} is let in (event {})", recorded.event().0);
+        log::info!(
+            event = recorded.event().0, person = name.as_str(), frame_age_ms = evidence.frame_age_ms;
+            "{name} is let in (event {})", recorded.event().0
+        );
         let event = recorded.event();
         let opened = self.drive(Input::Grant(recorded), Some(event))?;
         Ok(if opened {
@@ -66,7 +70,8 @@ impl Control {
         let mut detail = serde_json::to_value(&evidence).expect("evidence is plain data");
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
         let reason = detail["reason"].as_str().unwrap_or_default().to_owned();
-        log::info!("a face is refused: {reason}");
+        log::info!(reason = reason.as_str(); "a face is refused: {reason}");
+        self.lamps.state.refused(self.clock.now());
         self.append("a refusal", Event::new(EventKind::Refusal, detail))?;
         Ok(Conclusion::Refused { reason, evidence })
     }
@@ -74,17 +79,20 @@ impl Control {
     /// Hands an input to the door and writes down what became of it; whether the door was unlocked by it. `grant` is
     /// the event that this is the consequence of.
     pub(super) fn drive(&mut self, input: Input, grant: Option<EventId>) -> Result<bool, DaemonError> {
-        let Handled { transitions, dropped, fault } = self.driver.handle(input, self.clock.now());
+        let Handled { transitions, notices, dropped, fault } = self.driver.handle(input, self.clock.now());
         let honoured = grant.is_some() && dropped.is_none() && fault.is_none();
-        self.board.set_unlocked(self.driver.is_unlocked());
+        self.board.set_door(DoorNow::of(self.driver.door()));
         for transition in transitions {
-            let (kind, state) = match transition.energised {
+            let (kind, state) = match transition.unlocked {
                 true => (EventKind::Unlocked, "unlocked"),
                 false => (EventKind::Locked, "locked"),
             };
-            log::info!("the door is {state}: {}", transition.why);
+            log::info!(door = state; "the door is {state}: {}", transition.why);
             let detail = json!({ "why": transition.why, "grant": grant });
             self.append("a move of the relay", Event::new(kind, detail))?;
+        }
+        for notice in notices {
+            self.note(&notice)?;
         }
         if let Some(dropped) = dropped {
             log::warn!("{} is not let in after all: {}", dropped.name, dropped.why);

@@ -3,6 +3,7 @@
 
 mod camera_watch;
 mod deciding;
+mod hardware;
 mod people;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,6 +35,7 @@ use super::{DaemonError, Exit, Limits};
 
 pub(crate) use camera_watch::CameraWatch;
 use camera_watch::Change;
+pub(crate) use hardware::LampBoard;
 use people::LiveEnrolment;
 
 /// What the control thread owns and works with.
@@ -55,6 +57,7 @@ pub(crate) struct Control {
     pub(crate) trace: Trace,
     pub(crate) limits: Limits,
     pub(crate) camera: CameraWatch,
+    pub(crate) lamps: LampBoard,
     pub(crate) enrolling: Option<LiveEnrolment>,
     pub(crate) recording_over: bool,
 }
@@ -84,6 +87,11 @@ impl Control {
                     return Err(DaemonError::ThreadDied { thread, why });
                 }
                 Some(Mail::Note(Note::CameraFailed { what })) => self.camera.failed(what),
+                Some(Mail::Note(Note::Sensed { sensor, active, since })) => {
+                    self.drive(Input::Sensed { sensor, active, since }, None)?;
+                }
+                Some(Mail::Note(Note::InputsFailed { what })) => self.inputs_lost(what)?,
+                Some(Mail::Note(Note::InputsBack)) => self.inputs_back()?,
                 Some(Mail::Note(Note::RecordingOver)) => self.recording_over = true,
                 Some(Mail::Command(command)) => self.command(command)?,
                 Some(Mail::Analysis(analysis)) => self.analysed(&analysis)?,
@@ -112,6 +120,7 @@ impl Control {
             None => {}
         }
         self.tend_enrolment()?;
+        self.lamps.show(&self.board, now);
         self.readiness.alive(now);
         Ok(())
     }
@@ -124,6 +133,9 @@ impl Control {
             self.decide(analysis)?
         };
         let decided = Stamp::now(&*self.clock);
+        if !analysis.faces.is_empty() {
+            self.lamps.state.seen(decided.mono);
+        }
         self.board.decided(decided.mono, decided.mono.since(analysis.captured));
         let (unlocked, enrolling) = (self.driver.is_unlocked(), self.enrolling.is_some());
         self.trace.write(decided, analysis, &conclusions, unlocked, enrolling);

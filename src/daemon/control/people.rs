@@ -34,6 +34,11 @@ impl Control {
                 let _ = reply.send(answer);
                 Ok(())
             }
+            Command::Door { order, actor, reply } => {
+                let answer = self.order(order, actor)?;
+                let _ = reply.send(answer);
+                Ok(())
+            }
             Command::EnrolLive { name, more, actor, replies } => {
                 self.begin_enrolment(name, more, actor, replies)
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -12,6 +13,7 @@ use crate::daemon::mailbox::Command;
 use crate::daemon::ops;
 use crate::daemon::protocol::{Reply, Request};
 use crate::daemon::supervise::chain;
+use crate::door::Order;
 use crate::journal::{EventId, Filter, Record};
 use crate::store::{Store, StoreError};
 
@@ -76,6 +78,9 @@ impl Client {
             Request::Status => Reply::Status(Box::new(self.desk.board.status(self.desk.clock.now()))),
             Request::Follow { filter } => return self.follow(filter).await,
             Request::EnrolLive { name, more } => return self.enrol_live(name, more).await,
+            Request::Unlock => self.order(Order::Unlock).await,
+            Request::Lock => self.order(Order::Lock).await,
+            Request::HoldOpen { for_s } => self.order(Order::HoldOpen(Duration::from_secs(for_s))).await,
             request => match self.with_reader(|reader| ops::read(reader, &request)) {
                 Some(reply) => reply,
                 None => self.change(request).await,
@@ -85,8 +90,19 @@ impl Client {
     }
 
     async fn change(&self, request: Request) -> Reply {
+        let actor = self.actor.clone();
+        self.command(|reply| Command::Change { request, actor, reply }).await
+    }
+
+    async fn order(&self, order: Order) -> Reply {
+        let actor = self.actor.clone();
+        self.command(|reply| Command::Door { order, actor, reply }).await
+    }
+
+    /// Has control do something, and waits for its answer.
+    async fn command(&self, command: impl FnOnce(oneshot::Sender<Reply>) -> Command) -> Reply {
         let (reply, answer) = oneshot::channel();
-        self.desk.mailbox.command(Command::Change { request, actor: self.actor.clone(), reply });
+        self.desk.mailbox.command(command(reply));
         let mut halted = self.desk.halt.subscribe();
         tokio::select! {
             biased;

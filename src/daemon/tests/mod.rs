@@ -1,6 +1,7 @@
 //! The whole daemon under real threads, with doubles at its edges.
 
 mod door;
+mod hardware;
 mod live_enrolment;
 mod operators;
 mod real_store;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use crate::access::Rule;
 use crate::clock::{Clock, SystemClock};
-use crate::door::Pulse;
+use crate::door::{DirectStrike, Lamp, Pulse, Relay, Relock, Rules, StrikeKind};
 use crate::encoder::Score;
 use crate::journal::{EventKind, Stamp};
 use crate::store::Store;
@@ -21,6 +22,8 @@ use super::fakes::{FakeRelay, FakeStore, Log, Shot, SkipClock, Stage, seen, temp
 use super::protocol::{Reply, Request, Status};
 use super::readiness::Readiness;
 use super::{DaemonError, EnrolmentOptions, Exit, Limits, Parts, Shutdown, run_with};
+
+use hardware::{FakeInputs, FakeLamp, Levels};
 
 const ADA: [f32; 3] = [1.0, 0.0, 0.0];
 const BOB: [f32; 3] = [0.0, 1.0, 0.0];
@@ -85,7 +88,34 @@ impl House {
         Self::open_until(Shutdown::by_hand(), limits, prepare)
     }
 
+    /// With exit button, contact, tamper switch and lamps.
+    fn open_wired(limits: Limits, levels: &Levels, lamps: &Log) -> Self {
+        let (levels, lamps) = (levels.clone(), lamps.clone());
+        Self::open_full(
+            Shutdown::by_hand(),
+            limits,
+            |_| {},
+            |parts, clock| {
+                parts.open_inputs = Some(Box::new(move || {
+                    let (levels, clock) = (levels.clone(), clock.clone());
+                    Ok(Box::new(FakeInputs { levels, clock }))
+                }));
+                let lamp = |lamp| (lamp, Box::new(FakeLamp(lamp, lamps.clone())) as Box<dyn Relay>);
+                parts.lamps = Lamp::ALL.into_iter().map(lamp).collect();
+            },
+        )
+    }
+
     fn open_until(shutdown: Shutdown, limits: Limits, prepare: impl FnOnce(&mut FakeStore)) -> Self {
+        Self::open_full(shutdown, limits, prepare, |_, _| {})
+    }
+
+    fn open_full(
+        shutdown: Shutdown,
+        limits: Limits,
+        prepare: impl FnOnce(&mut FakeStore),
+        wire: impl FnOnce(&mut Parts, Arc<SkipClock>),
+    ) -> Self {
         let clock = Arc::new(SkipClock::default());
         let stage = Stage::new(clock.clone());
         let log = Log::default();
@@ -100,7 +130,8 @@ impl House {
             let told: Arc<Mutex<Vec<String>>> = Arc::clone(&told);
             move |state| told.lock().unwrap().push(state.to_string())
         });
-        let parts = parts(&stage, &store, &log, clock.clone(), &folder, &trace);
+        let mut parts = parts(&stage, &store, &log, clock.clone(), &folder, &trace);
+        wire(&mut parts, clock.clone());
         let running = std::thread::spawn({
             let shutdown = shutdown.clone();
             move || run_with(parts, shutdown, limits, readiness)
@@ -190,7 +221,9 @@ fn parts(
         open_camera: stage.camera(),
         camera: "fake camera".into(),
         analyser: stage.analyser(),
-        relay: Box::new(FakeRelay(log.clone())),
+        strike: Box::new(DirectStrike::new(Box::new(FakeRelay(log.clone())), StrikeKind::FailSecure)),
+        open_inputs: None,
+        lamps: Vec::new(),
         store: Box::new(store.clone()),
         clock,
         rule: Rule {
@@ -201,7 +234,11 @@ fn parts(
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
         },
-        pulse: Pulse::from_millis(3_000).unwrap(),
+        door: Rules {
+            pulse: Pulse::from_millis(3_000).unwrap(),
+            relock: Relock::OnClose,
+            held_open_after: Duration::from_secs(30),
+        },
         enrolment: EnrolmentOptions {
             samples: 2,
             timeout: Duration::from_secs(60),

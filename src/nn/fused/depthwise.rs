@@ -1,8 +1,11 @@
 //! Depthwise 3×3 convolution, pixel rows of whole channel vectors, with bias and activation.
+//!
+//! Several output pixels are computed at once: a tap's weights and an input pixel's channels are loaded once and serve
+//! all of them, so that the multiplications and not the loads set the pace.
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::buffer::{Buffer, LINE, Map};
+use super::buffer::{Buffer, LINE};
 
 /// Weights of a depthwise 3×3 convolution, channels padded to whole lines: nine taps, then bias, then slope, each a
 /// row of channels.
@@ -10,7 +13,7 @@ use super::buffer::{Buffer, LINE, Map};
 pub struct Depthwise {
     /// Channels.
     pub channels: usize,
-    /// Step.
+    /// Step, 1 or 2.
     pub stride: usize,
     rows: Buffer,
     arch: Arch,
@@ -21,7 +24,11 @@ const ROWS: usize = 11;
 
 impl Depthwise {
     /// Packs `weight` (`channels × 3 × 3`).
+    ///
+    /// # Panics
+    /// When `stride` is neither 1 nor 2.
     pub fn new(weight: &[f32], channels: usize, stride: usize, bias: &[f32], slope: &[f32]) -> Self {
+        assert!(stride == 1 || stride == 2, "a depthwise convolution of stride {stride}");
         let padded = channels.next_multiple_of(LINE);
         let mut rows = Buffer::new(ROWS * padded);
         let to = rows.values_mut();
@@ -35,62 +42,116 @@ impl Depthwise {
         Self { channels, stride, rows, arch: Arch::new() }
     }
 
-    /// Computes output row `y` of `width` pixels; pixel `x` goes to `output[x · pixel..]`.
-    pub fn run_row(&self, input: &Map, y: usize, width: usize, output: &mut [f32], pixel: usize) {
+    /// Computes one output row of `width` pixels from three input rows; pixel `x` goes to `output[x · pixel..]`.
+    pub fn run_row(&self, rows: [&[f32]; 3], width: usize, output: &mut [f32], pixel: usize) {
         let padded = self.channels.next_multiple_of(LINE);
-        // The frame of zeros makes row y·stride the one above the centre.
-        let first = y * self.stride * input.row();
-        let rows: [&[f32]; 3] =
-            std::array::from_fn(|i| &input.buffer.values()[first + i * input.row()..][..input.row()]);
-        assert!(input.pixel == padded && (width - 1) * self.stride + 3 <= input.width + 2);
-        assert!((width - 1) * pixel + padded <= output.len());
-        self.arch.dispatch(Row {
-            weights: self.rows.values(),
-            padded,
-            stride: self.stride,
-            rows,
-            width,
-            output,
-            pixel,
-        });
+        // Every address the kernel touches is checked here, once a row.
+        let read = ((width - 1) * self.stride + 3) * padded;
+        assert!(rows.iter().all(|row| read <= row.len()));
+        assert!((width - 1) * pixel + padded <= output.len() && pixel.is_multiple_of(LINE));
+        let row = Row { weights: self.rows.values(), padded, rows, width, output, pixel };
+        match self.stride {
+            1 => self.arch.dispatch(Strided::<1>(row)),
+            _ => self.arch.dispatch(Strided::<2>(row)),
+        }
+    }
+
+    /// The weights as they were given: `channels × 3 × 3`, bias, slopes.
+    pub fn unpacked(&self) -> [Vec<f32>; 3] {
+        let padded = self.channels.next_multiple_of(LINE);
+        let row = |t: usize| &self.rows.values()[t * padded..][..self.channels];
+        let taps = (0..self.channels * 9).map(|i| row(i % 9)[i / 9]).collect();
+        [taps, row(9).to_vec(), row(10).to_vec()]
     }
 }
 
 struct Row<'a> {
     weights: &'a [f32],
     padded: usize,
-    stride: usize,
     rows: [&'a [f32]; 3],
     width: usize,
     output: &'a mut [f32],
     pixel: usize,
 }
 
-impl WithSimd for Row<'_> {
+struct Strided<'a, const STRIDE: usize>(Row<'a>);
+
+impl<const STRIDE: usize> WithSimd for Strided<'_, STRIDE> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Row { weights, padded, stride, rows, width, output, pixel } = self;
+        let Row { weights, padded, rows, width, output, pixel } = self.0;
         let lanes = S::F32_LANES;
-        let per_row = padded / lanes;
-        let (weights, _) = S::as_simd_f32s(weights);
-        let rows = rows.map(|row| S::as_simd_f32s(row).0);
-        let (output, _) = S::as_mut_simd_f32s(output);
-        let (step, pixel) = (stride * per_row, pixel / lanes);
+        let mut kernel = Kernel {
+            simd,
+            weights: S::as_simd_f32s(weights).0,
+            per_pixel: padded / lanes,
+            rows: rows.map(|row| S::as_simd_f32s(row).0),
+            output: S::as_mut_simd_f32s(output).0,
+            step: pixel / lanes,
+        };
+        // Seven divides the widths of the encoders' maps. The last pixels of other widths are computed together with
+        // some that were there before.
+        match width {
+            7.. => kernel.all::<STRIDE, 7>(width),
+            3.. => kernel.all::<STRIDE, 3>(width),
+            _ => kernel.all::<STRIDE, 1>(width),
+        }
+    }
+}
+
+struct Kernel<'a, S: Simd> {
+    simd: S,
+    weights: &'a [S::f32s],
+    /// Vectors of an input pixel.
+    per_pixel: usize,
+    rows: [&'a [S::f32s]; 3],
+    output: &'a mut [S::f32s],
+    /// Vectors from one output pixel to the next.
+    step: usize,
+}
+
+impl<S: Simd> Kernel<'_, S> {
+    /// A row of at least `N` pixels.
+    #[inline(always)]
+    fn all<const STRIDE: usize, const N: usize>(&mut self, width: usize) {
+        let mut first = 0;
+        while first + N < width {
+            self.pixels::<STRIDE, N>(first);
+            first += N;
+        }
+        self.pixels::<STRIDE, N>(width - N);
+    }
+
+    /// Output pixels `first` to `first + N`, all channels.
+    #[inline(always)]
+    fn pixels<const STRIDE: usize, const N: usize>(&mut self, first: usize) {
+        let (simd, per_pixel) = (self.simd, self.per_pixel);
         let zero = simd.splat_f32s(0.0);
-        for c in 0..per_row {
-            let w: [S::f32s; ROWS] = std::array::from_fn(|t| weights[t * per_row + c]);
-            for x in 0..width {
-                let mut sum = w[9];
-                for (dy, row) in rows.iter().enumerate() {
-                    for dx in 0..3 {
-                        let value = row[x * step + dx * per_row + c];
-                        sum = simd.mul_add_e_f32s(value, w[3 * dy + dx], sum);
+        let from = first * STRIDE * per_pixel;
+        for c in 0..per_pixel {
+            // SAFETY: `run_row` checked that the last output pixel's neighbourhood lies in the rows, that the output
+            // holds `width` pixels, and `weights` has `ROWS · per_pixel` vectors; `first + N <= width`, `c < per_pixel`.
+            let weight = |t: usize| unsafe { *self.weights.get_unchecked(t * per_pixel + c) };
+            let mut sums = [weight(9); N];
+            for (dy, row) in self.rows.iter().enumerate() {
+                let taps = [weight(3 * dy), weight(3 * dy + 1), weight(3 * dy + 2)];
+                for x in 0..(N - 1) * STRIDE + 3 {
+                    // SAFETY: as above.
+                    let value = unsafe { *row.get_unchecked(from + x * per_pixel + c) };
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        if let Some(&w) = x.checked_sub(j * STRIDE).and_then(|dx| taps.get(dx)) {
+                            *sum = simd.mul_add_e_f32s(value, w, *sum);
+                        }
                     }
                 }
-                output[x * pixel + c] =
-                    simd.mul_add_e_f32s(simd.min_f32s(sum, zero), w[10], simd.max_f32s(sum, zero));
+            }
+            let slope = weight(10);
+            for (j, sum) in sums.into_iter().enumerate() {
+                let y = simd.mul_add_e_f32s(simd.min_f32s(sum, zero), slope, simd.max_f32s(sum, zero));
+                // SAFETY: as above.
+                unsafe { *self.output.get_unchecked_mut((first + j) * self.step + c) = y };
             }
         }
     }

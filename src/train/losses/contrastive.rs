@@ -37,8 +37,8 @@ mod tests {
     fn agrees_with_the_definition() {
         let (a, b) = (rows(6, 5, 1), rows(6, 5, 2));
         for margin in [0.5, 1.3, 2.0] {
-            let each = unit(&a).iter().zip(&unit(&b)).zip(GENUINE).map(|((x, y), same)| {
-                let d = distance(x, y);
+            let each = unit(&a).into_iter().zip(unit(&b)).zip(GENUINE).map(|((x, y), same)| {
+                let d = distance(&x, &y);
                 if same { d * d / 2.0 } else { (margin - d).max(0.0).powi(2) / 2.0 }
             });
             let expected = each.sum::<f64>() / 6.0;

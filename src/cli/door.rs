@@ -1,0 +1,112 @@
+//! `accessd door`: what an operator does at the door itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use jiff::SignedDuration;
+
+use super::adapters::open_strike_directly;
+use super::backend::Service;
+use super::output::Output;
+use super::{Exit, Globals};
+use crate::clock::{Clock, SystemClock};
+use crate::daemon::protocol::{Request, Status};
+use crate::door::Strike;
+
+/// The guard of a service that has just died may still hold the line: it locks and lets go.
+const RELOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Move the door by hand
+#[derive(Args, Debug)]
+pub(super) struct Door {
+    #[command(subcommand)]
+    order: Order,
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Unlock the door once, as for a person who is let in
+    Unlock,
+    /// Lock the door, and end an unlock or a hold-open
+    Lock,
+    /// Keep the door unlocked for some time, 12 hours at most; a restart of the service ends it
+    HoldOpen {
+        /// For how long, such as 90s, 15m or 2h
+        #[arg(long = "for", value_name = "TIME", default_value = "15m")]
+        time: SignedDuration,
+    },
+    /// Show how the door is
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Drive the relay locked without the service, for its unit's ExecStopPost=: after any death of the service
+    Relock,
+}
+
+impl Door {
+    pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        match self.order {
+            Order::Unlock => order(globals, &Request::Unlock),
+            Order::Lock => order(globals, &Request::Lock),
+            Order::HoldOpen { time } => {
+                let for_s = u64::try_from(time.as_secs()).unwrap_or(0);
+                order(globals, &Request::HoldOpen { for_s })
+            }
+            Order::Status { json } => status(globals, json),
+            Order::Relock => relock(globals),
+        }
+    }
+}
+
+fn order(globals: &Globals, request: &Request) -> anyhow::Result<Exit> {
+    Service::connect(&globals.load()?.paths.socket)?.order(request)?;
+    Ok(Exit::Done)
+}
+
+fn status(globals: &Globals, json: bool) -> anyhow::Result<Exit> {
+    let state = Service::connect(&globals.load()?.paths.socket)?.status()?;
+    let mut out = Output::new();
+    if json {
+        out.json(&serde_json::json!({
+            "door": state.door, "held_open": state.held_open, "leaf": state.leaf, "alarms": state.alarms,
+            "relay": state.relay,
+        }))?;
+    } else {
+        out.line(in_words(&state))?;
+        state.alarms.iter().try_for_each(|alarm| out.line(format_args!("ALARM: {alarm}")))?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+/// `unlocked, held open by an operator; the door is open`
+pub(super) fn in_words(state: &Status) -> String {
+    let held = if state.held_open { ", held open by an operator" } else { "" };
+    let leaf = state.leaf.as_ref().map_or(String::new(), |leaf| format!("; the door is {leaf}"));
+    format!("{}{held}{leaf}", state.door)
+}
+
+/// Takes the relay, which drives it at its inactive level, locks, and lets go.
+fn relock(globals: &Globals) -> anyhow::Result<Exit> {
+    let config = globals.load()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let deadline = clock.now() + RELOCK_PATIENCE;
+    loop {
+        match open_strike_directly(&config, clock.clone()) {
+            Ok(mut strike) => {
+                strike.lock("relocked from outside")?;
+                return Ok(Exit::Done);
+            }
+            Err(error)
+                if error.source.kind() == std::io::ErrorKind::ResourceBusy && clock.now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => return Err(error).context("the relay could not be locked from outside"),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! PURE. What lamps and buzzer show to the person at the door.
+//!
+//! | lamp      | is on                                                                     |
+//! |-----------|---------------------------------------------------------------------------|
+//! | `Granted` | while the strike is unlocked                                              |
+//! | `Refused` | for 2 s after a face was refused, unless the strike is unlocked           |
+//! | `Look`    | while a face is in view that is not decided on: look at the camera        |
+//! | `Fault`   | while something is wrong: the camera, an input, a door held or forced open |
+
+use std::time::Duration;
+
+use crate::clock::MonoTime;
+
+/// How long a refusal is shown.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
+
+/// A face seen so lately is in view.
+const SEEN_FOR: Duration = Duration::from_millis(1500);
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lamp {
+    /// Come in.
+    Granted,
+    /// Not you.
+    Refused,
+    /// Look at the camera.
+    Look,
+    /// Something is wrong with the door.
+    Fault,
+}
+
+impl Lamp {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Granted, Self::Refused, Self::Look, Self::Fault];
+
+    /// For messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Refused => "refused",
+            Self::Look => "look",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+/// What was seen lately.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lamps {
+    refused: Option<MonoTime>,
+    seen: Option<MonoTime>,
+}
+
+impl Lamps {
+    /// A face was refused.
+    pub fn refused(&mut self, now: MonoTime) {
+        self.refused = Some(now);
+    }
+
+    /// A face is in view.
+    pub fn seen(&mut self, now: MonoTime) {
+        self.seen = Some(now);
+    }
+
+    /// Whether `lamp` is on.
+    pub fn is_on(&self, lamp: Lamp, unlocked: bool, fault: bool, now: MonoTime) -> bool {
+        let lately = |then: Option<MonoTime>, time: Duration| then.is_some_and(|then| now.since(then) < time);
+        let refused = lately(self.refused, REFUSED_FOR);
+        match lamp {
+            Lamp::Granted => unlocked,
+            Lamp::Refused => refused && !unlocked,
+            Lamp::Look => lately(self.seen, SEEN_FOR) && !refused && !unlocked,
+            Lamp::Fault => fault,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> MonoTime {
+        MonoTime::from_millis(ms)
+    }
+
+    /// The first letters of the lamps that are on.
+    fn on(lamps: &Lamps, unlocked: bool, fault: bool, ms: u64) -> String {
+        let on = Lamp::ALL.into_iter().filter(|lamp| lamps.is_on(*lamp, unlocked, fault, at(ms)));
+        on.map(|lamp| lamp.as_str().chars().next().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_person_is_asked_to_look_and_then_told_yes_or_no() {
+        let mut lamps = Lamps::default();
+        assert_eq!(on(&lamps, false, false, 0), "");
+        lamps.seen(at(1_000));
+        assert_eq!(on(&lamps, false, false, 1_000), "l");
+        assert_eq!(on(&lamps, true, false, 1_100), "g");
+        lamps.refused(at(1_200));
+        assert_eq!(on(&lamps, false, false, 1_200), "r");
+        assert_eq!(on(&lamps, false, false, 3_199), "r");
+        assert_eq!(on(&lamps, false, false, 3_200), "");
+        assert_eq!(on(&lamps, true, true, 1_300), "gf");
+    }
+
+    #[test]
+    fn who_walks_away_is_not_asked_any_more() {
+        let mut lamps = Lamps::default();
+        lamps.seen(at(0));
+        assert_eq!(
+            (on(&lamps, false, false, 1_499), on(&lamps, false, true, 1_500)),
+            ("l".into(), "f".into())
+        );
+    }
+}
