@@ -1,5 +1,6 @@
 //! `accessd eval`: how good the encoder is, measured by the field's protocols on pictures with known people.
 
+mod curves;
 mod pages;
 mod pairs;
 
@@ -77,6 +78,15 @@ enum Protocol {
         threshold: f64,
         #[command(flatten)]
         told: Told,
+    },
+    /// Losses of several training runs in one chart, and what came of them side by side
+    Curves {
+        /// Folders that `accessd train` wrote
+        #[arg(value_name = "RUN_DIR", required = true)]
+        runs: Vec<PathBuf>,
+        /// The chart
+        #[arg(long, value_name = "FILE.svg", default_value = "loss.svg")]
+        out: PathBuf,
     },
     /// 1:N among enrolled people and strangers (open set): rank-1, FNIR at FPIR 0.1 and 0.01
     ///
@@ -164,6 +174,7 @@ impl Eval {
                 run.told.tell(&measured, measured_rows(identify_rows))
             }
             Protocol::Pairs { count, seed, run } => pairs::perform(globals, count as usize, seed, &run),
+            Protocol::Curves { runs, out } => curves::perform(&runs, &out),
             Protocol::Pad { scores, threshold, told } => {
                 let report = pad::judge(&pad::read(&scores)?, threshold);
                 told.page(|| Ok(pages::pad(&report, pad_rows(&report))))?;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::Listed;
 use crate::encoder::network::{ARCHITECTURES, Architecture, Import};
 use crate::liveness::minifasnet::{self, VARIANTS, Variant};
-use crate::nn::model_file::{Channels, InputSpec, ModelCard, ModelFile};
+use crate::nn::model_file::{Channels, InputSpec, ModelCard, ModelFile, is_name};
 use crate::nn::onnx::{Constant, Graph, Imported, OnnxError, Weights};
 use crate::vision::align::CROP_SIDE;
 use crate::vision::yunet;
@@ -136,10 +136,7 @@ pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportErr
 /// # Errors
 /// When the name cannot be used, or the file is missing, damaged or of no supported architecture.
 pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, ImportError> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !(1..=40).contains(&options.name.len()) || !options.name.chars().all(fits) {
-        return Err(ImportError::BadName(options.name.clone()));
-    }
+    check_name(&options.name)?;
     let bytes = read(path)?;
     let Own { job, architecture, input, dim, weights } = match SafeTensors::deserialize(&bytes) {
         Ok(tensors) => own_state_dict(&tensors),
@@ -164,6 +161,14 @@ pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, Imp
         framing: None,
     };
     build(card, &weights, path)
+}
+
+/// Refuses what cannot be a model's name.
+///
+/// # Errors
+/// When it cannot be one.
+pub fn check_name(name: &str) -> Result<(), ImportError> {
+    if is_name(name) { Ok(()) } else { Err(ImportError::BadName(name.to_owned())) }
 }
 
 /// What an operator's file turned out to hold.

@@ -103,6 +103,12 @@ pub enum Framing {
     Whole,
 }
 
+/// Whether a network can be installed under `name`: 1 to 40 letters, digits, `-` and `_`.
+pub fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=40).contains(&name.len()) && name.chars().all(fits)
+}
+
 impl ModelCard {
     /// `name@` and the first 12 hex digits of the weights' hash.
     pub fn id(&self) -> ModelId {

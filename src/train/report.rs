@@ -17,6 +17,8 @@ use crate::eval::page::{Page, PairShown, Table, between, data_uri, percent, poin
 use crate::nn::model_file::{Framing, ModelFile};
 use crate::plot::{Axis, Chart, Series, Style};
 
+/// Name of the file with the figures.
+pub const RESULTS: &str = "results.json";
 /// How many pairs of each kind are shown.
 const SHOWN: usize = 8;
 
@@ -192,7 +194,7 @@ pub fn write(folder: &Path, report: &Report<'_>) -> Result<Results, TrainError> 
     for (name, chart) in &charts {
         put(name, &chart.svg())?;
     }
-    put("results.json", &(serde_json::to_string_pretty(&results).expect("results are plain data") + "\n"))?;
+    put(RESULTS, &(serde_json::to_string_pretty(&results).expect("results are plain data") + "\n"))?;
     put("MODEL_CARD.md", &card(report, &results))?;
     let page = page(report, &results, charts.map(|c| c.1).to_vec())?;
     put("report.html", &page.html())?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use crate::nn::model_file::Framing;
+use crate::nn::model_file::{Framing, is_name};
 
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -405,6 +405,9 @@ impl Settings {
 
     fn check_together(&self) -> Result<(), TrainError> {
         let wrong = |what: &str| Err(TrainError::Settings(what.to_owned()));
+        if !is_name(&self.network.name) {
+            return wrong("network.name must be 1 to 40 letters, digits, `-` and `_`");
+        }
         let (sampler, loss) = (self.batch.sampler, self.loss.kind);
         if (sampler == Sampler::Pairs) != (loss == LossKind::Contrastive) {
             return wrong(
@@ -476,6 +479,7 @@ mod tests {
                 "several pictures of a person in a batch",
             ),
             ("[run]\npatience = 3\n", "run.patience looks at a validation"),
+            ("[network]\nname = \"a/b\"\n", "network.name must be 1 to 40 letters"),
             ("[data]\ntest_share = 0.5\nvalidation_share = 0.5\n", "leave less than a tenth"),
         ] {
             let error = parse(text).unwrap_err();
