@@ -7,7 +7,7 @@ use candle_core::Device;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::Output;
+use super::output::{Output, align_right, table};
 use super::settings::Origin;
 use super::{Exit, Globals};
 use crate::clock::SystemClock;
@@ -19,8 +19,11 @@ use crate::train::history::{EpochLine, StepLine};
 use crate::train::pictures::Pictures;
 use crate::train::report::{self, Report};
 use crate::train::run::{Run, SETTINGS, Watch};
-use crate::train::settings::Settings;
+use crate::train::settings::{Settings, Split};
 use crate::vision::yunet::{self, Detector};
+
+/// Pairs of each kind that are printed at the end.
+const SHOWN: usize = 5;
 
 /// Train an encoder on a folder of faces and judge it on people it has never seen
 ///
@@ -85,6 +88,19 @@ impl Train {
             out.line(format_args!("{what:<14}{value}"))?;
         }
         out.line(format_args!("{:<14}{}", "report", self.out.join("report.html").display()))?;
+        let unseen = match settings.data.split {
+            Split::Identity => "people it has never seen",
+            Split::Pictures => "pictures it has never seen",
+        };
+        out.line(format_args!("\nSome pairs of {unseen}:"))?;
+        let mut pairs = table(["A", "B", "SAME", "DISTANCE"]);
+        for pair in report.sample(SHOWN) {
+            let [a, b] = pair.pictures.map(|picture| report.name_of(picture));
+            let same = if pair.genuine { "yes" } else { "no" };
+            pairs.add_row([a, b, same.to_owned(), format!("{:.3}", pair.distance)]);
+        }
+        align_right(&mut pairs, [3]);
+        out.table(&pairs)?;
         out.flush()?;
         Ok(Exit::Done)
     }

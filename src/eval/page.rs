@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::curves::OperatingPoint;
 use super::metrics::Interval;
@@ -44,7 +44,7 @@ pub struct Page {
     pub title: String,
     /// One sentence.
     pub summary: String,
-    /// What matters most: name and value.
+    /// What matters most: name and value. What follows the value's first comma or bracket is set small.
     pub facts: Vec<(String, String)>,
     /// Charts.
     pub charts: Vec<Chart>,
@@ -54,6 +54,26 @@ pub struct Page {
     pub pairs: Vec<(String, String, Vec<PairShown>)>,
     /// What the figures do not say.
     pub limits: Vec<String>,
+    /// Tables for whoever wants to know more, folded at the end.
+    pub appendix: Vec<Table>,
+}
+
+/// A value and what explains it.
+fn parted(value: &str) -> (&str, &str) {
+    let at = value.find([',', '(']).unwrap_or(value.len());
+    (value[..at].trim_end(), value[at..].trim_start_matches(',').trim_start())
+}
+
+impl Table {
+    fn html(&self) -> Markup {
+        html! {
+            @if !self.note.is_empty() { p class="soft" { (self.note) } }
+            div class="scroll" { table {
+                thead { tr { @for cell in &self.head { th { (cell) } } } }
+                tbody { @for row in &self.rows { tr { @for cell in row { td { (cell) } } } } }
+            } }
+        }
+    }
 }
 
 const STYLE: &str = "
@@ -70,7 +90,7 @@ h1{margin:0;font-size:1.7rem}h2{margin:2.2rem 0 .4rem;font-size:1.2rem}p{margin:
 th{color:var(--soft);font-weight:500}.pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem;margin-top:.6rem}
 figure{margin:0;background:var(--card);border-radius:.5rem;padding:.6rem}figure img{width:calc(50% - .2rem);border-radius:.3rem}
 figure img+img{margin-left:.4rem}figcaption{font-size:.85rem;color:var(--soft)}figcaption b{color:var(--fg)}
-li{margin:.2rem 0}";
+.facts p{margin:0;font-size:.85rem}li{margin:.2rem 0}details{margin-top:2.2rem}summary{font-size:1.2rem;font-weight:600;cursor:pointer}";
 
 impl Page {
     /// The page as HTML.
@@ -87,16 +107,12 @@ impl Page {
                 body {
                     h1 { (self.title) }
                     p class="soft" { (self.summary) }
-                    dl class="facts" { @for (name, value) in &self.facts { div { dt { (name) } dd { (value) } } } }
+                    dl class="facts" { @for (name, value) in &self.facts {
+                        @let (main, rest) = parted(value);
+                        div { dt { (name) } dd { (main) } @if !rest.is_empty() { p class="soft" { (rest) } } }
+                    } }
                     div class="charts" { @for chart in &self.charts { (PreEscaped(chart.svg())) } }
-                    @for table in &self.tables {
-                        h2 { (table.title) }
-                        @if !table.note.is_empty() { p class="soft" { (table.note) } }
-                        div class="scroll" { table {
-                            thead { tr { @for cell in &table.head { th { (cell) } } } }
-                            tbody { @for row in &table.rows { tr { @for cell in row { td { (cell) } } } } }
-                        } }
-                    }
+                    @for table in &self.tables { h2 { (table.title) } (table.html()) }
                     @for (title, note, pairs) in &self.pairs {
                         @if !pairs.is_empty() {
                             h2 { (title) }
@@ -116,6 +132,7 @@ impl Page {
                         h2 { "What this does not say" }
                         ul { @for limit in &self.limits { li { (limit) } } }
                     }
+                    @for table in &self.appendix { details { summary { (table.title) } (table.html()) } }
                 }
             }
         };
@@ -189,7 +206,7 @@ mod tests {
         let page = Page {
             title: "Run <1>".into(),
             summary: "One sentence.".into(),
-            facts: vec![("EER".into(), "0.00 %".into())],
+            facts: vec![("EER".into(), "0.00 %, 95 % interval 0 to 3".into())],
             charts: vec![crate::eval::curves::roc("ROC", &scores)],
             tables: vec![points_table(&operating_points(&scores), 200)],
             pairs: vec![(
@@ -203,6 +220,12 @@ mod tests {
                 }],
             )],
             limits: vec!["Not this.".into()],
+            appendix: vec![Table {
+                title: "Settings".into(),
+                note: String::new(),
+                head: Vec::new(),
+                rows: vec![vec!["run.seed".into()]],
+            }],
         };
         let html = page.html();
         for part in [
@@ -213,6 +236,8 @@ mod tests {
             "a/1",
             "0.500",
             "Not this.",
+            "<dd>0.00 %</dd>",
+            "run.seed",
             "data:image/jpeg",
         ] {
             assert!(html.contains(part), "{part}");

@@ -9,8 +9,6 @@ use crate::nn::model_file::ModelCard;
 /// The card for the model file of a run.
 pub fn of_model(settings: &Settings, set: &Dataset, parts: &Parts, architecture: &Architecture) -> ModelCard {
     let pictures = parts.train.iter().map(Vec::len).sum::<usize>();
-    let source =
-        set.source.file_name().map_or_else(|| "pictures".into(), |n| n.to_string_lossy().into_owned());
     let begun = match &settings.network.weights {
         Some(path) => format!("going on from {}", path.file_name().unwrap_or_default().to_string_lossy()),
         None => "from random weights".into(),
@@ -31,7 +29,7 @@ pub fn of_model(settings: &Settings, set: &Dataset, parts: &Parts, architecture:
         provenance: format!(
             "trained by accessd on {} of {} ({pictures} pictures), {loss} loss, seed {}, {begun}",
             people(parts.train.len()),
-            source,
+            set.name(),
             settings.run.seed
         ),
         source_sha256: String::new(),

@@ -70,6 +70,13 @@ impl Dataset {
         }
     }
 
+    /// What it is called: the folder's name, or the list's where that is no `labels.csv`.
+    pub fn name(&self) -> String {
+        let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let own = named(&self.source).filter(|name| name != "labels.csv");
+        own.or_else(|| named(self.source.parent()?)).unwrap_or_else(|| "pictures".into())
+    }
+
     fn new(source: &Path, by_name: BTreeMap<Natural, Vec<(PathBuf, Option<Landmarks>)>>) -> Self {
         let mut set = Self { source: source.to_owned(), people: Vec::new(), pictures: Vec::new() };
         for (person, (name, pictures)) in by_name.into_iter().enumerate() {
@@ -393,6 +400,7 @@ mod tests {
         std::fs::write(dir.path().join("labels.csv"), &text).unwrap();
         let set = Dataset::read(dir.path()).unwrap();
         assert_eq!(set.people, ["Ann", "Bob"]);
+        assert_eq!(Some(set.name().as_str()), dir.path().file_name().unwrap().to_str());
         assert_eq!(set.pictures[0].landmarks.unwrap()[4], [9.0, 10.5]);
         assert_eq!(set.pictures[1].path, dir.path().join("b/1.jpg"));
         for (from, to, message) in [

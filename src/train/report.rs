@@ -127,7 +127,7 @@ impl Results {
         let or = |value: Option<f64>, text: fn(f64) -> String| value.map_or("not known".into(), text);
         let interval = self.eer_ci95.map_or(String::new(), |i| format!(", 95 % interval {}", between(i)));
         vec![
-            ("model", format!("{} with {} values", self.model, self.parameters)),
+            ("model", format!("{}, {} values", self.model, self.parameters)),
             (
                 "trained on",
                 format!(
@@ -150,14 +150,14 @@ impl Results {
             (
                 "accuracy",
                 format!(
-                    "{} at the best threshold, both kinds of pairs counting the same",
+                    "{}, at the best threshold, both kinds of pairs counting the same",
                     or(self.accuracy, percent)
                 ),
             ),
             (
                 "distance",
                 format!(
-                    "genuine {}, impostor {} on average",
+                    "genuine {}, impostor {}, on average",
                     or(self.genuine_distance, |d| format!("{d:.3}")),
                     or(self.impostor_distance, |d| format!("{d:.3}"))
                 ),
@@ -227,10 +227,23 @@ pub fn loss(title: &str, runs: &[(&str, &[Line])]) -> Chart {
     }
 }
 
-fn name_of(report: &Report<'_>, picture: usize) -> String {
-    let picture = &report.set.pictures[picture];
-    let file = picture.path.file_name().unwrap_or_default().to_string_lossy();
-    format!("{}/{file}", report.set.people[picture.person])
+impl Report<'_> {
+    /// Whose picture it is and which.
+    pub fn name_of(&self, picture: usize) -> String {
+        let picture = &self.set.pictures[picture];
+        let file = picture.path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{}/{file}", self.set.people[picture.person])
+    }
+
+    /// Up to `count` genuine and as many impostor pairs of the test, from all over it.
+    pub fn sample(&self, count: usize) -> Vec<&Compared> {
+        let some = |genuine: bool| {
+            let of: Vec<&Compared> = self.compared.iter().filter(|c| c.genuine == genuine).collect();
+            let n = count.min(of.len());
+            (0..n).map(|i| of[(2 * i + 1) * of.len() / (2 * n)]).collect::<Vec<_>>()
+        };
+        [some(true), some(false)].concat()
+    }
 }
 
 /// The pairs that went worst: of one kind, the first in this order.
@@ -242,11 +255,11 @@ fn worst(report: &Report<'_>, genuine: bool) -> Result<Vec<PairShown>, TrainErro
     let shown = |c: &&Compared| {
         let picture = |i: usize| {
             let encoded = data_uri(&report.pictures.crop(i).0);
-            encoded.map_err(|e| TrainError::Data(format!("{}: cannot be shown: {e}", name_of(report, i))))
+            encoded.map_err(|e| TrainError::Data(format!("{}: cannot be shown: {e}", report.name_of(i))))
         };
         Ok(PairShown {
             pictures: [picture(c.pictures[0])?, picture(c.pictures[1])?],
-            names: c.pictures.map(|i| name_of(report, i)),
+            names: c.pictures.map(|i| report.name_of(i)),
             distance: c.distance,
             score: c.score,
         })
@@ -302,12 +315,13 @@ fn page(report: &Report<'_>, results: &Results, charts: Vec<Chart>) -> Result<Pa
         summary: report.file.card.provenance.clone(),
         facts: facts.chain([("time".to_owned(), time), ("loss at the end".to_owned(), format!("{:.4}", results.loss))]).collect(),
         charts,
-        tables: vec![points_table(&results.thresholds, results.impostor_pairs), settings_table(report)],
+        tables: vec![points_table(&results.thresholds, results.impostor_pairs)],
         pairs: vec![
             ("Closest impostor pairs".into(), "Two people who look most alike to the encoder: the first it would take for one another.".into(), worst(report, false)?),
             ("Farthest genuine pairs".into(), "One person whom the encoder would not know again: look for wrong labels, hidden faces and bad light.".into(), worst(report, true)?),
         ],
         limits: limits(report, results),
+        appendix: vec![settings_table(report)],
     })
 }
 
@@ -340,7 +354,7 @@ fn card(report: &Report<'_>, results: &Results) -> String {
         of.input.width,
         of.input.height,
         people(results.train_people),
-        report.set.source.file_name().unwrap_or_default().to_string_lossy(),
+        report.set.name(),
         results.train_pictures,
         people(results.test_people),
         results.test_pictures,

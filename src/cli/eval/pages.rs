@@ -82,6 +82,7 @@ pub(super) fn verify(
                 worst(true)?,
             ),
         ],
+        appendix: Vec::new(),
         limits: vec![DEPENDENT.into()],
     })
 }
@@ -114,6 +115,7 @@ pub(super) fn pairs(shown: &[Shown], model: &str, images: &Path) -> anyhow::Resu
             ("One person".into(), String::new(), of(true)?),
             ("Two people".into(), String::new(), of(false)?),
         ],
+        appendix: Vec::new(),
         limits: Vec::new(),
     })
 }
@@ -139,6 +141,7 @@ pub(super) fn identify(report: &IdentifyReport, model: &ModelId, rows: Rows) -> 
             rows: wrong.collect(),
         }],
         pairs: Vec::new(),
+        appendix: Vec::new(),
         limits: vec![DEPENDENT.into()],
     }
 }
@@ -152,6 +155,7 @@ pub(super) fn pad(report: &PadReport, rows: Rows) -> Page {
         charts: Vec::new(),
         tables: Vec::new(),
         pairs: Vec::new(),
+        appendix: Vec::new(),
         limits: vec!["Frames of one subject follow each other closely: intervals over pictures are too narrow where subjects are few. Species that are not in the list are not judged.".into()],
     }
 }
