@@ -154,6 +154,25 @@ fn after_kill_9_a_run_goes_on_to_the_bit() {
     assert!(model("run") == model("whole"), "the same weights, byte for byte");
 }
 
+#[test]
+fn a_run_whose_validation_gets_no_better_ends_and_keeps_the_best_epoch() {
+    let site = with_faces("patience = 2\n");
+    let text = fs::read_to_string(site.path("train.toml")).unwrap();
+    let text = text.replace("[batch]", "validation_share = 0.34\n[batch]").replace("steps = 6", "steps = 1");
+    // Hardly anything is learnt, so it soon stays as it is.
+    fs::write(site.path("train.toml"), format!("{text}[optimiser]\nrate = 1e-9\n")).unwrap();
+    let made = train(&site, &["--epochs", "30"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    assert!(made.stderr.contains("validation EER "), "{}", made.stderr);
+    let results: Value = serde_json::from_slice(&fs::read(site.path("run/results.json")).unwrap()).unwrap();
+    let (epochs, kept) = (results["epochs"].as_u64().unwrap(), results["kept_epoch"].as_u64().unwrap());
+    assert!(epochs < 30 && kept + 2 == epochs, "{kept} is kept of {epochs}");
+    let lines = metrics(&site.path("run"));
+    let validation = lines.iter().filter_map(|line| line["validation_eer"].as_f64());
+    let best = validation.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert_eq!(best.0 as u64 + 1, kept, "the first of the best");
+}
+
 #[track_caller]
 fn refused(outcome: &Outcome, message: &str) {
     assert_eq!(outcome.code, 1, "{}{}", outcome.stdout, outcome.stderr);
