@@ -33,4 +33,6 @@ pub mod store;
 pub mod cli;
 pub mod demo;
 pub mod eval;
+pub mod plot;
 pub mod report;
+pub mod train;

@@ -28,6 +28,7 @@ mod run;
 mod settings;
 mod show;
 mod status;
+mod train;
 mod verify;
 mod when;
 
@@ -107,6 +108,7 @@ enum Command {
     Models(models::Models),
     Bench(bench::Bench),
     Calibrate(calibrate::Calibrate),
+    Train(train::Train),
     Eval(eval::Eval),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -146,6 +148,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),
         Command::Calibrate(calibrate) => calibrate.perform(&globals),
+        Command::Train(train) => train.perform(&globals),
         Command::Eval(eval) => eval.perform(&globals),
         Command::Demo(demo) => demo.perform(&globals),
         Command::Completions(completions) => completions.perform(),

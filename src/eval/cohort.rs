@@ -317,11 +317,11 @@ impl Tally {
         let mut points: Vec<Point> = (0..STEPS)
             .map(|step| Point {
                 score: (FIRST + step as i32) as f32 / 100.0,
-                fmr: fmr[step],
-                fmr_se: error(&|(fmr, _)| fmr[step]),
+                fmr: rounded(fmr[step]),
+                fmr_se: rounded(error(&|(fmr, _)| fmr[step])),
                 pairs: self.pairs[step..].iter().sum(),
-                fnmr: fnmr[step],
-                fnmr_se: error(&|(_, fnmr)| fnmr[step]),
+                fnmr: rounded(fnmr[step]),
+                fnmr_se: rounded(error(&|(_, fnmr)| fnmr[step])),
             })
             .filter(|point| point.fmr <= LARGEST_FMR)
             .collect();
@@ -335,6 +335,11 @@ impl Tally {
             points,
         }
     }
+}
+
+/// To four digits, which is more than is known.
+fn rounded(share: f64) -> f64 {
+    format!("{share:.3e}").parse().expect("a number was written")
 }
 
 fn sums<'a>(all: impl Iterator<Item = &'a [u64]>) -> [u64; STEPS] {

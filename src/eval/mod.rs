@@ -10,12 +10,16 @@
 //! face is found counts against the encoder: a door would not open for it.
 
 pub mod cohort;
+pub mod curves;
 pub mod door;
 pub mod embed_set;
 pub mod identify;
 pub mod metrics;
 pub mod openset;
+pub mod pad;
+pub mod page;
 pub mod pairs;
+mod pairs_csv;
 pub mod verify;
 
 use std::path::PathBuf;

@@ -1,8 +1,10 @@
-//! What all networks share: ONNX weight import, model files, and the layers in their trainable form.
+//! What all networks share: ONNX weight import, model files, and the layers in their trainable form with gradients
+//! that are quick on a CPU.
 
 pub mod fused;
 #[cfg(any(feature = "cuda", test))]
 mod gpu;
+pub mod grad;
 pub mod layers;
 pub mod model_file;
 pub mod onnx;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::Run;
+use super::{Run, Told};
 use crate::calibration::cohort::Cohort;
 use crate::cli::output::{Output, count};
 use crate::cli::{Exit, Globals};
@@ -79,7 +79,7 @@ impl CohortArgs {
         let model = model.expect("the arguments hold at least one set");
         let (cohort, closest) = measure(model, &measured, &except);
         if let Some(file) = &self.out {
-            let text = serde_json::to_string_pretty(&cohort)?;
+            let text = serde_json::to_string(&cohort)?;
             File::create(file).and_then(|mut f| writeln!(f, "{text}")).with_context(|| cannot_write(file))?;
         }
         show(&cohort, &closest)?;
@@ -93,7 +93,7 @@ impl CohortArgs {
             models: self.models.clone(),
             detect_px: None,
             threads: self.threads,
-            json: None,
+            told: Told { json: None, report: None },
         }
     }
 }

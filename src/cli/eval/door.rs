@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Run;
+use super::{Run, measured_rows};
 use crate::calibration::cohort::Cohort;
 use crate::cli::adapters::rule;
 use crate::cli::{Exit, Globals};
 use crate::eval::door::{AtSize, DoorReport, measure};
 use crate::eval::openset::OpenSet;
+use crate::eval::page::{Page, Table};
 
 #[derive(Args, Debug)]
 pub(super) struct DoorArgs {
@@ -33,7 +34,9 @@ impl DoorArgs {
         let rule = rule(&config);
         let made = self.run.embed(globals, &self.protocol, &set.images)?;
         let cohort = Cohort::of(&made.model, &models)?;
-        self.run.tell(made.measured(|embeddings| measure(&set, embeddings, &cohort, far, &rule)), rows)
+        let measured = made.measured(|embeddings| measure(&set, embeddings, &cohort, far, &rule));
+        self.run.told.page(|| Ok(page(&measured.report)))?;
+        self.run.told.tell(&measured, measured_rows(rows))
     }
 }
 
@@ -67,6 +70,52 @@ fn rows(report: &DoorReport) -> Vec<(&'static str, String)> {
     rows.extend(report.accepted.iter().map(|(who, whom)| ("let in", format!("{who} as {whom}"))));
     rows.extend(report.rejected.iter().map(|who| ("not let in", who.clone())));
     rows
+}
+
+fn page(report: &DoorReport) -> Page {
+    let percent = |share: f64| format!("{:.3} %", 100.0 * share);
+    let row = |at: &AtSize| {
+        vec![
+            at.enrolled.to_string(),
+            at.doors.to_string(),
+            format!("{:.3} to {:.3}", at.thresholds.0, at.thresholds.1),
+            percent(at.predicted.value),
+            format!("{} of {}", at.false_accepts.hits, at.false_accepts.attempts),
+            percent(at.false_accepts.upper95),
+            percent(at.predicted_rejects.value),
+            percent(at.false_rejects.rate),
+        ]
+    };
+    let header = [
+        "enrolled",
+        "doors",
+        "threshold",
+        "let in, predicted at most",
+        "let in",
+        "upper 95 %",
+        "missed looks, predicted",
+        "refused",
+    ];
+    Page {
+        title: format!("The whole decision with {}", report.calibration.model),
+        summary:
+            "Each person's pictures are one attempt; the threshold follows from the rate that was asked for."
+                .into(),
+        facts: rows(report).into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        charts: Vec::new(),
+        tables: vec![Table {
+            title: "Predicted and measured, by the number of people enrolled".into(),
+            note: String::new(),
+            head: header.map(str::to_owned).into(),
+            rows: report.by_enrolled.iter().map(row).collect(),
+        }],
+        pairs: Vec::new(),
+        appendix: Vec::new(),
+        limits: vec![
+            "Quality gates and liveness, which a door asks for as well, are not part of this.".into(),
+            "Intervals take attempts for independent; those of one stranger at several doors are not.".into(),
+        ],
+    }
 }
 
 fn at_size(at: &AtSize) -> String {

@@ -24,8 +24,8 @@ pub struct Dense {
     weight: Weight,
     /// What each channel of the map is multiplied with, and what is added then.
     before: [Vec<f32>; 2],
-    /// The same for each output.
-    after: [Vec<f32>; 2],
+    /// The same for each output, and what values below zero are multiplied with in the end.
+    after: [Vec<f32>; 3],
     arch: Arch,
     lanes: usize,
 }
@@ -40,15 +40,16 @@ enum Weight {
 }
 
 impl Dense {
-    /// Takes `weight` as `outputs × inputs`, inputs being `channels × pixels`; `before` and `after` are scale and shift.
+    /// Takes `weight` as `outputs × inputs`, inputs being `channels × pixels`; `before` is scale and shift, and
+    /// `after` too with the slopes below zero: 1 does nothing, 0 is a ReLU.
     ///
     /// # Panics
     /// When the sizes do not fit.
-    pub fn new(weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 2]) -> Self {
+    pub fn new(weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 3]) -> Self {
         Self::for_arch(Arch::new(), weight, before, after)
     }
 
-    fn for_arch(arch: Arch, weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 2]) -> Self {
+    fn for_arch(arch: Arch, weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 3]) -> Self {
         let (lanes, inputs) = (lanes(arch), weight.len() / after[0].len());
         assert!(inputs * after[0].len() == weight.len() && inputs.is_multiple_of(before[0].len()));
         let weight = blocks(weight, inputs, lanes).unwrap_or_else(|| {
@@ -64,9 +65,14 @@ impl Dense {
         self.after[0].len()
     }
 
-    /// Scale and shift of each channel of the map before the layer, and of each output after it.
-    pub fn scales(&self) -> [&[Vec<f32>; 2]; 2] {
-        [&self.before, &self.after]
+    /// Scale and shift of each channel of the map before the layer.
+    pub fn before(&self) -> &[Vec<f32>; 2] {
+        &self.before
+    }
+
+    /// Scale and shift of each output after the layer, and its slope below zero.
+    pub fn after(&self) -> &[Vec<f32>; 3] {
+        &self.after
     }
 
     /// The weights, `outputs × (channels × pixels)`.
@@ -124,8 +130,11 @@ impl Dense {
                 }
             }
         }
-        let [scale, shift] = &self.after;
-        out.iter_mut().zip(scale.iter().zip(shift)).for_each(|(o, (s, t))| *o = *o * s + t);
+        let [scale, shift, slope] = &self.after;
+        for (o, ((s, t), slope)) in out.iter_mut().zip(scale.iter().zip(shift).zip(slope)) {
+            let y = *o * s + t;
+            *o = y.max(0.0) + slope * y.min(0.0);
+        }
     }
 }
 
@@ -265,7 +274,7 @@ mod tests {
             map.buffer.values_mut()[at + i % 16] = v as f32 / 64.0 - 2.0;
         }
         let vary = |n: usize, by: f32| (0..n).map(|i| 1.0 + i as f32 * by).collect::<Vec<_>>();
-        let (before, after) = ([vary(16, 0.1), vary(16, -0.2)], [vary(7, 0.3), vary(7, 2.0)]);
+        let (before, after) = ([vary(16, 0.1), vary(16, -0.2)], [vary(7, 0.3), vary(7, 2.0), vary(7, -0.15)]);
         #[cfg(target_arch = "x86_64")]
         let avx2 = pulp::x86::V3::try_new().map(Arch::V3);
         #[cfg(not(target_arch = "x86_64"))]
@@ -287,6 +296,7 @@ mod tests {
                     })
                     .sum();
                 let want = sum * f64::from(after[0][o]) + f64::from(after[1][o]);
+                let want = if want < 0.0 { want * f64::from(after[2][o]) } else { want };
                 assert!(
                     (f64::from(*got) - want).abs() < 1e-3 * want.abs().max(1.0),
                     "{arch:?}: {got} for {want}"

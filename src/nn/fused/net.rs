@@ -52,8 +52,7 @@ impl Net {
                         .map_or(height, |window| window + batch[i - 1]),
                     _ => height,
                 };
-                let pixel = if i == 0 { channels } else { channels.next_multiple_of(LINE) };
-                Map::new((height, width), channels, pixel, held)
+                Map::new((height, width), channels, plan.pixel(MapId(i)), held)
             })
             .collect();
         let longest_row = maps.iter().map(Map::row_len).max().unwrap_or(0);
@@ -121,7 +120,7 @@ impl Net {
 fn batch(step: &Step, shape: Shape) -> usize {
     let weights = |w: &Packed| w.k * w.n;
     let (weights, tile) = match step {
-        Step::Stem { weights: w, .. } | Step::Pointwise { weights: w, .. } => (weights(w), 0),
+        Step::Conv3 { weights: w, .. } | Step::Pointwise { weights: w, .. } => (weights(w), 0),
         Step::DepthwisePointwise { pointwise, .. } => (weights(pointwise), tile_pixel(pointwise.k)),
         Step::Depthwise { .. } | Step::MaxPool { .. } | Step::UpsampleAdd { .. } => (0, 0),
         Step::Global { .. } | Step::Gated { .. } | Step::Dense { .. } => return shape.height,
@@ -140,7 +139,7 @@ fn tile_pixel(channels: usize) -> usize {
 /// Rows of its input that a step needs at a time to make `batch` rows; `None` when it needs all.
 fn window(step: &Step, batch: usize) -> Option<usize> {
     match step {
-        Step::Stem { stride, .. } => Some((batch - 1) * stride + 3),
+        Step::Conv3 { stride, .. } => Some((batch - 1) * stride + 3),
         Step::Depthwise { weights: dw, .. } | Step::DepthwisePointwise { depthwise: dw, .. } => {
             Some((batch - 1) * dw.stride + 3)
         }
@@ -153,7 +152,7 @@ fn window(step: &Step, batch: usize) -> Option<usize> {
 /// How many rows of `from`, which has `height`, must be there before rows up to `last` can be made.
 fn needed(step: &Step, from: MapId, last: usize, height: usize) -> usize {
     let rows = match step {
-        Step::Stem { stride, .. } => (last - 1) * stride + 2,
+        Step::Conv3 { stride, .. } => (last - 1) * stride + 2,
         Step::DepthwisePointwise { add: Some(add), .. } if *add == from => last,
         Step::Depthwise { weights: dw, .. } | Step::DepthwisePointwise { depthwise: dw, .. } => {
             (last - 1) * dw.stride + 2
@@ -171,7 +170,7 @@ fn needed(step: &Step, from: MapId, last: usize, height: usize) -> usize {
 fn needs(step: &Step, rows: usize, width: usize) -> (usize, usize) {
     match step {
         Step::DepthwisePointwise { pointwise, .. } => (rows * width * tile_pixel(pointwise.k), rows * width),
-        Step::Stem { .. } | Step::Pointwise { .. } => (0, rows * width),
+        Step::Conv3 { .. } | Step::Pointwise { .. } => (0, rows * width),
         Step::Gated { gate, .. } => (gate.scratch(), 0),
         Step::Dense { weights, .. } => (weights.scratch(), 0),
         Step::Depthwise { .. } | Step::MaxPool { .. } | Step::UpsampleAdd { .. } | Step::Global { .. } => {
@@ -184,8 +183,8 @@ fn needs(step: &Step, rows: usize, width: usize) -> (usize, usize) {
 fn rows_of(step: &Step, before: &[Map], to: &mut Map, (first, last): (usize, usize), scratch: &mut Scratch) {
     let map = |id: &MapId| &before[id.index()];
     match step {
-        Step::Stem { from, stride, weights, .. } => {
-            (first..last).for_each(|y| stem_row(map(from), to, y, *stride, weights, scratch));
+        Step::Conv3 { from, stride, weights, .. } => {
+            (first..last).for_each(|y| conv3_row(map(from), to, y, *stride, weights, scratch));
         }
         Step::Depthwise { from, weights, .. } => {
             for y in first..last {
@@ -246,7 +245,7 @@ fn list_pixels(
     }
 }
 
-fn stem_row(from: &Map, to: &mut Map, y: usize, stride: usize, weights: &Packed, scratch: &mut Scratch) {
+fn conv3_row(from: &Map, to: &mut Map, y: usize, stride: usize, weights: &Packed, scratch: &mut Scratch) {
     let rows = from.three_rows(y * stride, scratch.zeros.values());
     list_pixels(&mut scratch.pixels, to, None, (y, y + 1), |x, _| x * stride * from.pixel);
     weights.run(&rows, to.buffer.values_mut(), None, &scratch.pixels);
@@ -350,6 +349,10 @@ mod tests {
                     let pw = self.weights(ConvSpec::pointwise(c, cout));
                     (self.plan.depthwise_pointwise(at, None, &dw, &pw), from.conv(&dw, None).conv(&pw, None))
                 }
+                8 => {
+                    let conv = self.weights(ConvSpec::dense3(c, cout, stride));
+                    (self.plan.conv3(at, &conv), from.conv(&conv, None))
+                }
                 4 => {
                     let pw = self.weights(ConvSpec::pointwise(c, cout));
                     (self.plan.pointwise(at, None, &pw), from.conv(&pw, None))
@@ -411,11 +414,11 @@ mod tests {
         #[test]
         fn any_network_equals_its_definition(
             height in 5_usize..60, width in 5_usize..60, seed in 0_usize..10_000, stride in 1_usize..3,
-            layers in prop::collection::vec((0_u8..9, 1_usize..40), 1..6),
+            layers in prop::collection::vec((0_u8..10, 1_usize..40), 1..6),
         ) {
             let (mut twin, input) = Twin::new(height, width, seed);
             let stem = twin.weights(ConvSpec::dense3(3, layers[0].1, stride));
-            let mut at = twin.plan.stem(input, &stem);
+            let mut at = twin.plan.conv3(input, &stem);
             twin.plain.push(twin.plain[0].conv(&stem, None));
             for (kind, cout) in &layers {
                 at = twin.layer(*kind, at, *cout);
@@ -455,7 +458,7 @@ mod tests {
     fn what_only_the_next_step_reads_is_not_kept() {
         let (mut twin, input) = Twin::new(112, 112, 1);
         let stem = twin.weights(ConvSpec::dense3(3, 32, 1));
-        let first = twin.plan.stem(input, &stem);
+        let first = twin.plan.conv3(input, &stem);
         let pw = twin.weights(ConvSpec::pointwise(32, 16));
         let last = twin.plan.pointwise(first, None, &pw);
         let net = Net::new(twin.plan);
