@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::adapters::load_networks;
+use super::adapters::{cores, load_networks};
 use super::output::{Output, count};
 use super::{Exit, Globals};
 use crate::clock::{Clock, SystemClock};
@@ -127,13 +127,14 @@ impl Run {
             config.paths.models.clone_from(models);
         }
         config.vision.detect_px = self.detect_px.unwrap_or(config.vision.detect_px);
+        // Pictures are shared out among the threads, not networks.
+        config.vision.threads = 1;
         let networks = load_networks(&config)?;
         if let Some(file) = self.json_file() {
             // Better now than after an hour.
             File::create(file).with_context(|| format!("{} cannot be written", file.display()))?;
         }
         let model = networks.model().clone();
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.map_or_else(cores, usize::from).min(files.len());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let started = clock.now();

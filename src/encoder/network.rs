@@ -13,6 +13,7 @@ use crate::nn::fused::{MapId, Net};
 use crate::nn::model_file::{InputSpec, ModelFile};
 use crate::nn::onnx::{Graph, Imported, OnnxError};
 use crate::nn::op::FusedOp;
+use crate::nn::team::Team;
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
 
 /// An architecture that can be imported and run as an encoder.
@@ -111,6 +112,15 @@ impl Encoder {
             );
         }
         Ok(Self { network, input: card.input, model: card.id(), device: device.clone() })
+    }
+
+    /// Has a team run it on the CPU instead of the calling thread alone.
+    #[must_use]
+    pub fn with_team(mut self, team: &Team) -> Self {
+        if let Network::Fused(net, _) = &mut self.network {
+            **net = Net::for_team(net.plan().clone(), team);
+        }
+        self
     }
 
     /// The id under which its embeddings are kept.
