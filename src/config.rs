@@ -81,7 +81,7 @@ pub struct VisionConfig {
     pub max_yaw_deg: f32,
     /// Nod up to which a face is matched, 5–90 degrees.
     pub max_pitch_deg: f32,
-    /// Threads that the networks take on the CPU, 0–64; 0 stands for all cores but one.
+    /// Threads that the networks that look at a face take on the CPU, 0–64; 0 stands for all cores but one.
     pub threads: usize,
 }
 

@@ -71,7 +71,8 @@ pub struct RecogniserOptions {
     pub detect_px: u32,
     /// Detector confidence from which a box is a face.
     pub min_face_score: f32,
-    /// Threads that the networks take on the CPU.
+    /// Threads that the encoder takes on the CPU. The detector has one: its layers are so narrow that handing rows from
+    /// core to core costs more than it gains.
     pub threads: usize,
 }
 
@@ -98,8 +99,7 @@ impl Recogniser {
         };
         let file = library.load(yunet::ARCHITECTURE, "detector")?;
         let detector = Detector::new(&file, &device, options.detect_px, options.min_face_score)
-            .map_err(build(yunet::ARCHITECTURE))?
-            .with_team(&team);
+            .map_err(build(yunet::ARCHITECTURE))?;
         let file = library.load(&options.encoder, "encoder")?;
         let encoder = Encoder::new(&file, &device).map_err(build(&options.encoder))?.with_team(&team);
         Ok(Self { detector, encoder, team })
@@ -110,7 +110,7 @@ impl Recogniser {
         self.encoder.model()
     }
 
-    /// The threads that its networks share, for others that run in turn with them.
+    /// The encoder's threads, for networks that run in turn with it.
     pub fn team(&self) -> &Team {
         &self.team
     }

@@ -207,7 +207,7 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// How many threads the networks take; one core is left to everything else where nothing is said.
+/// How many threads the networks that look at a face take; one core is left to everything else where nothing is said.
 fn threads(wanted: usize, cores: usize) -> usize {
     match wanted {
         0 => cores.saturating_sub(1).max(1),

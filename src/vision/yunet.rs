@@ -17,7 +17,6 @@ use crate::nn::layers::{Act, ConvUnit};
 use crate::nn::model_file::ModelFile;
 use crate::nn::onnx::{ConvSpec, Graph, OnnxError, Value, Walk, Weights};
 use crate::nn::op::FusedOp;
-use crate::nn::team::Team;
 
 /// The name model files carry.
 pub const ARCHITECTURE: &str = "yunet";
@@ -154,7 +153,6 @@ struct Fused {
     stages: Vec<(Vec<FoldedPair>, bool)>,
     lateral: Vec<FoldedPair>,
     heads: Vec<FoldedPair>,
-    team: Team,
     /// For the last input size: the network, and the maps of the three levels' heads.
     built: Option<((usize, usize), Net, Vec<MapId>)>,
 }
@@ -184,7 +182,6 @@ impl Fused {
             stages: stages.collect::<Result<_>>()?,
             lateral: (0..3).map(|i| pair(format!("lateral{i}"), 64, 64, Act::Relu)).collect::<Result<_>>()?,
             heads: heads.collect::<Result<_>>()?,
-            team: Team::default(),
             built: None,
         })
     }
@@ -221,7 +218,7 @@ impl Fused {
         let size = (input.height as usize, input.width as usize);
         if self.built.as_ref().is_none_or(|(built, ..)| *built != size) {
             let (plan, heads) = self.build(size.0, size.1);
-            self.built = Some((size, Net::for_team(plan, &self.team), heads));
+            self.built = Some((size, Net::new(plan), heads));
         }
         let (_, net, heads) = self.built.as_mut().expect("just built");
         for (y, row) in input.rows() {
@@ -310,16 +307,6 @@ impl Detector {
         let network = Network::new(known(file)?.var_builder(device)?)?;
         let form = Form::Plain(Box::new(network), device.clone());
         Ok(Self { form, input: Letterbox::new(detect_px, MULTIPLE), min_score })
-    }
-
-    /// Has a team run it on the CPU instead of the calling thread alone.
-    #[must_use]
-    pub fn with_team(mut self, team: &Team) -> Self {
-        if let Form::Fused(fused) = &mut self.form {
-            fused.team = team.clone();
-            fused.built = None;
-        }
-        self
     }
 
     /// All faces, largest first, in pixels of `image`. The picture is scaled so that its longest side is `detect_px`

@@ -17,7 +17,7 @@ const WEIGHTS_PER_PIXEL: usize = 64;
 /// Values of a tile between a depthwise and a 1×1 convolution: half of a small second-level cache.
 const TILE: usize = 64 * 1024;
 /// Multiply-adds from which on a part of a step is worth handing to another thread.
-const PART: usize = 128 * 1024;
+const PART: usize = 1024 * 1024;
 /// What making a value otherwise than by a 1×1 convolution weighs, in its multiply-adds.
 const OTHER_WORK: usize = 16;
 
@@ -66,9 +66,14 @@ impl Net {
 
     /// Makes the maps for a plan that a team runs. The results are those of one thread, bit for bit.
     pub fn for_team(plan: Plan, team: &Team) -> Self {
+        Self::shared(plan, team, PART)
+    }
+
+    /// The same, `worth` being the multiply-adds from which on a part is handed over.
+    fn shared(plan: Plan, team: &Team, worth: usize) -> Self {
         let steps = plan.steps();
         let batches: Vec<Batch> =
-            steps.iter().map(|step| batch(step, plan.shape(step.to()), team.threads())).collect();
+            steps.iter().map(|step| batch(step, plan.shape(step.to()), team.threads(), worth)).collect();
         let mut readers = vec![Vec::new(); plan.shapes().len()];
         for (i, step) in steps.iter().enumerate() {
             step.reads().into_iter().flatten().for_each(|map| readers[map.index()].push(i));
@@ -159,8 +164,8 @@ impl Net {
     }
 }
 
-/// Rows of the step's result to be made at a time, and by how many of `threads`.
-fn batch(step: &Step, shape: Shape, threads: usize) -> Batch {
+/// Rows of the step's result to be made at a time, and by how many of `threads`, parts being `worth` so many multiply-adds.
+fn batch(step: &Step, shape: Shape, threads: usize, worth: usize) -> Batch {
     let weights = |w: &Packed| w.k * w.n;
     let (weights, tile) = match step {
         Step::Stem { weights: w, .. } | Step::Pointwise { weights: w, .. } => (weights(w), 0),
@@ -172,11 +177,11 @@ fn batch(step: &Step, shape: Shape, threads: usize) -> Batch {
     let row = shape.width * (weights + OTHER_WORK * shape.channels);
     // What one thread makes at a time, and what is worth handing to another.
     let alone = PIXELS.max(weights / WEIGHTS_PER_PIXEL).div_ceil(shape.width);
-    let part = if threads == 1 { alone } else { alone.max(PART.div_ceil(row)) };
+    let part = if threads == 1 { alone } else { alone.max(worth.div_ceil(row)) };
     let most = if tile == 0 { shape.height } else { (TILE / (tile * shape.width)).max(1) };
     let rows = part.min(most) * threads;
     let rows = if 2 * rows > shape.height { shape.height.min(most * threads) } else { rows };
-    Batch { rows, parts: (rows * row / PART).clamp(1, threads).max(rows.div_ceil(most)) }
+    Batch { rows, parts: (rows * row / worth).clamp(1, threads).max(rows.div_ceil(most)) }
 }
 
 /// Values from one pixel of a tile to the next: never a power of two, so that pixels do not fall on the same cache sets.
@@ -540,7 +545,7 @@ mod tests {
                 twin.plain.push(plain);
             }
             let team = Team::new(1 + seed % 3).unwrap();
-            let (mut net, mut alone) = (Net::for_team(twin.plan.clone(), &team), Net::new(twin.plan.clone()));
+            let (mut net, mut alone) = (Net::shared(twin.plan.clone(), &team, 1024), Net::new(twin.plan.clone()));
             // Twice: nothing of the run before may be left.
             for factor in [-3.0, 1.0] {
                 for net in [&mut net, &mut alone] {
