@@ -81,6 +81,8 @@ pub struct VisionConfig {
     pub max_yaw_deg: f32,
     /// Nod up to which a face is matched, 5–90 degrees.
     pub max_pitch_deg: f32,
+    /// Threads that the networks that look at a face take on the CPU, 0–64; 0 stands for all cores but one.
+    pub threads: usize,
 }
 
 impl Default for VisionConfig {
@@ -94,6 +96,7 @@ impl Default for VisionConfig {
             max_light: 225.0,
             max_yaw_deg: 40.0,
             max_pitch_deg: 35.0,
+            threads: 0,
         }
     }
 }

@@ -217,12 +217,33 @@ pub(super) fn load_networks(config: &Config) -> Result<Recogniser, RecognitionEr
         device: config.encoder.device.clone(),
         detect_px: config.vision.detect_px,
         min_face_score: config.vision.min_face_score,
+        threads: threads(config.vision.threads, cores()),
     })
+}
+
+/// Cores that this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// How many threads the networks that look at a face take; one core is left to everything else where nothing is said.
+fn threads(wanted: usize, cores: usize) -> usize {
+    match wanted {
+        0 => cores.saturating_sub(1).max(1),
+        wanted => wanted,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_nothing_is_said_one_core_is_left_free() {
+        for (wanted, cores, threads) in [(0, 1, 1), (0, 2, 1), (0, 4, 3), (1, 4, 1), (4, 4, 4), (8, 4, 8)] {
+            assert_eq!(super::threads(wanted, cores), threads, "{wanted} of {cores}");
+        }
+    }
 
     #[test]
     fn only_the_emulators_profile_lets_old_frames_decide() {

@@ -19,7 +19,7 @@ use serde::Serialize;
 use cohort::CohortArgs;
 use door::DoorArgs;
 
-use super::adapters::load_networks;
+use super::adapters::{cores, load_networks};
 use super::output::{Output, count};
 use super::{Exit, Globals};
 use crate::clock::{Clock, SystemClock};
@@ -212,13 +212,14 @@ impl Run {
             config.paths.models.clone_from(models);
         }
         config.vision.detect_px = self.detect_px.unwrap_or(config.vision.detect_px);
+        // Pictures are shared out among the threads, not networks.
+        config.vision.threads = 1;
         let networks = load_networks(&config)?;
         if let Some(file) = self.told.json_file() {
             // Better now than after an hour.
             File::create(file).with_context(|| format!("{} cannot be written", file.display()))?;
         }
         let model = networks.model().clone();
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.map_or_else(cores, usize::from).min(files.len());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let started = clock.now();

@@ -41,6 +41,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("vision.max_light", number(0.0, 255.0)),
     ("vision.max_yaw_deg", number(5.0, 90.0)),
     ("vision.max_pitch_deg", number(5.0, 90.0)),
+    ("vision.threads", whole(0, 64)),
     ("encoder.model", Takes::ModelName),
     ("encoder.device", Takes::Device),
     ("decision.far_per_attempt", number(1e-7, 0.1)),

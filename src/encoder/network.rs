@@ -16,6 +16,7 @@ use crate::nn::fused::{MapId, Net, Plan};
 use crate::nn::model_file::{InputSpec, ModelFile};
 use crate::nn::onnx::{Graph, Imported, OnnxError};
 use crate::nn::op::FusedOp;
+use crate::nn::team::Team;
 use crate::vision::align::{AlignedCrop, CROP_SIDE};
 
 /// Takes an encoder's weights, and the normalisation if it is inside, out of a graph.
@@ -173,6 +174,15 @@ impl Encoder {
             candle_core::bail!("its card and its architecture disagree about colour");
         }
         Ok(Self { network, input: card.input, model: card.id(), device: device.clone() })
+    }
+
+    /// Has a team run it on the CPU instead of the calling thread alone.
+    #[must_use]
+    pub fn with_team(mut self, team: &Team) -> Self {
+        if let Network::Fused(net, _) = &mut self.network {
+            **net = Net::for_team(net.plan().clone(), team);
+        }
+        self
     }
 
     /// The id under which its embeddings are kept.

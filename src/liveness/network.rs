@@ -7,6 +7,7 @@ use super::minifasnet::{self, CLASSES, MiniFasNet, VARIANTS, Variant};
 use crate::encoder::ModelId;
 use crate::nn::fused::{MapId, Net};
 use crate::nn::model_file::{InputSpec, ModelFile};
+use crate::nn::team::Team;
 use crate::vision::margin::MarginCrop;
 
 #[derive(Clone, Debug)]
@@ -49,6 +50,15 @@ impl Liveness {
 
     fn with(file: &ModelFile, form: Form) -> Result<Self> {
         Ok(Self { form, variant: known(file)?, input: file.card.input, model: file.card.id() })
+    }
+
+    /// Has a team run it on the CPU instead of the calling thread alone.
+    #[must_use]
+    pub fn with_team(mut self, team: &Team) -> Self {
+        if let Form::Fused(net, _) = &mut self.form {
+            **net = Net::for_team(net.plan().clone(), team);
+        }
+        self
     }
 
     /// The id of its weights.

@@ -9,6 +9,7 @@ pub mod layers;
 pub mod model_file;
 pub mod onnx;
 pub mod op;
+pub mod team;
 
 use candle_core::Device;
 

@@ -8,6 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::buffer::{Buffer, Map};
 use super::pointwise::lanes;
+use crate::nn::team::{MOST_THREADS, in_parts};
 
 /// Weights that share a scale.
 const BLOCK: usize = 64;
@@ -98,8 +99,8 @@ impl Dense {
         self.inputs + self.inputs.div_ceil(BLOCK)
     }
 
-    /// The outputs for a map.
-    pub fn run(&self, map: &Map, out: &mut [f32], scratch: &mut [f32]) {
+    /// The outputs for a map, computed in `parts` at once; more than one only within [`crate::nn::team::Team::run`].
+    pub fn run(&self, map: &Map, out: &mut [f32], scratch: &mut [f32], parts: usize) {
         let pixels = self.inputs / self.before[0].len();
         assert!(map.channels == self.before[0].len() && map.height * map.width == pixels);
         assert_eq!(out.len(), self.outputs());
@@ -111,26 +112,44 @@ impl Dense {
                 inputs[c * pixels + pixel] = v * s + t;
             }
         }
+        if matches!(self.weight, Weight::Blocks { .. }) {
+            for (sum, block) in sums.iter_mut().zip(inputs.chunks_exact(BLOCK)) {
+                *sum = block.iter().sum();
+            }
+        }
+        let (inputs, sums) = (&*inputs, &*sums);
+        in_parts(
+            0..out.len().div_ceil(ROWS),
+            ROWS,
+            out,
+            &mut [(); MOST_THREADS][..parts],
+            &|rows, out, ()| {
+                self.outputs_from(ROWS * rows.start, inputs, sums, out);
+            },
+        );
+    }
+
+    /// The outputs from `first` on, for inputs and the sums of their blocks.
+    fn outputs_from(&self, first: usize, inputs: &[f32], sums: &[f32], out: &mut [f32]) {
         match &self.weight {
             Weight::Full(all) => self.arch.dispatch(|| {
-                for (o, row) in out.iter_mut().zip(all.values().chunks_exact(self.inputs)) {
+                let rows = all.values()[first * self.inputs..].chunks_exact(self.inputs);
+                for (o, row) in out.iter_mut().zip(rows) {
                     *o = lanes_dot(inputs, row);
                 }
             }),
             Weight::Blocks { bytes, scale_least } => {
-                for (sum, block) in sums.iter_mut().zip(inputs.chunks_exact(BLOCK)) {
-                    *sum = block.iter().sum();
-                }
                 let bytes: &[u32] = bytemuck::cast_slice(bytes.values());
                 let per_row = self.inputs / BLOCK;
-                let rows = out.chunks_mut(ROWS).zip(bytes.chunks(ROWS * self.inputs / 4));
-                for ((out, bytes), scale_least) in rows.zip(scale_least.chunks(ROWS * per_row)) {
+                let bytes = bytes[first * self.inputs / 4..].chunks(ROWS * self.inputs / 4);
+                let scale_least = scale_least[first * per_row..].chunks(ROWS * per_row);
+                for ((out, bytes), scale_least) in out.chunks_mut(ROWS).zip(bytes).zip(scale_least) {
                     let product = Blocks { inputs, sums: &sums[..per_row], bytes, scale_least, out };
                     self.arch.dispatch(product);
                 }
             }
         }
-        let [scale, shift, slope] = &self.after;
+        let [scale, shift, slope] = self.after.each_ref().map(|values| &values[first..]);
         for (o, ((s, t), slope)) in out.iter_mut().zip(scale.iter().zip(shift).zip(slope)) {
             let y = *o * s + t;
             *o = y.max(0.0) + slope * y.min(0.0);
@@ -286,7 +305,7 @@ mod tests {
                 assert!((a - b).abs() <= b.abs() * 2.0 * f32::EPSILON, "{arch:?}: {a} for {b}");
             }
             let (mut out, mut scratch) = (vec![0.0; 7], vec![0.0; dense.scratch()]);
-            dense.run(&map, &mut out, &mut scratch);
+            dense.run(&map, &mut out, &mut scratch, 1);
             for (o, got) in out.iter().enumerate() {
                 let sum: f64 = (0..256)
                     .map(|i| {
