@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::Device;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -16,7 +15,7 @@ use crate::nn::model_file::Framing;
 use crate::train::TrainError;
 use crate::train::dataset::Dataset;
 use crate::train::history::{EpochLine, StepLine};
-use crate::train::pictures::Pictures;
+use crate::train::pictures::{self, Pictures};
 use crate::train::report::{self, Report};
 use crate::train::run::{Run, SETTINGS, Watch};
 use crate::train::settings::{Settings, Split};
@@ -131,8 +130,7 @@ impl Train {
         let config = Origin::find(None).load()?;
         let folder: &Path = self.models.as_deref().unwrap_or(&config.paths.models);
         let file = Library::new(folder).load(yunet::ARCHITECTURE, "detector")?;
-        let vision = &config.vision;
-        Ok(Some(Detector::new(&file, &Device::Cpu, vision.detect_px, vision.min_face_score)?))
+        Ok(Some(pictures::detector(&file, config.vision.detect_px, config.vision.min_face_score)?))
     }
 }
 

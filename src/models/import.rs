@@ -192,7 +192,7 @@ impl Own {
 fn own_graph(graph: &Graph, options: &ImportOptions) -> Result<Own, OnnxError> {
     let mut first_refusal = None;
     for (architecture, import) in importable() {
-        match import(&graph) {
+        match import(graph) {
             Ok(Imported { weights, norm }) => {
                 let (mean, scale) = options.norm;
                 let input = InputSpec {

@@ -1,5 +1,6 @@
 //! Pictures made ready: read, aligned or cut, and kept in memory as 112×112 px, of which a network takes the middle.
 
+use candle_core::Device;
 use image::RgbImage;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -7,7 +8,7 @@ use rayon::prelude::*;
 use super::TrainError;
 use super::dataset::{Dataset, Picture};
 use crate::frame::load_image;
-use crate::nn::model_file::Framing;
+use crate::nn::model_file::{Framing, ModelFile};
 use crate::vision::align::{AlignedCrop, CROP_SIDE, align};
 use crate::vision::resample::scale;
 use crate::vision::yunet::Detector;
@@ -62,6 +63,14 @@ impl Pictures {
     pub fn crop(&self, index: usize) -> &AlignedCrop {
         self.crops[index].as_ref().expect("parts hold pictures with a face only")
     }
+}
+
+/// The detector that finds the faces to align, from its file; `detect_px` and `min_score` as the door has them.
+///
+/// # Errors
+/// When the file is not the detector's.
+pub fn detector(file: &ModelFile, detect_px: u32, min_score: f32) -> Result<Detector, TrainError> {
+    Ok(Detector::new(file, &Device::Cpu, detect_px, min_score)?)
 }
 
 fn frame(

@@ -185,7 +185,9 @@ impl<'a> Run<'a> {
                 self.state.seconds += seconds;
                 watch.step(&line, steps, batch.pictures.len() as f64 / seconds.max(1e-9));
                 self.history.add(Line::Step(line))?;
-                if step + 1 < steps && self.state.step % self.settings.run.checkpoint_every as u64 == 0 {
+                if step + 1 < steps
+                    && self.state.step.is_multiple_of(self.settings.run.checkpoint_every as u64)
+                {
                     self.checkpoint()?;
                 }
             }
