@@ -23,7 +23,7 @@ pub(super) enum Backend {
     /// The running service.
     Daemon(Service),
     /// The database.
-    Direct(Direct),
+    Direct(Box<Direct>),
 }
 
 impl Backend {
@@ -46,7 +46,7 @@ impl Backend {
     fn open(config: &Config, mode: OpenMode) -> anyhow::Result<Self> {
         Ok(match Service::find(&config.paths.socket)? {
             Some(service) => Self::Daemon(service),
-            None => Self::Direct(Direct::open(config, mode)?),
+            None => Self::Direct(Box::new(Direct::open(config, mode)?)),
         })
     }
 

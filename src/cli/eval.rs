@@ -62,7 +62,8 @@ enum Protocol {
     },
     /// Random pairs of a folder with a folder for each person: the distance of each, and whether it is right
     ///
-    /// Half of the pairs show one person. The threshold is decision.threshold in the config.
+    /// Half of the pairs show one person. The threshold is decision.threshold in the config or, where that is 0, that of
+    /// a door with one person enrolled by one picture.
     Pairs {
         /// How many pairs
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=100_000))]

@@ -181,7 +181,7 @@ pub fn measure(
     except: &Except,
 ) -> (Cohort, Vec<Closest>) {
     let mut closest = Vec::new();
-    let mut tallies = TEMPLATES.map(|templates| Tally::new(templates));
+    let mut tallies = TEMPLATES.map(Tally::new);
     let mut sources = Vec::new();
     for (name, set, embeddings) in sets {
         let faces: Vec<(usize, &Embedding)> =
@@ -306,9 +306,9 @@ impl Tally {
             let fnmr = from_above(sums(twins)).into_iter().map(|at_or_above| 1.0 - at_or_above).collect();
             (from_above(sums(strangers)), fnmr)
         };
-        let (fmr, fnmr): (Vec<f64>, Vec<f64>) = everybody(None);
-        let without: Vec<(Vec<f64>, Vec<f64>)> = (0..GROUPS).map(|g| everybody(Some(g))).collect();
-        let error = |of: &dyn Fn(&(Vec<f64>, Vec<f64>)) -> f64| {
+        let (fmr, fnmr) = everybody(None);
+        let without: Vec<Shares> = (0..GROUPS).map(|g| everybody(Some(g))).collect();
+        let error = |of: &dyn Fn(&Shares) -> f64| {
             let values: Vec<f64> = without.iter().map(of).collect();
             let mean = values.iter().sum::<f64>() / GROUPS as f64;
             let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
@@ -336,6 +336,9 @@ impl Tally {
         }
     }
 }
+
+/// For each step the share of impostors that reach it, and of genuine looks that do not.
+type Shares = (Vec<f64>, Vec<f64>);
 
 /// To four digits, which is more than is known.
 fn rounded(share: f64) -> f64 {

@@ -98,7 +98,7 @@ fn net_pairs_of_a_folder_are_shown_with_their_distance() {
     let args = ["eval", "pairs", "--images", "images", "--count", "6", "--seed", "3"];
     let Outcome { code, stdout, stderr } = site.run(args.iter().chain(&["--report", "page"]).copied());
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.contains("DISTANCE") && stdout.contains("6 of 6 right at cosine 0.5"), "{stdout}");
+    assert!(stdout.contains("DISTANCE") && stdout.contains("6 of 6 right at cosine 0.4"), "{stdout}");
     assert_eq!(stdout.lines().filter(|line| line.ends_with(" yes")).count(), 6, "{stdout}");
     let page = fs::read_to_string(site.path("page/report.html")).unwrap();
     assert!(page.contains("Two people") && page.matches("data:image/jpeg").count() == 12);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::pairs::Shown;
+use super::pairs::{Shown, right_of};
 use crate::encoder::{Embedding, ModelId};
 use crate::eval::curves::{det, distances, operating_points, roc};
 use crate::eval::identify::IdentifyReport;
@@ -104,11 +104,13 @@ pub(super) fn pairs(shown: &[Shown], model: &str, images: &Path) -> anyhow::Resu
         };
         found.take(100).map(one).collect()
     };
-    let right = shown.iter().filter(|s| s.right).count();
+    let judged = shown.iter().any(|s| s.right.is_some());
+    let right =
+        if judged { format!("{} of {}", right_of(shown), shown.len()) } else { "no threshold".into() };
     Ok(Page {
         title: format!("Random pairs with {model}"),
         summary: "Half of them show one person.".into(),
-        facts: vec![("right".into(), format!("{right} of {}", shown.len()))],
+        facts: vec![("right".into(), right)],
         charts: Vec::new(),
         tables: Vec::new(),
         pairs: vec![

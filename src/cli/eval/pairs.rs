@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::super::adapters::one_to_one;
 use super::super::output::{Output, align_right, table};
 use super::super::{Exit, Globals};
 use super::{Run, pages};
@@ -19,22 +20,22 @@ pub(super) struct Shown {
     /// `None` where a face was not found.
     pub(super) distance: Option<f32>,
     pub(super) score: Option<f32>,
-    /// Whether the threshold decides rightly.
-    pub(super) right: bool,
+    /// Whether the threshold decides rightly; `None` where there is none.
+    pub(super) right: Option<bool>,
 }
 
 #[derive(Serialize)]
 struct All<'a> {
     model: String,
-    threshold: f32,
+    /// `None` where nothing was measured of the encoder that it could follow from.
+    threshold: Option<f32>,
     seed: u64,
-    right: usize,
+    right: Option<usize>,
     pairs: &'a [Shown],
 }
 
 pub(super) fn perform(globals: &Globals, count: usize, seed: u64, run: &Run) -> anyhow::Result<Exit> {
     let set = Dataset::read(&run.images)?;
-    let threshold = globals.load()?.decision.threshold;
     let pairs = set.random_pairs(count, seed)?;
     let mut wanted: Vec<usize> = pairs.iter().flat_map(|(a, b, _)| [*a, *b]).collect();
     wanted.sort_unstable();
@@ -45,6 +46,12 @@ pub(super) fn perform(globals: &Globals, count: usize, seed: u64, run: &Run) -> 
     };
     let files: Vec<PathBuf> = wanted.iter().map(|i| name(*i)).collect();
     let made = run.embed(globals, &run.images, &files)?;
+    let mut config = globals.load()?;
+    if let Some(models) = &run.models {
+        config.paths.models.clone_from(models);
+    }
+    let bar = one_to_one(&config, &made.model);
+    let threshold = bar.as_ref().ok().map(|threshold| threshold.0);
     let of = |i: usize| {
         made.embeddings[wanted.binary_search(&i).expect("every picture of a pair is wanted")].as_ref()
     };
@@ -52,22 +59,27 @@ pub(super) fn perform(globals: &Globals, count: usize, seed: u64, run: &Run) -> 
         .iter()
         .map(|(a, b, same)| {
             let compared = of(*a).zip(of(*b)).map(|(a, b)| compare(a, b));
-            let matches = compared.is_some_and(|c| c.score.0 >= threshold);
+            let matches = |threshold: f32| compared.is_some_and(|c| c.score.0 >= threshold);
             Shown {
                 a: name(*a).display().to_string(),
                 b: name(*b).display().to_string(),
                 same: *same,
                 distance: compared.map(|c| c.distance),
                 score: compared.map(|c| c.score.0),
-                right: matches == *same,
+                right: threshold.map(|threshold| matches(threshold) == *same),
             }
         })
         .collect();
-    let right = shown.iter().filter(|s| s.right).count();
+    let right = threshold.map(|_| right_of(&shown));
     let all = All { model: made.model.to_string(), threshold, seed, right, pairs: &shown };
     run.told.page(|| pages::pairs(&shown, &all.model, &run.images))?;
     if run.told.json.is_some() {
-        return run.told.tell(&all, |all| vec![("right", format!("{} of {}", all.right, all.pairs.len()))]);
+        return run.told.tell(&all, |all| {
+            vec![(
+                "right",
+                all.right.map_or("no threshold".into(), |n| format!("{n} of {}", all.pairs.len())),
+            )]
+        });
     }
     let mut out = Output::new();
     let mut rows = table(["A", "B", "SAME", "DISTANCE", "COSINE", "RIGHT"]);
@@ -80,12 +92,26 @@ pub(super) fn perform(globals: &Globals, count: usize, seed: u64, run: &Run) -> 
             word(s.same),
             number(s.distance),
             number(s.score),
-            word(s.right),
+            s.right.map_or("-".into(), word),
         ]);
     }
     align_right(&mut rows, [3, 4]);
     out.table(&rows)?;
-    out.line(format_args!("\n{right} of {} right at cosine {threshold} with {}", shown.len(), all.model))?;
+    match &bar {
+        Ok(threshold) => out.line(format_args!(
+            "\n{} of {} right at cosine {:.3} with {}",
+            right_of(&shown),
+            shown.len(),
+            threshold.0,
+            all.model
+        ))?,
+        Err(why) => out.line(format_args!("\nnone is said to be right: {why:#}"))?,
+    }
     out.flush()?;
     Ok(Exit::Done)
+}
+
+/// How many were decided rightly.
+pub(super) fn right_of(shown: &[Shown]) -> usize {
+    shown.iter().filter(|s| s.right == Some(true)).count()
 }
