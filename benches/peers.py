@@ -18,6 +18,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -281,13 +282,19 @@ class Daemon:
         while b"READY=1" not in self.notify.recv(4096):
             pass
         self.start_ms = (time.perf_counter() - start) * 1000
-        # What comes later, once a second, is not waited for and must not fill the socket.
-        self.notify.shutdown(socket.SHUT_RD)
+        self.notify.settimeout(None)
+        threading.Thread(target=self.drain, daemon=True).start()
         return self
+
+    def drain(self):
+        """Takes what comes later, once a second, so that the socket never fills; ends when it is shut down."""
+        while self.notify.recv(4096):
+            pass
 
     def __exit__(self, *_):
         self.process.terminate()
         self.process.wait(timeout=30)
+        self.notify.shutdown(socket.SHUT_RD)
         self.notify.close()
 
     def frames(self):
