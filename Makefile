@@ -15,7 +15,7 @@ PHOTOS = target/photos
 DEMO = target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build models photos demo test lint deb arm64-check cuda-check cuda-try e2e e2e-pi bench soak clean
+.PHONY: help setup build models photos demo test lint deb arm64-check cuda-check cuda-try e2e e2e-pi bench soak has-faces train-demo train-bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -101,6 +101,29 @@ bench: models photos $(PEERS)/bin/python ## set accessd's speed beside ONNX Runt
 
 soak: models photos $(PEERS)/bin/python ## measure the service's memory before and after 20,000 frames
 	@$(PEERS)/bin/python benches/peers.py --only daemon --soak 20000
+
+# A folder of people s1 … s40, of whom s38 to s40 are never seen in training; another set takes settings of its own.
+FACES ?= ../shared/data/orl
+TRAINING ?= benches/training/orl.toml
+TRAINED = target/train-demo
+has-faces:
+	@test -d $(FACES) || { echo "no faces in $(FACES): unpack the ORL faces (AT&T Laboratories Cambridge) there, or name \
+	a folder with FACES=DIR and settings that fit it with TRAINING=FILE"; exit 1; }
+
+train-demo: has-faces build ## train the classic Siamese network on the ORL faces for 5 and for 30 epochs; curves in target/train-demo
+	@rm -rf $(TRAINED) && mkdir -p $(TRAINED)
+	@for n in 5 30; do echo "$$n epochs:"; \
+	$(ACCESSD) --config $(TRAINING) train --data $(FACES) --epochs $$n --out $(TRAINED)/$$n-epochs || exit 1; echo; done
+	@$(ACCESSD) eval curves $(TRAINED)/5-epochs $(TRAINED)/30-epochs --out $(TRAINED)/loss.svg
+
+TORCH = target/peer/venv
+$(TORCH)/bin/python: benches/training/requirements.txt | setup
+	@python3 -m venv $(TORCH)
+	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check --requirement benches/training/requirements.txt
+	@touch $@
+
+train-bench: has-faces build $(TORCH)/bin/python ## set training beside PyTorch, in turn: seconds an epoch and EER for three seeds
+	@$(TORCH)/bin/python benches/training/compare.py --accessd $(ACCESSD) --data $(FACES) --out target/peer
 
 clean: ## remove everything that was built or fetched
 	@cargo clean

@@ -349,7 +349,7 @@ def main():
 
     os.chdir(ROOT)
     BENCH.mkdir(parents=True, exist_ok=True)
-    (BENCH / "accessd.toml").write_text(f'[paths]\nmodels = "{TARGET}/models"\n[vision]\ndetect_px = {SIDE}\n')
+    (BENCH / "accessd.toml").write_text(f'[paths]\nmodels = "{TARGET}/models"\n[vision]\ndetect_px = {SIDE}\nthreads = 1\n')
     cores = sorted(os.sched_getaffinity(0))
     # The daemon's threads share the machine as they will at a door; everything else has one core.
     found = daemon(options.soak) if "daemon" in options.only else {}

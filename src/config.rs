@@ -81,6 +81,8 @@ pub struct VisionConfig {
     pub max_yaw_deg: f32,
     /// Nod up to which a face is matched, 5–90 degrees.
     pub max_pitch_deg: f32,
+    /// Threads that the networks that look at a face take on the CPU, 0–64; 0 stands for all cores but one.
+    pub threads: usize,
 }
 
 impl Default for VisionConfig {
@@ -94,6 +96,7 @@ impl Default for VisionConfig {
             max_light: 225.0,
             max_yaw_deg: 40.0,
             max_pitch_deg: 35.0,
+            threads: 0,
         }
     }
 }
@@ -118,7 +121,9 @@ impl Default for EncoderConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecisionConfig {
-    /// Cosine from which a look names a person, 0–1.
+    /// Share of a stranger's attempts that may open the door, 0.0000001–0.1; the threshold follows from it.
+    pub far_per_attempt: f64,
+    /// Cosine from which a look names a person, 0–1, instead of the one that follows; 0 when that counts.
     pub threshold: f32,
     /// How far the person must be ahead of the runner-up, 0–1.
     pub margin: f32,
@@ -135,7 +140,8 @@ pub struct DecisionConfig {
 impl Default for DecisionConfig {
     fn default() -> Self {
         Self {
-            threshold: 0.50,
+            far_per_attempt: 1e-4,
+            threshold: 0.0,
             margin: 0.08,
             frames_needed: 3,
             frames_window: 5,

@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod frame;
 
+pub mod calibration;
 pub mod camera;
 
 pub mod encoder;
@@ -33,4 +34,6 @@ pub mod store;
 pub mod cli;
 pub mod demo;
 pub mod eval;
+pub mod plot;
 pub mod report;
+pub mod train;

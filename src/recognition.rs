@@ -8,6 +8,7 @@ use image::RgbImage;
 use crate::encoder::network::Encoder;
 use crate::encoder::{Embedding, ModelId};
 use crate::models::{Library, LibraryError};
+use crate::nn::team::{Team, TeamError};
 use crate::nn::{DeviceError, device};
 use crate::vision::Face;
 use crate::vision::align::{AlignedCrop, align};
@@ -31,6 +32,9 @@ pub enum RecognitionError {
     /// The device is not there.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The threads are not to be had.
+    #[error(transparent)]
+    Team(#[from] TeamError),
     /// A network is not installed, or its file is bad.
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -67,6 +71,9 @@ pub struct RecogniserOptions {
     pub detect_px: u32,
     /// Detector confidence from which a box is a face.
     pub min_face_score: f32,
+    /// Threads that the encoder takes on the CPU. The detector has one: its layers are so narrow that handing rows from
+    /// core to core costs more than it gains.
+    pub threads: usize,
 }
 
 /// Detector and encoder, loaded. Cloning shares the weights; a clone serves another thread.
@@ -74,15 +81,17 @@ pub struct RecogniserOptions {
 pub struct Recogniser {
     detector: Detector,
     encoder: Encoder,
+    team: Team,
 }
 
 impl Recogniser {
     /// Loads detector and encoder.
     ///
     /// # Errors
-    /// When a file is missing, damaged or of another network, or the device is not there.
+    /// When a file is missing, damaged or of another network, or the device or the threads are not there.
     pub fn load(options: &RecogniserOptions) -> Result<Self, RecognitionError> {
         let device = device(&options.device)?;
+        let team = Team::new(options.threads)?;
         let library = Library::new(&options.models);
         let build = |name: &str| {
             let name = name.to_owned();
@@ -92,13 +101,18 @@ impl Recogniser {
         let detector = Detector::new(&file, &device, options.detect_px, options.min_face_score)
             .map_err(build(yunet::ARCHITECTURE))?;
         let file = library.load(&options.encoder, "encoder")?;
-        let encoder = Encoder::new(&file, &device).map_err(build(&options.encoder))?;
-        Ok(Self { detector, encoder })
+        let encoder = Encoder::new(&file, &device).map_err(build(&options.encoder))?.with_team(&team);
+        Ok(Self { detector, encoder, team })
     }
 
     /// The encoder's id.
     pub fn model(&self) -> &ModelId {
         self.encoder.model()
+    }
+
+    /// The encoder's threads, for networks that run in turn with it.
+    pub fn team(&self) -> &Team {
+        &self.team
     }
 
     /// Where the faces are, largest first, in pixels of `image`.

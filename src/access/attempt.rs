@@ -54,6 +54,12 @@ impl Attempts {
         &self.rule
     }
 
+    /// Puts another rule in force, and forgets all evidence that was weighed by the old one.
+    pub fn set_rule(&mut self, rule: Rule) {
+        self.rule = rule;
+        self.forget();
+    }
+
     /// Takes everything one frame showed (at most one look a track) and says what follows at `now`, in the order of
     /// the looks. Tracks that are not in the frame are no longer in view.
     ///

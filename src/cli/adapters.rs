@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::access::Rule;
+use crate::calibration::Bar;
+use crate::calibration::cohort::Cohort;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::Clock;
 use crate::config::{CameraConfig, Config};
@@ -16,7 +18,8 @@ use crate::door::{
     DirectStrike, InputsFactory, Lamp, LineSpec, Pulse, Relay, RelayError, Relock, Rules, Sensor, StrikeKind,
     open_inputs, open_relay,
 };
-use crate::encoder::Score;
+use crate::encoder::{ModelId, Score};
+use crate::gallery::Gallery;
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError};
 use crate::vision::quality::QualityGates;
 
@@ -35,7 +38,7 @@ pub(super) fn patience(config: &Config) -> Patience {
 /// A line that is not wired.
 const NONE: &str = "none";
 
-/// What a grant takes.
+/// What a grant takes, but for the threshold, which [`bar`] gives.
 pub(super) fn rule(config: &Config) -> Rule {
     let decision = &config.decision;
     Rule {
@@ -46,6 +49,22 @@ pub(super) fn rule(config: &Config) -> Rule {
         max_frame_age: patience(config).stretch(Duration::from_millis(decision.max_frame_age_ms)),
         regrant_after: Duration::from_millis(decision.regrant_after_ms),
     }
+}
+
+/// Where the threshold comes from, for the people of this encoder.
+pub(super) fn bar(config: &Config, model: &ModelId) -> anyhow::Result<Bar> {
+    let decision = &config.decision;
+    if decision.threshold > 0.0 {
+        return Ok(Bar::Set(Score(decision.threshold)));
+    }
+    let cohort = Arc::new(Cohort::of(model, &config.paths.models)?);
+    Ok(Bar::Rate { cohort, far_per_attempt: decision.far_per_attempt })
+}
+
+/// The threshold for comparing two faces: that of a door with one person with one template.
+pub(super) fn one_to_one(config: &Config, model: &ModelId) -> anyhow::Result<Score> {
+    let nobody = Gallery::new(model.clone(), 0, Vec::new());
+    Ok(bar(config, model)?.threshold(&nobody, &rule(config)))
 }
 
 /// What a face must be to be matched.
@@ -198,12 +217,33 @@ pub(super) fn load_networks(config: &Config) -> Result<Recogniser, RecognitionEr
         device: config.encoder.device.clone(),
         detect_px: config.vision.detect_px,
         min_face_score: config.vision.min_face_score,
+        threads: threads(config.vision.threads, cores()),
     })
+}
+
+/// Cores that this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// How many threads the networks that look at a face take; one core is left to everything else where nothing is said.
+fn threads(wanted: usize, cores: usize) -> usize {
+    match wanted {
+        0 => cores.saturating_sub(1).max(1),
+        wanted => wanted,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_nothing_is_said_one_core_is_left_free() {
+        for (wanted, cores, threads) in [(0, 1, 1), (0, 2, 1), (0, 4, 3), (1, 4, 1), (4, 4, 4), (8, 4, 8)] {
+            assert_eq!(super::threads(wanted, cores), threads, "{wanted} of {cores}");
+        }
+    }
 
     #[test]
     fn only_the_emulators_profile_lets_old_frames_decide() {

@@ -5,14 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::adapters::rule;
+use super::adapters::{bar, rule};
+use crate::calibration::Bar;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::actor;
 use crate::daemon::client::Client;
 use crate::daemon::ops::{self, Terms};
 use crate::daemon::protocol::{EnrolProgress, LookAlike, Reply, Request, Status};
-use crate::encoder::ModelId;
+use crate::encoder::{ModelId, Score};
 use crate::gallery::{NewTemplate, Person};
 use crate::journal::{Filter, Record, Stamp};
 use crate::store::{OpenMode, SqliteStore, StoreError, boot_id};
@@ -22,7 +23,7 @@ pub(super) enum Backend {
     /// The running service.
     Daemon(Service),
     /// The database.
-    Direct(Direct),
+    Direct(Box<Direct>),
 }
 
 impl Backend {
@@ -45,7 +46,7 @@ impl Backend {
     fn open(config: &Config, mode: OpenMode) -> anyhow::Result<Self> {
         Ok(match Service::find(&config.paths.socket)? {
             Some(service) => Self::Daemon(service),
-            None => Self::Direct(Direct::open(config, mode)?),
+            None => Self::Direct(Box::new(Direct::open(config, mode)?)),
         })
     }
 
@@ -182,25 +183,29 @@ impl Service {
 /// The database, while no service runs.
 pub(super) struct Direct {
     store: SqliteStore,
-    terms: Terms,
+    config: Config,
 }
 
 impl Direct {
     fn open(config: &Config, mode: OpenMode) -> anyhow::Result<Self> {
         let store = open_store(&config.paths.database, mode)?;
-        // Templates are of the encoder that enrolment has loaded; its id is set then.
-        let terms = Terms::new(ModelId(config.encoder.model.clone()), &rule(config));
-        Ok(Self { store, terms })
+        Ok(Self { store, config: config.clone() })
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
-        if let Request::Enrol { templates, .. } = request
-            && let Some(first) = templates.first()
-        {
-            self.terms.model = first.model.clone();
-        }
+        let terms = match request {
+            // Of the encoder that enrolment has loaded.
+            Request::Enrol { templates, .. } if !templates.is_empty() => {
+                let model = templates[0].model.clone();
+                Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config) }
+            }
+            _ => {
+                let model = ModelId(self.config.encoder.model.clone());
+                Terms { model, bar: Bar::Set(Score(1.0)), rule: rule(&self.config) }
+            }
+        };
         let actor = actor(rustix::process::getuid().as_raw());
-        refused(ops::answer(&mut self.store, &self.terms, request, &actor, Stamp::now(&SystemClock)))
+        refused(ops::answer(&mut self.store, &terms, request, &actor, Stamp::now(&SystemClock)))
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) struct Bench {
     /// Enrol the made-up people in this new database instead, for tests under load
     #[arg(long, value_name = "DATABASE", conflicts_with_all = ["only", "json"])]
     enrol_into: Option<PathBuf>,
-    /// Print JSON: {"version", "model", "device", "image", "width", "height", "faces", "people", "rounds",
+    /// Print JSON: {"version", "model", "device", "threads", "image", "width", "height", "faces", "people", "rounds",
     /// "ms": {STAGE: {"median", "p95", "min"}}}
     #[arg(long)]
     json: bool,
@@ -109,6 +109,7 @@ struct Report {
     version: &'static str,
     model: ModelId,
     device: String,
+    threads: usize,
     image: Option<PathBuf>,
     width: u32,
     height: u32,
@@ -134,7 +135,7 @@ impl Bench {
         }
         let mut subject =
             Subject::new(load_networks(&config)?, self.picture(&config)?, self.people as usize)?;
-        subject.pad = pad_network(&config)?;
+        subject.pad = pad_network(&config)?.map(|pad| pad.with_team(subject.networks.team()));
         let mut stages = self.only.clone();
         if stages.is_empty() {
             stages.extend(Stage::OF_A_FRAME);
@@ -147,7 +148,12 @@ impl Bench {
         } else {
             let (width, height) = subject.picture.dimensions();
             let picture = self.image.as_deref().unwrap_or(Path::new("a drawn picture")).display();
-            out.line(format_args!("{} on {}", subject.networks.model(), config.encoder.device))?;
+            out.line(format_args!(
+                "{} on {}, {}",
+                subject.networks.model(),
+                config.encoder.device,
+                output::count(subject.networks.team().threads(), "thread", "threads")
+            ))?;
             out.line(format_args!(
                 "{picture}, {width}×{height} px, {} found",
                 output::count(subject.faces, "face", "faces")
@@ -207,6 +213,7 @@ impl Bench {
             version: env!("CARGO_PKG_VERSION"),
             model: subject.networks.model().clone(),
             device: device.to_owned(),
+            threads: subject.networks.team().threads(),
             image: self.image.clone(),
             width,
             height,

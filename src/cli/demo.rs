@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::backend::open_store;
 use super::log::line;
-use super::output::{self, Output, count};
+use super::output::{self, Output, count, one_in};
 use super::{Exit, Globals};
 use crate::config::Config;
 use crate::daemon::client::Client;
@@ -215,9 +215,16 @@ fn report<'a>(
         facts: facts(frames, records, config),
         spans: outcome.rows.iter().map(span).collect(),
         frames,
-        threshold: Score(config.decision.threshold),
+        threshold: Score(threshold(records)),
         events: records.iter().map(event).collect(),
     }
+}
+
+/// The threshold that was in force last.
+fn threshold(records: &[Record]) -> f32 {
+    let told =
+        records.iter().rev().find_map(|record| record.event.detail.pointer("/rule/threshold")?.as_f64());
+    told.unwrap_or(f64::NAN) as f32
 }
 
 fn facts(frames: &[TracedFrame], records: &[Record], config: &Config) -> Vec<(&'static str, String)> {
@@ -235,7 +242,14 @@ fn facts(frames: &[TracedFrame], records: &[Record], config: &Config) -> Vec<(&'
         ("Enrolled", format!("{} from {}", ENROLLED.0, ENROLLED.1)),
         ("Encoder", started("model")),
         ("Camera", started("camera")),
-        ("Named from", format!("cosine {:.2}", decision.threshold)),
+        (
+            "Named from",
+            format!(
+                "cosine {:.2}, for {} false accepts per attempt",
+                threshold(records),
+                one_in(decision.far_per_attempt)
+            ),
+        ),
         ("Let in by", format!("{} of {} frames", decision.frames_needed, decision.frames_window)),
         ("Frames looked at", format!("{} of {played}", frames.len())),
     ];

@@ -1,5 +1,11 @@
 //! `accessd eval`: how good the encoder is, measured by the field's protocols on pictures with known people.
 
+mod cohort;
+mod curves;
+mod door;
+mod pages;
+mod pairs;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +16,10 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::adapters::load_networks;
+use cohort::CohortArgs;
+use door::DoorArgs;
+
+use super::adapters::{cores, load_networks};
 use super::output::{Output, count};
 use super::{Exit, Globals};
 use crate::clock::{Clock, SystemClock};
@@ -19,8 +28,16 @@ use crate::eval::embed_set::{embed_all, require_images};
 use crate::eval::identify::{IdentifyReport, identify};
 use crate::eval::metrics::Interval;
 use crate::eval::openset::OpenSet;
+use crate::eval::pad::{self, PadReport};
+use crate::eval::page::Page;
 use crate::eval::pairs::PairList;
 use crate::eval::verify::{VerifyReport, verify};
+
+/// Names of the charts, in the order of the pages.
+const CHARTS: [&str; 3] = ["roc.svg", "det.svg", "distances.svg"];
+
+const TMR_LABELS: [&str; 5] =
+    ["TMR@FMR 1e-2", "TMR@FMR 1e-3", "TMR@FMR 1e-4", "TMR@FMR 1e-5", "TMR@FMR 1e-6"];
 
 /// Measure the encoder on pictures of known people, by the field's protocols
 #[derive(Args, Debug)]
@@ -31,17 +48,51 @@ pub(super) struct Eval {
 
 #[derive(Debug, Subcommand)]
 enum Protocol {
-    /// 1:1, are these two pictures of one person: k-fold accuracy as in LFW View 2, EER, TMR at FMR 0.01 and 0.001
+    /// 1:1, are these two pictures of one person: k-fold accuracy as in LFW View 2, EER, TMR at FMR 1e-2 to 1e-6
     ///
     /// In a picture with several faces the large and central one counts. A picture without a face counts against the
     /// encoder: its pairs get the lowest score there is.
     Verify {
         /// List of pairs: "FOLDS PER_FOLD", then lines "NAME I J" and "NAME I OTHER J", for pictures
-        /// NAME/NAME_000I.jpg
+        /// NAME/NAME_000I.jpg; or FILE.csv with the columns a,b,same and, if wanted, fold
         #[arg(long, value_name = "FILE")]
         pairs: PathBuf,
         #[command(flatten)]
         run: Run,
+    },
+    /// Random pairs of a folder with a folder for each person: the distance of each, and whether it is right
+    ///
+    /// Half of the pairs show one person. The threshold is decision.threshold in the config or, where that is 0, that of
+    /// a door with one person enrolled by one picture.
+    Pairs {
+        /// How many pairs
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+        count: u32,
+        /// Which pairs follows from it
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Presentation attacks: APCER of each species and BPCER at a fixed threshold (ISO/IEC 30107-3)
+    Pad {
+        /// CSV with the columns label,path,score and, if known, subject; a label is live or the name of a species
+        #[arg(long, value_name = "FILE")]
+        scores: PathBuf,
+        /// Score from which a picture counts as live
+        #[arg(long, value_name = "SCORE", default_value_t = 0.5)]
+        threshold: f64,
+        #[command(flatten)]
+        told: Told,
+    },
+    /// Losses of several training runs in one chart, and what came of them side by side
+    Curves {
+        /// Folders that `accessd train` wrote
+        #[arg(value_name = "RUN_DIR", required = true)]
+        runs: Vec<PathBuf>,
+        /// The chart
+        #[arg(long, value_name = "FILE.svg", default_value = "loss.svg")]
+        out: PathBuf,
     },
     /// 1:N among enrolled people and strangers (open set): rank-1, FNIR at FPIR 0.1 and 0.01
     ///
@@ -53,6 +104,15 @@ enum Protocol {
         #[command(flatten)]
         run: Run,
     },
+    /// How often the faces of different people score high: the cohort that thresholds follow from
+    ///
+    /// Use pictures of people who are neither enrolled nor in the sets that you report figures on. Several sets are
+    /// given as --images A --people A.csv --images B --people B.csv; people of different sets are not compared.
+    Cohort(CohortArgs),
+    /// The whole decision: each person's pictures as one attempt, with the threshold that follows from a stated rate
+    ///
+    /// False accepts and false rejects per attempt, predicted and measured, for several numbers of enrolled people.
+    Door(DoorArgs),
 }
 
 /// What both protocols take.
@@ -73,9 +133,19 @@ struct Run {
     /// How many threads; one a core when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    #[command(flatten)]
+    told: Told,
+}
+
+/// Where the outcome goes.
+#[derive(Args, Debug)]
+struct Told {
     /// Print JSON, or write it to a file; shares are from 0 to 1, thresholds are cosines
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
+    /// Folder for report.html with charts and the pairs that went worst
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
 }
 
 /// The outcome, with what it was measured on.
@@ -104,13 +174,29 @@ impl Eval {
             Protocol::Verify { pairs, run } => {
                 let list = PairList::read(&pairs)?;
                 let made = run.embed(globals, &pairs, &list.images)?;
-                run.tell(made.measured(|embeddings| verify(&list, embeddings)), verify_rows)
+                run.told.page(|| pages::verify(&list, &made.embeddings, &run.images, &made.model))?;
+                run.told
+                    .tell(&made.measured(|embeddings| verify(&list, embeddings)), measured_rows(verify_rows))
             }
             Protocol::Identify { protocol, run } => {
                 let set = OpenSet::read(&protocol)?;
                 let made = run.embed(globals, &protocol, &set.images)?;
-                run.tell(made.measured(|embeddings| identify(&set, embeddings)), identify_rows)
+                let model = made.model.clone();
+                let measured = made.measured(|embeddings| identify(&set, embeddings));
+                run.told.page(|| {
+                    Ok(pages::identify(&measured.report, &model, identify_rows(&measured.report)))
+                })?;
+                run.told.tell(&measured, measured_rows(identify_rows))
             }
+            Protocol::Pairs { count, seed, run } => pairs::perform(globals, count as usize, seed, &run),
+            Protocol::Curves { runs, out } => curves::perform(&runs, &out),
+            Protocol::Pad { scores, threshold, told } => {
+                let report = pad::judge(&pad::read(&scores)?, threshold);
+                told.page(|| Ok(pages::pad(&report, pad_rows(&report))))?;
+                told.tell(&report, pad_rows)
+            }
+            Protocol::Door(args) => args.perform(globals),
+            Protocol::Cohort(args) => args.perform(globals),
         }
     }
 }
@@ -127,13 +213,14 @@ impl Run {
             config.paths.models.clone_from(models);
         }
         config.vision.detect_px = self.detect_px.unwrap_or(config.vision.detect_px);
+        // Pictures are shared out among the threads, not networks.
+        config.vision.threads = 1;
         let networks = load_networks(&config)?;
-        if let Some(file) = self.json_file() {
+        if let Some(file) = self.told.json_file() {
             // Better now than after an hour.
             File::create(file).with_context(|| format!("{} cannot be written", file.display()))?;
         }
         let model = networks.model().clone();
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.map_or_else(cores, usize::from).min(files.len());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let started = clock.now();
@@ -143,41 +230,68 @@ impl Run {
         let seconds = clock.now().since(started).as_secs_f64();
         Ok(Embedded { embeddings, model, detect_px: config.vision.detect_px, threads, seconds })
     }
+}
 
+impl Told {
     /// The file the JSON goes to, if it goes to one.
     fn json_file(&self) -> Option<&Path> {
         self.json.as_deref().filter(|file| *file != Path::new("-"))
     }
 
+    /// Writes the page, when one is asked for.
+    fn page(&self, page: impl FnOnce() -> anyhow::Result<Page>) -> anyhow::Result<()> {
+        let Some(folder) = &self.report else { return Ok(()) };
+        let page = page()?;
+        let put = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
+        };
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        for (chart, name) in page.charts.iter().zip(CHARTS) {
+            put(name, chart.svg())?;
+        }
+        put("report.html", page.html())
+    }
+
     fn tell<R: Serialize>(
         &self,
-        measured: Measured<R>,
-        rows: fn(&R) -> Vec<(&'static str, String)>,
+        report: &R,
+        rows: impl Fn(&R) -> Vec<(&'static str, String)>,
     ) -> anyhow::Result<Exit> {
         let mut out = Output::new();
         if let Some(file) = self.json_file() {
-            let text = serde_json::to_string_pretty(&measured)?;
+            let text = serde_json::to_string_pretty(report)?;
             let written = File::create(file).and_then(|mut f| writeln!(f, "{text}"));
             written.with_context(|| format!("{} cannot be written", file.display()))?;
         } else if self.json.is_some() {
-            out.json(&measured)?;
+            out.json(report)?;
             out.flush()?;
             return Ok(Exit::Done);
         }
+        for (what, value) in rows(report) {
+            out.line(format_args!("{what:<14}{value}"))?;
+        }
+        if let Some(folder) = &self.report {
+            out.line(format_args!("{:<14}{}", "report", folder.join("report.html").display()))?;
+        }
+        out.flush()?;
+        Ok(Exit::Done)
+    }
+}
+
+/// The rows of a report between what was measured and how long it took.
+fn measured_rows<R>(
+    rows: fn(&R) -> Vec<(&'static str, String)>,
+) -> impl Fn(&Measured<R>) -> Vec<(&'static str, String)> {
+    move |measured| {
         let work = format!(
             "faces sought at {} px, {:.0} s on {}",
             measured.detect_px,
             measured.seconds,
             count(measured.threads, "thread", "threads")
         );
-        for (what, value) in std::iter::once(("model", measured.model.to_string()))
-            .chain(rows(&measured.report))
-            .chain([("work", work)])
-        {
-            out.line(format_args!("{what:<14}{value}"))?;
-        }
-        out.flush()?;
-        Ok(Exit::Done)
+        let model = std::iter::once(("model", measured.model.to_string()));
+        model.chain(rows(&measured.report)).chain([("work", work)]).collect()
     }
 }
 
@@ -201,10 +315,11 @@ fn verify_rows(report: &VerifyReport) -> Vec<(&'static str, String)> {
                 interval(Some(report.accuracy_ci95))
             ),
         ),
-        ("EER", percent(report.eer)),
+        ("EER", format!("{}{}", percent(report.eer), interval(report.eer_ci95))),
     ];
-    for (fmr, label) in [("0.01", "TMR@FMR 1e-2"), ("0.001", "TMR@FMR 1e-3")] {
-        rows.push((label, rate(report.tmr_at_fmr[fmr], report.tmr_at_fmr_ci95[fmr], "pairs of two people")));
+    for (point, label) in report.thresholds.iter().zip(TMR_LABELS) {
+        let at = point.threshold.map_or(String::new(), |t| format!(" at cosine {t:.3}"));
+        rows.push((label, rate(point.tmr, point.tmr_ci95, "pairs of two people") + &at));
     }
     rows.push((
         "threshold",
@@ -237,11 +352,31 @@ fn identify_rows(report: &IdentifyReport) -> Vec<(&'static str, String)> {
     rows
 }
 
+fn pad_rows(report: &PadReport) -> Vec<(&'static str, String)> {
+    let told = |rate: &pad::ErrorRate| {
+        let subjects =
+            rate.subjects.map_or(String::new(), |n| format!(" of {}", count(n, "subject", "subjects")));
+        format!(
+            "{}{} ({} of {} pictures{subjects})",
+            percent(rate.rate),
+            interval(Some(rate.ci95)),
+            rate.wrong,
+            rate.pictures
+        )
+    };
+    let mut rows = vec![("threshold", format!("a score of {} and above counts as live", report.threshold))];
+    rows.extend(report.apcer.iter().map(|(species, rate)| ("APCER", format!("{species}: {}", told(rate)))));
+    rows.push(("APCER, worst", percent(report.apcer_worst)));
+    rows.push(("BPCER", told(&report.bpcer)));
+    rows.push(("ACER", percent(report.acer)));
+    rows
+}
+
 /// A share that the data may not be able to tell.
 fn rate(rate: Option<f64>, ci95: Option<Interval>, too_few: &str) -> String {
     match rate {
         Some(rate) => format!("{}{}", percent(rate), interval(ci95)),
-        None => format!("not known: too few {too_few}"),
+        None => format!("not supported: too few {too_few}"),
     }
 }
 
@@ -300,7 +435,7 @@ mod tests {
             rate(Some(0.9867), Some(Interval(0.98, 0.9912)), "pairs"),
             "98.67 %, 95 % interval 98.00–99.12 %"
         );
-        assert_eq!(rate(None, None, "pairs of two people"), "not known: too few pairs of two people");
+        assert_eq!(rate(None, None, "pairs of two people"), "not supported: too few pairs of two people");
     }
 
     #[test]

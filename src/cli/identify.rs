@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::adapters::{gates, load_networks};
+use super::adapters::{bar, gates, load_networks, rule};
 use super::backend::open_to_read;
 use super::output::{self, Output};
 use super::picture::{Picture, explain};
 use super::{Exit, Globals};
-use crate::config::{Config, DecisionConfig};
+use crate::access::Rule;
+use crate::config::Config;
 use crate::encoder::{Embedding, ModelId, Score};
 use crate::gallery::{Candidate, Gallery, PersonId};
 use crate::store::Store;
@@ -87,11 +88,12 @@ impl Identify {
         let gallery = store.gallery(networks.model())?;
         let found = picture.faces(&mut networks)?;
         let gates = gates(config);
+        let (rule, _) = bar(config, networks.model())?.apply(&gallery, &rule(config));
         let mut faces = Vec::new();
         for face in &found {
             let probe = picture.embed(&mut networks, face)?;
             let mut candidates = everybody(&gallery, &probe);
-            let verdict = judge(&candidates, &config.decision);
+            let verdict = judge(&candidates, &rule);
             candidates.truncate(self.top.into());
             let person = candidates.first().filter(|_| verdict == Verdict::Known);
             faces.push(Identified {
@@ -106,8 +108,8 @@ impl Identify {
         Ok(Answer {
             image: self.image.clone(),
             model: networks.model().clone(),
-            threshold: config.decision.threshold,
-            margin: config.decision.margin,
+            threshold: rule.threshold.0,
+            margin: rule.margin,
             faces,
         })
     }
@@ -121,9 +123,9 @@ fn everybody(gallery: &Gallery, probe: &Embedding) -> Vec<Candidate> {
 }
 
 /// What the door's rule makes of one look.
-fn judge(candidates: &[Candidate], rule: &DecisionConfig) -> Verdict {
+fn judge(candidates: &[Candidate], rule: &Rule) -> Verdict {
     match candidates {
-        [best, ..] if best.score.0 < rule.threshold => Verdict::Unknown,
+        [best, ..] if best.score < rule.threshold => Verdict::Unknown,
         [best, second, ..] if best.score.0 - second.score.0 < rule.margin => Verdict::Ambiguous,
         [_, ..] => Verdict::Known,
         [] => Verdict::Unknown,
@@ -187,7 +189,7 @@ mod tests {
 
     #[test]
     fn one_look_is_judged_by_threshold_and_margin() {
-        let rule = DecisionConfig::default();
+        let rule = Rule { threshold: Score(0.5), margin: 0.08, ..rule(&Config::default()) };
         for (scores, verdict) in [
             (&[][..], Verdict::Unknown),
             (&[0.49], Verdict::Unknown),

@@ -4,6 +4,7 @@
 mod adapters;
 mod backend;
 mod bench;
+mod calibrate;
 mod check;
 mod completions;
 mod demo;
@@ -27,6 +28,7 @@ mod run;
 mod settings;
 mod show;
 mod status;
+mod train;
 mod verify;
 mod when;
 
@@ -105,6 +107,8 @@ enum Command {
     Check(check::Check),
     Models(models::Models),
     Bench(bench::Bench),
+    Calibrate(calibrate::Calibrate),
+    Train(train::Train),
     Eval(eval::Eval),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -143,6 +147,8 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Check(check) => check.perform(&globals),
         Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),
+        Command::Calibrate(calibrate) => calibrate.perform(&globals),
+        Command::Train(train) => train.perform(&globals),
         Command::Eval(eval) => eval.perform(&globals),
         Command::Demo(demo) => demo.perform(&globals),
         Command::Completions(completions) => completions.perform(),

@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::output::{self, Output};
 use super::{Exit, Globals, UsageError};
-use crate::models::{ImportError, ImportOptions, Installed, Library, Manifest, import_listed, import_own};
-use crate::nn::model_file::{Channels, ModelCard, ModelFile};
+use crate::models::{
+    ImportError, ImportOptions, Installed, Library, Manifest, check_name, import_listed, import_own,
+};
+use crate::nn::model_file::{Channels, Framing, ModelCard, ModelFile};
+use crate::train::run::MODEL;
 
 /// Show the installed networks, or bring in new ones
 #[derive(Args, Debug)]
@@ -31,6 +34,27 @@ enum Command {
     },
     /// Turn downloaded files into installed networks: those of a manifest, or an encoder or PAD network of your own
     Import(Import),
+    /// Install an encoder that `accessd train` made, so that encoder.model can name it
+    ///
+    /// Samples that another encoder made stay in the database and are never compared with those of this one: take new
+    /// ones of everybody before the door uses it.
+    Install(Install),
+}
+
+#[derive(Args, Debug)]
+struct Install {
+    /// Folder of a finished run
+    #[arg(value_name = "RUN_DIR")]
+    run: PathBuf,
+    /// The name to install it under; default network.name of the run's settings
+    #[arg(long)]
+    name: Option<String>,
+    /// Put it in the place of another network that has the name
+    #[arg(long)]
+    replace: bool,
+    /// Folder of the installed networks; default `paths.models`
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -90,6 +114,7 @@ impl Models {
         match self.command {
             Command::List { models, json } => list(&library(models, globals)?, json),
             Command::Import(import) => import.perform(globals),
+            Command::Install(install) => install.perform(globals),
         }
     }
 }
@@ -176,6 +201,34 @@ fn row(file: &ModelFile) -> [String; 6] {
         card.licence.clone(),
         card.source_sha256.get(..16).unwrap_or(&card.source_sha256).to_owned() + "…",
     ]
+}
+
+impl Install {
+    fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let path = self.run.join(MODEL);
+        if !path.exists() {
+            bail!("{}: no {MODEL} in it; give the folder of a run that has ended", self.run.display());
+        }
+        let mut file = ModelFile::read(&path)?;
+        if let Some(name) = self.name {
+            check_name(&name)?;
+            file.card.name = name;
+        }
+        let library = library(self.to, globals)?;
+        let installed = library.load(&file.card.name, "encoder").ok().map(|old| old.card.id());
+        let taken = library.has(&file.card.name) && installed.as_ref() != Some(&file.card.id());
+        if taken && !self.replace {
+            let what = installed.map_or_else(|| "another network".to_owned(), |id| id.to_string());
+            bail!("{what} has the name {:?}; choose another with --name, or say --replace", file.card.name);
+        }
+        install(&library, &file)?;
+        if file.card.framing == Some(Framing::Whole) {
+            eprintln!(
+                "note: it was trained on whole pictures, and the door shows it aligned faces; train with data.framing = \"aligned\" for a door"
+            );
+        }
+        Ok(Exit::Done)
+    }
 }
 
 impl Import {

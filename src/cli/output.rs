@@ -89,3 +89,29 @@ pub(super) fn local_time(at: Timestamp) -> String {
 pub(super) fn count(n: usize, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
 }
+
+/// `one in 10,000`.
+pub(super) fn one_in(share: f64) -> String {
+    if share <= 0.0 {
+        return "none".into();
+    }
+    let whole = (1.0 / share).round() as u64;
+    let digits = whole.to_string();
+    let grouped: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|three| std::str::from_utf8(three).expect("digits")).collect();
+    format!("one in {}", grouped.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_told_as_one_in_so_many() {
+        for (share, text) in
+            [(1e-4, "one in 10,000"), (0.25, "one in 4"), (1.7e-6, "one in 588,235"), (0.0, "none")]
+        {
+            assert_eq!(one_in(share), text);
+        }
+    }
+}

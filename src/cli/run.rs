@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, camera_factory, camera_spec, door_rules, enrolment, gates, inputs_factory, load_networks,
+    NO_DOOR, bar, camera_factory, camera_spec, door_rules, enrolment, gates, inputs_factory, load_networks,
     open_lamps, patience, rule, start_guard,
 };
 use super::backend::open_store;
@@ -65,6 +65,7 @@ impl Run {
         let lamps = open_lamps(config, &clock)?;
         let trace = self.trace.as_deref().map(create_trace).transpose()?;
         let networks = load_networks(config)?;
+        let model = networks.model().clone();
         let store = open_store(&config.paths.database, OpenMode::Create)?;
         Ok(Parts {
             camera: camera.to_string(),
@@ -75,6 +76,7 @@ impl Run {
             lamps,
             store: Box::new(store),
             clock,
+            bar: bar(config, &model)?,
             rule: rule(config),
             door: door_rules(config)?,
             enrolment: enrolment(config),

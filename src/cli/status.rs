@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::backend::Service;
 use super::door::in_words;
-use super::output::{Output, count};
+use super::output::{Output, count, one_in};
 use super::{Exit, Globals};
-use crate::daemon::protocol::Status as State;
+use crate::daemon::protocol::{Far, Status as State};
 
 /// Show how the door and its service are; fails when no service runs
 #[derive(Args, Debug)]
@@ -44,12 +44,28 @@ fn rows(state: &State) -> Vec<(&'static str, String)> {
         ("relay", state.relay.clone()),
         ("camera", format!("{}: {:.1} frames/s{latency}, {age}", state.camera, state.fps)),
         ("people", format!("{} with {}", count(state.people, "person", "people"), state.model)),
-        ("rule", format!("score from {:.3}", state.threshold)),
+        ("rule", rule(state)),
         ("service", format!("accessd {}, pid {}, up {}", state.version, state.pid, up(state.uptime_s))),
     ];
     rows.extend(state.alarms.iter().map(|alarm| ("ALARM", (*alarm).clone())));
     rows.extend(faults);
     rows
+}
+
+fn rule(state: &State) -> String {
+    let threshold = format!("score from {:.3}", state.threshold);
+    match state.far {
+        None => format!("{threshold}, set by hand"),
+        Some(Far { at_most, supported: true, .. }) => {
+            format!("{threshold}: at most {} of strangers' attempts open", one_in(at_most))
+        }
+        Some(Far { wanted, at_most, .. }) => format!(
+            "{threshold}, the strictest that is supported by measurements: {} of strangers' attempts may open, {} was \
+             wanted; ask for a second factor as well",
+            one_in(at_most),
+            one_in(wanted)
+        ),
+    }
 }
 
 /// `3d 4h`, `5m 12s`: the two largest units.

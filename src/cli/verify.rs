@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::adapters::load_networks;
+use super::adapters::{load_networks, one_to_one};
 use super::output::Output;
 use super::picture::{LargestFace, Picture};
 use super::{Exit, Globals};
@@ -43,7 +43,7 @@ impl Verify {
         let a = LargestFace::of(&mut networks, &a)?;
         let b = LargestFace::of(&mut networks, &b)?;
         let measured = compare(&a.embedding, &b.embedding);
-        let threshold = config.decision.threshold;
+        let threshold = one_to_one(&config, networks.model())?.0;
         let comparison = Comparison {
             a,
             b,

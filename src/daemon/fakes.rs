@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::camera::{Camera, CameraError};
 use crate::clock::{Clock, MonoTime, SystemClock};
 use crate::door::{Relay, RelayError};
-use crate::encoder::{Embedding, ModelId, Score};
+use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateInfo, TemplateSource};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
@@ -94,7 +94,6 @@ pub(crate) fn board() -> Board {
         camera: "fake".into(),
         relay: "fake".into(),
         model: model(),
-        threshold: Score(0.5),
         started: MonoTime::from_millis(0),
     })
 }

@@ -47,6 +47,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::access::{Attempts, Rule};
+use crate::calibration::Bar;
 use crate::clock::{Clock, MonoTime};
 use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
 use crate::frame::Frame;
@@ -91,8 +92,10 @@ pub struct Parts {
     pub store: Box<dyn Store>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
-    /// What a grant takes.
+    /// What a grant takes, but for the threshold.
     pub rule: Rule,
+    /// Where the threshold comes from.
+    pub bar: Bar,
     /// How long the strike is unlocked, and when it is locked early.
     pub door: Rules,
     /// How enrolment at the camera goes.
@@ -311,9 +314,10 @@ impl Daemon {
         let model = analyser.model().clone();
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
         let reader = store.reader().map_err(DaemonError::Read)?;
+        let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
         let start = json!({
             "version": parts.version, "model": model, "camera": parts.camera, "relay": relay,
-            "people": gallery.people(), "pid": std::process::id(),
+            "people": gallery.people(), "threshold": rule.threshold, "pid": std::process::id(),
         });
         store
             .append(&Event::new(EventKind::Start, start), Stamp::now(&*clock))
@@ -324,9 +328,9 @@ impl Daemon {
             camera: parts.camera,
             relay,
             model: model.clone(),
-            threshold: parts.rule.threshold,
             started,
         }));
+        board.set_bar(rule.threshold, known.as_ref());
         board.set_people(gallery.people());
         let gallery = Arc::new(ArcSwap::from_pointee(gallery));
         let (mailbox, frames, halt) =
@@ -344,8 +348,8 @@ impl Daemon {
             limits,
         };
         let control = Control {
-            attempts: Attempts::new(parts.rule.clone()),
-            terms: Terms::new(model, &parts.rule),
+            attempts: Attempts::new(rule),
+            terms: Terms { model, rule: parts.rule, bar: parts.bar },
             store,
             driver,
             gallery: gallery.clone(),

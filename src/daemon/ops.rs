@@ -2,6 +2,7 @@
 //! the command line does the same directly when no daemon runs.
 
 use crate::access::Rule;
+use crate::calibration::Bar;
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Filter, Stamp};
@@ -22,14 +23,17 @@ pub const SAME_PERSON: Score = Score(0.35);
 pub struct Terms {
     /// The encoder in use; templates of another one are refused.
     pub model: ModelId,
-    /// From this score to another person's template the operator is warned.
-    pub lookalike_from: Score,
+    /// What a grant takes, but for the threshold.
+    pub rule: Rule,
+    /// Where the threshold comes from.
+    pub bar: Bar,
 }
 
 impl Terms {
-    /// Warns of everybody who could come within the margin below the threshold.
-    pub fn new(model: ModelId, rule: &Rule) -> Self {
-        Self { model, lookalike_from: Score(rule.threshold.0 - rule.margin) }
+    /// From this score to another person's template the operator is warned: who comes within the margin below the
+    /// threshold could be taken for them.
+    fn lookalike_from(&self, gallery: &Gallery) -> Score {
+        Score(self.bar.threshold(gallery, &self.rule).0 - self.rule.margin)
     }
 }
 
@@ -108,7 +112,7 @@ pub fn enrol(
     }
     let person = store.person(name)?;
     let gallery = store.gallery(&terms.model)?;
-    let lookalikes = lookalikes(&gallery, templates, &person, terms.lookalike_from);
+    let lookalikes = lookalikes(&gallery, templates, &person, terms.lookalike_from(&gallery));
     Ok(Reply::Enrolled { person, lookalikes })
 }
 

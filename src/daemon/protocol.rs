@@ -164,8 +164,22 @@ pub struct Status {
     pub people: usize,
     /// The threshold in force, a cosine.
     pub threshold: f32,
+    /// The rate that the threshold keeps; `None` when it was set by hand.
+    #[serde(default)]
+    pub far: Option<Far>,
     /// `deciding` or `enrolling NAME`.
     pub mode: String,
     /// Camera trouble or other faults now; empty when all is well.
     pub faults: Vec<String>,
+}
+
+/// How often strangers come in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Far {
+    /// The share of their attempts that the operator allows.
+    pub wanted: f64,
+    /// The share that the threshold in force allows, at most, as far as is known.
+    pub at_most: f64,
+    /// Whether enough is known of the encoder to keep to what is wanted.
+    pub supported: bool,
 }

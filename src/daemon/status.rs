@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::calibration::Calibration;
 use crate::clock::MonoTime;
 use crate::door::Door;
 use crate::encoder::{ModelId, Score};
 
-use super::protocol::Status;
+use super::protocol::{Far, Status};
 
 /// Frame rate and latency are those of this long.
 const LOOKED_BACK: Duration = Duration::from_secs(5);
@@ -20,7 +21,6 @@ pub(crate) struct Fixed {
     pub(crate) camera: String,
     pub(crate) relay: String,
     pub(crate) model: ModelId,
-    pub(crate) threshold: Score,
     pub(crate) started: MonoTime,
 }
 
@@ -59,6 +59,8 @@ struct Now {
     door: DoorNow,
     enrolling: Option<String>,
     people: usize,
+    threshold: f32,
+    far: Option<Far>,
     faults: BTreeMap<&'static str, String>,
 }
 
@@ -116,6 +118,17 @@ impl Board {
         self.lock().people = people;
     }
 
+    /// The threshold in force, and what is known about it where it follows from a rate.
+    pub(crate) fn set_bar(&self, threshold: Score, known: Option<&Calibration>) {
+        let mut now = self.lock();
+        now.threshold = threshold.0;
+        now.far = known.map(|known| Far {
+            wanted: known.far_per_attempt,
+            at_most: known.false_accepts.value,
+            supported: known.supported,
+        });
+    }
+
     /// Sets or clears what is wrong with one part.
     pub(crate) fn set_fault(&self, part: &'static str, fault: Option<String>) {
         let mut now = self.lock();
@@ -144,7 +157,8 @@ impl Board {
             latency_ms: now.median_latency_ms(),
             model: self.fixed.model.to_string(),
             people: now.people,
-            threshold: self.fixed.threshold.0,
+            threshold: now.threshold,
+            far: now.far,
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
             faults: now.faults.values().cloned().collect(),
         }
@@ -184,7 +198,6 @@ mod tests {
             camera: "clip:a".into(),
             relay: "sim:b".into(),
             model: ModelId("m@1".into()),
-            threshold: Score(0.5),
             started: MonoTime::from_millis(0),
         })
     }

@@ -45,6 +45,14 @@ impl Matrix {
         matrix
     }
 
+    /// The embedding in a row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn embedding(&self, row: usize) -> Embedding {
+        Embedding(self.values.values()[row * self.stride..][..self.dim].to_vec())
+    }
+
     /// How many embeddings.
     pub fn rows(&self) -> usize {
         self.rows

@@ -8,13 +8,16 @@ use candle_nn::{ModuleT, VarBuilder};
 
 use crate::nn::fused::{Folded, MapId, Plan, fold};
 use crate::nn::layers::{Act, ConvUnit};
-use crate::nn::model_file::ModelFile;
+use crate::nn::model_file::{Channels, InputSpec, ModelFile};
 use crate::nn::onnx::{ConvSpec, Graph, Imported, OnnxError, Value, Walk};
 
 /// The name model files carry.
 pub const ARCHITECTURE: &str = "mobilefacenet";
 /// Length of the embedding.
 pub const DIM: usize = 512;
+/// What it takes when it is trained here.
+pub const INPUT: InputSpec =
+    InputSpec { width: 112, height: 112, channels: Channels::Rgb, mean: 127.5, scale: 1.0 / 128.0 };
 
 /// One bottleneck: 1×1 up to `hidden`, depthwise 3×3, 1×1 down to `cout`; with a shortcut when `residual`.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +77,7 @@ impl Bottleneck {
     }
 }
 
-fn units(vb: &VarBuilder<'_>, convs: [(&str, ConvSpec, Act); 3]) -> Result<[ConvUnit; 3]> {
+pub(super) fn units(vb: &VarBuilder<'_>, convs: [(&str, ConvSpec, Act); 3]) -> Result<[ConvUnit; 3]> {
     let [a, b, c] = convs.map(|(name, spec, act)| ConvUnit::new(spec, act, vb.pp(name)));
     Ok([a?, b?, c?])
 }
@@ -116,7 +119,7 @@ pub fn fused(file: &ModelFile, side: usize) -> Result<(Plan, MapId)> {
         convs.iter().map(|(name, spec, act)| fold(file, &format!("{prefix}{name}"), *spec, *act)).collect()
     };
     let stem = load("", &STEM)?;
-    let first = plan.stem(input, &stem[0]);
+    let first = plan.conv3(input, &stem[0]);
     let mut at = plan.depthwise(first, &stem[1]);
     for (i, block) in bottlenecks().into_iter().enumerate() {
         let convs = load(&format!("block{}.", i + 1), &block.convs())?;

@@ -3,8 +3,10 @@
 
 pub mod matrix;
 pub mod mobilefacenet;
+pub mod mobilefacenet_s;
 pub mod network;
 pub mod sface;
+pub mod siamese_cnn;
 
 use std::fmt;
 

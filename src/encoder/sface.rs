@@ -4,17 +4,20 @@
 //! Loss for Robust Face Recognition" (2021). Input RGB, normalised as the card says.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{BatchNorm, Linear, Module, ModuleT, VarBuilder};
+use candle_nn::{Linear, Module, ModuleT, VarBuilder};
 
 use crate::nn::fused::{MapId, Plan, dense, fold};
-use crate::nn::layers::{Act, ConvUnit, batch_norm};
-use crate::nn::model_file::ModelFile;
+use crate::nn::layers::{Act, ConvUnit, Norm};
+use crate::nn::model_file::{Channels, InputSpec, ModelFile};
 use crate::nn::onnx::{ConvSpec, Graph, Imported, OnnxError, Walk};
 
 /// The name model files carry.
 pub const ARCHITECTURE: &str = "sface";
 /// Length of the embedding.
 pub const DIM: usize = 128;
+/// What it takes: the normalisation is that inside the published file.
+pub const INPUT: InputSpec =
+    InputSpec { width: 112, height: 112, channels: Channels::Rgb, mean: 127.5, scale: 1.0 / 128.0 };
 /// Output channels and stride of the thirteen depthwise-separable blocks; the first layer has 32 channels.
 pub const BLOCKS: [(usize, usize); 13] = [
     (64, 1),
@@ -40,9 +43,9 @@ pub const LAST: (usize, usize) = (1024, 7);
 #[derive(Clone, Debug)]
 pub struct SFace {
     convs: Vec<ConvUnit>,
-    bn: BatchNorm,
+    bn: Norm,
     fc: Linear,
-    fc_bn: BatchNorm,
+    fc_bn: Norm,
 }
 
 /// The convolutions in order, with their names.
@@ -67,9 +70,9 @@ impl SFace {
         let (channels, side) = LAST;
         Ok(Self {
             convs: convs.collect::<Result<_>>()?,
-            bn: batch_norm(channels, vb.pp("bn"))?,
+            bn: Norm::new(channels, vb.pp("bn"))?,
             fc: candle_nn::linear(channels * side * side, DIM, vb.pp("fc"))?,
-            fc_bn: batch_norm(DIM, vb.pp("fc_bn"))?,
+            fc_bn: Norm::new(DIM, vb.pp("fc_bn"))?,
         })
     }
 }
@@ -94,12 +97,12 @@ pub fn fused(file: &ModelFile, side: usize) -> Result<(Plan, MapId)> {
     let (mut plan, input) = Plan::new(side, side);
     let folded = convs().into_iter().map(|(name, spec)| fold(file, &name, spec, Act::PRelu));
     let folded = folded.collect::<Result<Vec<_>>>()?;
-    let mut at = plan.stem(input, &folded[0]);
+    let mut at = plan.conv3(input, &folded[0]);
     for block in folded[1..].chunks_exact(2) {
         at = plan.depthwise_pointwise(at, None, &block[0], &block[1]);
     }
     let (channels, last) = LAST;
-    let fc = dense(file, ("bn", "fc", "fc_bn"), (channels, last * last), DIM)?;
+    let fc = dense(file, ("bn", "fc", "fc_bn"), (channels, last * last), DIM, Act::None)?;
     let out = plan.dense(at, fc);
     Ok((plan, out))
 }

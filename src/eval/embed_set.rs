@@ -31,16 +31,9 @@ impl EmbedFile for Recogniser {
     }
 }
 
-/// The face a protocol's image is about when several are found: large and near the middle, the one with the greatest
-/// area − 2·d², d being the distance of its middle from that of the image (the rule by which FaceNet's tools cut LFW;
-/// LFW's own images are centred on their subject).
-fn subject(faces: &[FoundFace], (width, height): (u32, u32)) -> Option<&FoundFace> {
-    let worth = |found: &FoundFace| {
-        let b = found.face.bbox;
-        let (dx, dy) = (b.x + b.w / 2.0 - width as f32 / 2.0, b.y + b.h / 2.0 - height as f32 / 2.0);
-        b.w * b.h - 2.0 * (dx * dx + dy * dy)
-    };
-    faces.iter().max_by(|a, b| worth(a).total_cmp(&worth(b)))
+/// The face a protocol's image is about when several are found.
+fn subject(faces: &[FoundFace], size: (u32, u32)) -> Option<&FoundFace> {
+    faces.iter().max_by(|a, b| a.face.prominence(size).total_cmp(&b.face.prominence(size)))
 }
 
 /// Checks that every image is there before any work is done. `list` names them, for the message.

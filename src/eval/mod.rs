@@ -9,11 +9,17 @@
 //! The lists are read and every image they name is checked to exist before a network runs. An image in which no
 //! face is found counts against the encoder: a door would not open for it.
 
+pub mod cohort;
+pub mod curves;
+pub mod door;
 pub mod embed_set;
 pub mod identify;
 pub mod metrics;
 pub mod openset;
+pub mod pad;
+pub mod page;
 pub mod pairs;
+mod pairs_csv;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -28,6 +34,15 @@ pub enum EvalError {
     #[error("{} cannot be read; give the path of a protocol file", path.display())]
     Read {
         /// The list.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A person's folder could not be read.
+    #[error("the folder {} cannot be read; is --images the folder that holds one folder a person?", path.display())]
+    Folder {
+        /// The folder.
         path: PathBuf,
         /// What the system said.
         #[source]

@@ -32,6 +32,8 @@ pub struct OpenSet {
     pub mated: Vec<MatedProbe>,
     /// Probes of others, as indices into `images`.
     pub nonmated: Vec<usize>,
+    /// Who is on each of them.
+    pub strangers: Vec<String>,
 }
 
 /// A line that was understood.
@@ -80,6 +82,7 @@ impl OpenSet {
             enrolled: vec![Vec::new(); by_name.len()],
             mated: Vec::new(),
             nonmated: Vec::new(),
+            strangers: Vec::new(),
         };
         let mut table = ImageTable::default();
         let mut first_use: HashMap<PathBuf, usize> = HashMap::new();
@@ -95,7 +98,10 @@ impl OpenSet {
             match (row.role, by_name.get(&row.identity)) {
                 (Role::Enrol, Some(person)) => set.enrolled[*person].push(image),
                 (Role::Mated, Some(person)) => set.mated.push(MatedProbe { image, person: *person }),
-                (Role::Nonmated, None) => set.nonmated.push(image),
+                (Role::Nonmated, None) => {
+                    set.nonmated.push(image);
+                    set.strangers.push(row.identity);
+                }
                 (_, None) => {
                     return Err(at(format!(
                         "a mated probe of {}, who is not enrolled in this list",

@@ -37,14 +37,15 @@ pub struct PairList {
 }
 
 impl PairList {
-    /// Reads and parses a list.
+    /// Reads and parses a list: a CSV when its name ends so, else the format of LFW View 2.
     ///
     /// # Errors
     /// When the file cannot be read, a line is wrong (with its number), or the counts are not those of the header.
     pub fn read(path: &Path) -> Result<Self, EvalError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| EvalError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        let is_csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
+        if is_csv { super::pairs_csv::parse(&text, path) } else { Self::parse(&text, path) }
     }
 
     /// Parses a list; `path` is for messages.

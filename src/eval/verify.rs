@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::curves::{OperatingPoint, eer_ci95, operating_points};
 use super::metrics::{Interval, Scores, cross_validate};
 use super::pairs::{Pair, PairList};
 use crate::encoder::{Embedding, compare};
@@ -28,11 +29,15 @@ pub struct VerifyReport {
     pub accuracy_ci95: Interval,
     /// Equal error rate over all pairs.
     pub eer: f64,
+    /// Wilson 95 % interval of the false non-match rate there.
+    pub eer_ci95: Option<Interval>,
     /// True match rate at these false match rates over all pairs; `null` where the non-mated pairs are fewer than
     /// 1/FMR and cannot tell.
     pub tmr_at_fmr: BTreeMap<&'static str, Option<f64>>,
     /// Wilson 95 % intervals of those.
     pub tmr_at_fmr_ci95: BTreeMap<&'static str, Option<Interval>>,
+    /// Thresholds at false match rates from 1e-2 to 1e-6; `null` where the pairs cannot tell.
+    pub thresholds: Vec<OperatingPoint>,
     /// Mean of the folds' thresholds, a cosine.
     pub threshold: f64,
     /// The same as a Euclidean distance of unit vectors.
@@ -59,14 +64,7 @@ pub struct VerifyReport {
 /// When there is not one entry for each image of the list.
 pub fn verify(list: &PairList, embeddings: &[Option<Embedding>]) -> VerifyReport {
     assert_eq!(list.images.len(), embeddings.len(), "one entry an image");
-    let scored: Vec<(&Pair, Option<f64>)> = list
-        .pairs
-        .iter()
-        .map(|pair| {
-            let both = embeddings[pair.a].as_ref().zip(embeddings[pair.b].as_ref());
-            (pair, both.map(|(a, b)| f64::from(compare(a, b).score.0)))
-        })
-        .collect();
+    let scored: Vec<(&Pair, Option<f64>)> = list.pairs.iter().zip(compared(list, embeddings)).collect();
     let of = |fold: usize, mated: bool| {
         let wanted = scored.iter().filter(move |(p, _)| p.fold == fold && p.mated == mated);
         wanted.map(|(_, score)| score.unwrap_or(NO_FACE_SCORE)).collect::<Vec<_>>()
@@ -87,6 +85,8 @@ pub fn verify(list: &PairList, embeddings: &[Option<Embedding>]) -> VerifyReport
         accuracy_std: validated.standard_error(),
         accuracy_ci95: validated.pooled().wilson95(),
         eer: all.eer().expect("a list has pairs of both kinds"),
+        eer_ci95: eer_ci95(&all),
+        thresholds: operating_points(&all),
         tmr_at_fmr: tmr.into_iter().map(|(name, p)| (name, p.map(|p| p.rate()))).collect(),
         tmr_at_fmr_ci95: tmr.into_iter().map(|(name, p)| (name, p.map(|p| p.wilson95()))).collect(),
         threshold: validated.threshold(),
@@ -99,6 +99,15 @@ pub fn verify(list: &PairList, embeddings: &[Option<Embedding>]) -> VerifyReport
         undetected_images,
         images: list.images.len(),
     }
+}
+
+/// The cosine of each pair; `None` where a face was not found.
+pub fn compared(list: &PairList, embeddings: &[Option<Embedding>]) -> Vec<Option<f64>> {
+    let one = |pair: &Pair| {
+        let both = embeddings[pair.a].as_ref().zip(embeddings[pair.b].as_ref());
+        both.map(|(a, b)| f64::from(compare(a, b).score.0))
+    };
+    list.pairs.iter().map(one).collect()
 }
 
 /// The images without an embedding.

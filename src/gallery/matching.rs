@@ -26,6 +26,18 @@ pub struct Gallery {
     matrix: Matrix,
 }
 
+/// People that [`Gallery::likenesses`] holds against all others.
+const MOST_COMPARED: usize = 500;
+
+/// Pairs of enrolled people who look alike.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Likenesses {
+    /// The two, each with their score.
+    pub pairs: Vec<(Candidate, Candidate)>,
+    /// How many pairs were compared.
+    pub compared: usize,
+}
+
 /// A person in the gallery and where their templates are.
 #[derive(Clone)]
 struct Enrolled {
@@ -72,6 +84,58 @@ impl Gallery {
     /// How many templates there are.
     pub fn templates(&self) -> usize {
         self.matrix.rows()
+    }
+
+    /// Templates of the person who has most.
+    pub fn most_templates(&self) -> usize {
+        self.people.iter().map(|person| person.rows.len()).max().unwrap_or(0)
+    }
+
+    /// Which two people reach `at_least` so high a score with each other, most alike first. Of very many people an even
+    /// choice is held against all others, so that this ends soon; `compared` says how many pairs there were.
+    pub fn likenesses(&self, at_least: Score) -> Likenesses {
+        let stride = self.people.len().div_ceil(MOST_COMPARED).max(1);
+        let chosen = |at: usize| at.is_multiple_of(stride);
+        let mut found = Likenesses::default();
+        let mut cosines = vec![0.0; self.matrix.rows()];
+        for (at, person) in self.people.iter().enumerate().filter(|(at, _)| chosen(*at)) {
+            let mut highest = vec![f32::NEG_INFINITY; self.people.len()];
+            for row in person.rows.clone() {
+                self.matrix.cosines(&self.matrix.embedding(row), 0..self.matrix.rows(), &mut cosines);
+                for (highest, other) in highest.iter_mut().zip(&self.people) {
+                    *highest = cosines[other.rows.clone()].iter().copied().fold(*highest, f32::max);
+                }
+            }
+            // A pair of two chosen people is looked at from the later one only.
+            let others = self.people.iter().zip(highest).enumerate();
+            for (_, (other, score)) in others.filter(|(i, _)| *i < at || (*i > at && !chosen(*i))) {
+                found.compared += 1;
+                if score >= at_least.0 {
+                    found.pairs.push((person.candidate(score), other.candidate(score)));
+                }
+            }
+        }
+        found.pairs.sort_by(|(a, _), (b, _)| b.score.0.total_cmp(&a.score.0));
+        found
+    }
+
+    /// People of whom one template is not like any other of their own: it scores below `at_least` with each of them.
+    /// The score is that of the least alike template with the one it is most alike to.
+    pub fn disagreeing(&self, at_least: Score) -> Vec<Candidate> {
+        let mut found = Vec::new();
+        for person in self.people.iter().filter(|person| person.rows.len() > 1) {
+            let mut cosines = vec![0.0; person.rows.len()];
+            let mut nearest = |row: usize| {
+                self.matrix.cosines(&self.matrix.embedding(row), person.rows.clone(), &mut cosines);
+                let others = person.rows.clone().zip(&cosines).filter(|(other, _)| *other != row);
+                others.map(|(_, score)| *score).fold(f32::NEG_INFINITY, f32::max)
+            };
+            let least = person.rows.clone().map(&mut nearest).fold(f32::INFINITY, f32::min);
+            if least < at_least.0 {
+                found.push(person.candidate(least));
+            }
+        }
+        found
     }
 
     /// How many values an embedding has here; 0 when nobody is enrolled.
@@ -201,6 +265,38 @@ mod tests {
             .map(|(id, values)| (PersonId(*id), format!("P{id}").into(), embedding(values)))
             .collect();
         Gallery::new(ModelId("test@1".into()), 7, templates)
+    }
+
+    #[test]
+    fn look_alikes_are_pairs_of_two_people_each_once() {
+        let angle = |degrees: f32| {
+            let (y, x) = degrees.to_radians().sin_cos();
+            Embedding::normalise(vec![x, y]).unwrap()
+        };
+        let people = [(1, "Ann", 0.0), (1, "Ann", 50.0), (2, "Bob", 60.0), (3, "Cy", 180.0)];
+        let templates = people.map(|(id, name, degrees)| (PersonId(id), Arc::from(name), angle(degrees)));
+        let gallery = Gallery::new(ModelId("m@1".into()), 1, templates.into());
+        let found = gallery.likenesses(Score(0.5));
+        assert_eq!((found.compared, found.pairs.len()), (3, 1));
+        let (a, b) = &found.pairs[0];
+        assert_eq!((a.person, b.person), (PersonId(2), PersonId(1)));
+        assert!((a.score.0 - 10.0f32.to_radians().cos()).abs() < 1e-6, "the nearest two of their templates");
+        assert_eq!(gallery.likenesses(Score(-1.0)).pairs.len(), 3);
+        assert_eq!(gallery.most_templates(), 2);
+        let disagreeing = gallery.disagreeing(Score(0.7));
+        assert_eq!(disagreeing.iter().map(|c| c.person).collect::<Vec<_>>(), [PersonId(1)], "50° score 0.64");
+        assert!(gallery.disagreeing(Score(0.6)).is_empty());
+    }
+
+    #[test]
+    fn of_very_many_people_an_even_choice_is_compared() {
+        let count = 2 * MOST_COMPARED + 1;
+        let one = Embedding::normalise(vec![1.0, 0.0]).unwrap();
+        let templates = (0..count).map(|i| (PersonId(i as i64 + 1), Arc::from("x"), one.clone())).collect();
+        let found = Gallery::new(ModelId("m@1".into()), 1, templates).likenesses(Score(0.9));
+        let chosen = count.div_ceil(3);
+        assert_eq!(found.compared, chosen * (count - chosen) + chosen * (chosen - 1) / 2);
+        assert_eq!(found.pairs.len(), found.compared);
     }
 
     #[test]

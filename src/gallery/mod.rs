@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::encoder::{Embedding, ModelId, Score};
 use crate::vision::quality::Quality;
 
-pub use matching::Gallery;
+pub use matching::{Gallery, Likenesses};
 
 /// Names one person in the database, never used again after removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -179,7 +179,7 @@ pub fn fused(variant: &Variant, file: &ModelFile) -> Result<(Plan, MapId)> {
         convs.iter().map(|(name, spec, act)| fold(file, &format!("{prefix}{name}"), *spec, *act)).collect()
     };
     let stem = load("", &STEM)?;
-    let first = plan.stem(input, &stem[0]);
+    let first = plan.conv3(input, &stem[0]);
     let mut at = plan.depthwise(first, &stem[1]);
     for block in variant.blocks() {
         let convs = load(&format!("{}.", block.name), &block.convs)?;

@@ -7,6 +7,7 @@ use super::minifasnet::{self, CLASSES, MiniFasNet, VARIANTS, Variant};
 use crate::encoder::ModelId;
 use crate::nn::fused::{MapId, Net};
 use crate::nn::model_file::{InputSpec, ModelFile};
+use crate::nn::team::Team;
 use crate::vision::margin::MarginCrop;
 
 #[derive(Clone, Debug)]
@@ -51,6 +52,15 @@ impl Liveness {
         Ok(Self { form, variant: known(file)?, input: file.card.input, model: file.card.id() })
     }
 
+    /// Has a team run it on the CPU instead of the calling thread alone.
+    #[must_use]
+    pub fn with_team(mut self, team: &Team) -> Self {
+        if let Form::Fused(net, _) = &mut self.form {
+            **net = Net::for_team(net.plan().clone(), team);
+        }
+        self
+    }
+
     /// The id of its weights.
     pub fn model(&self) -> &ModelId {
         &self.model
@@ -89,22 +99,21 @@ impl Liveness {
                 crop.image.dimensions()
             );
         }
-        let (order, input) = (self.input.channels.order(), self.input);
-        let value = |pixel: &[u8], c: usize| (f32::from(pixel[order[c]]) - input.mean) * input.scale;
-        let (pixels, row) = (crop.image.as_raw(), 3 * side as usize);
+        let input = self.input;
+        let value = |pixel: &[u8; 3]| input.pixel(pixel.map(f32::from));
+        let (pixels, row) = (crop.image.as_raw().as_chunks::<3>().0, side as usize);
         match &mut self.form {
             Form::Fused(net, out) => {
                 for (y, row) in pixels.chunks_exact(row).enumerate() {
-                    for (to, from) in net.input_row(y).chunks_exact_mut(3).zip(row.chunks_exact(3)) {
-                        to.iter_mut().enumerate().for_each(|(c, to)| *to = value(from, c));
-                    }
+                    let to = net.input_row(y).as_chunks_mut::<3>().0;
+                    to.iter_mut().zip(row).for_each(|(to, from)| *to = value(from));
                 }
                 net.run();
                 Ok(net.map(*out).pixel_at(0, 0).try_into().expect("the plan ends with three values"))
             }
             Form::Plain(network, device) => {
                 let planes: Vec<f32> =
-                    (0..3).flat_map(|c| pixels.chunks_exact(3).map(move |p| value(p, c))).collect();
+                    (0..3).flat_map(|c| pixels.iter().map(move |pixel| value(pixel)[c])).collect();
                 let side = side as usize;
                 let xs = Tensor::from_vec(planes, (1, 3, side, side), device)?;
                 let logits = network.forward_t(&xs, false)?.flatten_all()?.to_vec1::<f32>()?;

@@ -7,9 +7,9 @@ use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::manifest::Listed;
-use crate::encoder::network::ARCHITECTURES;
+use crate::encoder::network::{ARCHITECTURES, Architecture, Import};
 use crate::liveness::minifasnet::{self, VARIANTS, Variant};
-use crate::nn::model_file::{Channels, InputSpec, ModelCard, ModelFile};
+use crate::nn::model_file::{Channels, InputSpec, ModelCard, ModelFile, is_name};
 use crate::nn::onnx::{Constant, Graph, Imported, OnnxError, Weights};
 use crate::vision::align::CROP_SIDE;
 use crate::vision::yunet;
@@ -108,10 +108,10 @@ pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportErr
     } else if let Some(variant) = minifasnet::variant(&entry.architecture) {
         (minifasnet::import(variant, &graph).map_err(refused)?, None, None)
     } else {
-        let architecture = ARCHITECTURES.iter().find(|a| a.name == entry.architecture);
-        let architecture =
+        let architecture = importable().find(|(a, _)| a.name == entry.architecture);
+        let (architecture, import) =
             architecture.ok_or_else(|| ImportError::UnknownArchitecture(entry.architecture.clone()))?;
-        let Imported { weights, norm } = (architecture.import)(&graph).map_err(refused)?;
+        let Imported { weights, norm } = import(&graph).map_err(refused)?;
         (weights, norm, Some(architecture.dim))
     };
     let card = ModelCard {
@@ -125,6 +125,7 @@ pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportErr
         provenance: format!("{} {}, {}. {}", entry.package, entry.version, entry.source, entry.provenance),
         source_sha256: got,
         weights_blake3: String::new(),
+        framing: None,
     };
     build(card, &weights, path)
 }
@@ -135,17 +136,14 @@ pub fn import_listed(entry: &Listed, path: &Path) -> Result<ModelFile, ImportErr
 /// # Errors
 /// When the name cannot be used, or the file is missing, damaged or of no supported architecture.
 pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, ImportError> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !(1..=40).contains(&options.name.len()) || !options.name.chars().all(fits) {
-        return Err(ImportError::BadName(options.name.clone()));
-    }
+    check_name(&options.name)?;
     let bytes = read(path)?;
     let Own { job, architecture, input, dim, weights } = match SafeTensors::deserialize(&bytes) {
         Ok(tensors) => own_state_dict(&tensors),
         Err(_) => Graph::parse(&bytes).and_then(|graph| own_graph(&graph, options)),
     }
     .map_err(|source| {
-        let encoders = ARCHITECTURES.iter().map(|a| a.name);
+        let encoders = importable().map(|(a, _)| a.name);
         let architectures = encoders.chain(VARIANTS.iter().map(|v| v.name)).collect();
         ImportError::Onnx { path: path.to_owned(), architectures, source }
     })?;
@@ -160,8 +158,17 @@ pub fn import_own(path: &Path, options: &ImportOptions) -> Result<ModelFile, Imp
         provenance: "imported by the operator".to_owned(),
         source_sha256: hex_sha256(&bytes),
         weights_blake3: String::new(),
+        framing: None,
     };
     build(card, &weights, path)
+}
+
+/// Refuses what cannot be a model's name.
+///
+/// # Errors
+/// When it cannot be one.
+pub fn check_name(name: &str) -> Result<(), ImportError> {
+    if is_name(name) { Ok(()) } else { Err(ImportError::BadName(name.to_owned())) }
 }
 
 /// What an operator's file turned out to hold.
@@ -184,8 +191,8 @@ impl Own {
 /// Tries all architectures on a graph; the error is that of the first.
 fn own_graph(graph: &Graph, options: &ImportOptions) -> Result<Own, OnnxError> {
     let mut first_refusal = None;
-    for architecture in &ARCHITECTURES {
-        match (architecture.import)(graph) {
+    for (architecture, import) in importable() {
+        match import(graph) {
             Ok(Imported { weights, norm }) => {
                 let (mean, scale) = options.norm;
                 let input = InputSpec {
@@ -230,6 +237,11 @@ fn own_state_dict(tensors: &SafeTensors<'_>) -> Result<Own, OnnxError> {
         }
     }
     Err(first_refusal.expect("at least one architecture was tried"))
+}
+
+/// The encoders that ONNX files are known of.
+fn importable() -> impl Iterator<Item = (&'static Architecture, Import)> {
+    ARCHITECTURES.iter().filter_map(|a| a.import.map(|import| (a, import)))
 }
 
 fn with_norm(mut input: InputSpec, inside: Option<(f32, f32)>) -> InputSpec {

@@ -70,6 +70,11 @@ impl Library {
         self.folder.join(format!("{name}.safetensors"))
     }
 
+    /// Whether something has this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
     fn names(&self) -> Result<Vec<String>, LibraryError> {
         let fail = |source| LibraryError::Folder { path: self.folder.clone(), doing: "read", source };
         let mut names = Vec::new();

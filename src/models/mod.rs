@@ -4,6 +4,6 @@ mod import;
 mod library;
 mod manifest;
 
-pub use import::{ImportError, ImportOptions, import_listed, import_own};
+pub use import::{ImportError, ImportOptions, check_name, import_listed, import_own};
 pub use library::{Installed, Library, LibraryError};
 pub use manifest::{Listed, Manifest, ManifestError};

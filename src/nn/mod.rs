@@ -1,12 +1,15 @@
-//! What all networks share: ONNX weight import, model files, and the layers in their trainable form.
+//! What all networks share: ONNX weight import, model files, and the layers in their trainable form with gradients
+//! that are quick on a CPU.
 
 pub mod fused;
 #[cfg(any(feature = "cuda", test))]
 mod gpu;
+pub mod grad;
 pub mod layers;
 pub mod model_file;
 pub mod onnx;
 pub mod op;
+pub mod team;
 
 use candle_core::Device;
 

@@ -25,16 +25,8 @@ pub enum Channels {
     Rgb,
     /// Blue first.
     Bgr,
-}
-
-impl Channels {
-    /// Which of red, green and blue comes first, second and third.
-    pub const fn order(self) -> [usize; 3] {
-        match self {
-            Self::Rgb => [0, 1, 2],
-            Self::Bgr => [2, 1, 0],
-        }
-    }
+    /// One channel: the luma of ITU-R BT.601.
+    Grey,
 }
 
 /// What a network takes: `(pixel − mean) · scale` of `channels`, pixels 0 to 255.
@@ -51,6 +43,26 @@ pub struct InputSpec {
     pub mean: f32,
     /// Multiplied after that.
     pub scale: f32,
+}
+
+impl InputSpec {
+    /// How many channels the network takes.
+    pub fn channel_count(&self) -> usize {
+        match self.channels {
+            Channels::Rgb | Channels::Bgr => 3,
+            Channels::Grey => 1,
+        }
+    }
+
+    /// What the network takes of a pixel, of which each channel is 0 to 255; a grey network takes the first value.
+    pub fn pixel(&self, [r, g, b]: [f32; 3]) -> [f32; 3] {
+        let ordered = match self.channels {
+            Channels::Rgb => [r, g, b],
+            Channels::Bgr => [b, g, r],
+            Channels::Grey => [0.299 * r + 0.587 * g + 0.114 * b; 3],
+        };
+        ordered.map(|v| (v - self.mean) * self.scale)
+    }
 }
 
 /// What is known about a network beside its weights.
@@ -76,6 +88,25 @@ pub struct ModelCard {
     pub source_sha256: String,
     /// BLAKE3 over architecture, input and weights, hex.
     pub weights_blake3: String,
+    /// What an encoder was trained on, when that was aligned faces or something else; `None` where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub framing: Option<Framing>,
+}
+
+/// What part of a picture an encoder learnt to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// Faces found and aligned, as the door does it.
+    Aligned,
+    /// The middle of whole pictures.
+    Whole,
+}
+
+/// Whether a network can be installed under `name`: 1 to 40 letters, digits, `-` and `_`.
+pub fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=40).contains(&name.len()) && name.chars().all(fits)
 }
 
 impl ModelCard {
@@ -217,6 +248,11 @@ impl ModelFile {
     pub fn var_builder(&self, device: &Device) -> candle_core::Result<VarBuilder<'static>> {
         let moved = self.tensors.iter().map(|(n, t)| Ok((n.clone(), t.to_device(device)?)));
         Ok(VarBuilder::from_tensors(moved.collect::<candle_core::Result<_>>()?, DType::F32, device))
+    }
+
+    /// All weights by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        self.tensors.iter()
     }
 
     /// Whether there is a weight called `name`.

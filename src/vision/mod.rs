@@ -47,3 +47,13 @@ pub struct Face {
     /// The detector's confidence, 0 to 1.
     pub score: f32,
 }
+
+impl Face {
+    /// How much a picture of `size` is about this face when it shows several: large and near the middle, area − 2·d², d
+    /// being the distance of its middle from that of the picture (the rule by which FaceNet's tools cut LFW).
+    pub fn prominence(&self, (width, height): (u32, u32)) -> f32 {
+        let b = self.bbox;
+        let (dx, dy) = (b.x + b.w / 2.0 - width as f32 / 2.0, b.y + b.h / 2.0 - height as f32 / 2.0);
+        b.w * b.h - 2.0 * (dx * dx + dy * dy)
+    }
+}

@@ -117,6 +117,16 @@ fn row_across<const COUNT: usize>(row: &[f32], across: &Taps, out: &mut [u8]) {
     }
 }
 
+/// Scales `rgb` from one size to another, once.
+///
+/// # Panics
+/// When `rgb` is of another size.
+pub fn scale(rgb: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
+    let mut out = vec![0; 3 * to.0 * to.1];
+    Scaler::new(from, to).run(rgb, &mut out);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -193,7 +193,7 @@ impl Fused {
             let at = plan.pointwise(at, None, pw);
             plan.depthwise(at, dw)
         };
-        let mut at = plan.stem(input, &self.stem);
+        let mut at = plan.conv3(input, &self.stem);
         let mut levels = Vec::new();
         for (i, (units, pool)) in self.stages.iter().enumerate() {
             if *pool {

@@ -404,6 +404,25 @@ fn net_commands_go_through_the_running_service() {
 }
 
 #[test]
+fn net_the_service_starts_the_threads_that_it_is_given() {
+    let site = Site::with_networks();
+    fs::create_dir(site.path("clip")).unwrap();
+    image::RgbImage::new(320, 240).save(site.path("clip/1.png")).unwrap();
+    for (threads, started) in [(1, 0), (3, 3)] {
+        site.write_config(&format!(
+            "[camera]\nsource = \"clip:clip?loop&fps=5\"\n[door]\nrelay = \"sim:relay.log\"\n[vision]\nthreads = {threads}\n"
+        ));
+        let service = Service::start(&site);
+        let tasks = fs::read_dir(format!("/proc/{}/task", service.pid())).unwrap();
+        let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
+        assert_eq!(names.filter(|name| name.starts_with("vision-")).count(), started);
+        let report = json_of(&site, ["bench", "--rounds", "1", "--json"]);
+        assert_eq!(report["threads"], json!(threads));
+        assert_eq!(service.stop(), Some(0));
+    }
+}
+
+#[test]
 fn today_is_in_the_log_of_today() {
     let site = Site::new();
     let mut store = site.store();

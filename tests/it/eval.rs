@@ -91,6 +91,79 @@ fn identify_finds_the_enrolled_and_reports_what_few_probes_cannot_show_as_null()
     assert_eq!(report["fnir_at_fpir"], serde_json::json!({"0.1": null, "0.01": null}));
 }
 
+#[test]
+fn net_pairs_of_a_folder_are_shown_with_their_distance() {
+    let site = Site::with_networks();
+    with_photos(&site);
+    let args = ["eval", "pairs", "--images", "images", "--count", "6", "--seed", "3"];
+    let Outcome { code, stdout, stderr } = site.run(args.iter().chain(&["--report", "page"]).copied());
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("DISTANCE") && stdout.contains("6 of 6 right at cosine 0.4"), "{stdout}");
+    assert_eq!(stdout.lines().filter(|line| line.ends_with(" yes")).count(), 6, "{stdout}");
+    let page = fs::read_to_string(site.path("page/report.html")).unwrap();
+    assert!(page.contains("Two people") && page.matches("data:image/jpeg").count() == 12);
+    let json: Value =
+        serde_json::from_str(&site.run(args.iter().chain(&["--json"]).copied()).stdout).unwrap();
+    assert_eq!((json["right"].as_u64(), json["pairs"].as_array().unwrap().len()), (Some(6), 6));
+    for pair in json["pairs"].as_array().unwrap() {
+        let distance = pair["distance"].as_f64().unwrap();
+        assert_eq!(distance < 1.0, pair["same"] == true, "{pair}");
+    }
+}
+
+#[test]
+fn a_list_of_pairs_as_csv_makes_a_page_that_says_what_it_cannot_tell() {
+    let site = Site::with_networks();
+    with_photos(&site);
+    let list = "a,b,same,fold\nObama/Obama_0001.jpg,Obama/Obama_0002.jpg,1,1\n\
+        Obama/Obama_0001.jpg,Biden/Biden_0001.jpg,0,1\nObama/Obama_0002.jpg,Obama/Obama_0003.jpg,1,2\n\
+        Obama/Obama_0003.jpg,Collins/Collins_0001.jpg,0,2\n";
+    fs::write(site.path("pairs.csv"), list).unwrap();
+    let told = site.run(["eval", "verify", "--images", "images", "--pairs", "pairs.csv", "--report", "page"]);
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    for part in ["accuracy      100.00 % ± ", "95 % interval", "TMR@FMR 1e-6  not supported: too few pairs"]
+    {
+        assert!(told.stdout.contains(part), "{part:?} is not in {}", told.stdout);
+    }
+    for chart in ["roc.svg", "det.svg", "distances.svg"] {
+        assert!(fs::read_to_string(site.path("page").join(chart)).unwrap().starts_with("<svg"));
+    }
+    let page = fs::read_to_string(site.path("page/report.html")).unwrap();
+    assert!(page.contains("not supported") && page.contains("Farthest genuine pairs"));
+}
+
+#[test]
+fn attacks_are_judged_by_species_at_a_fixed_threshold() {
+    let site = Site::new();
+    let pad = |more: &[&str]| site.run(["eval", "pad", "--scores", "scores.csv"].iter().chain(more).copied());
+    let rows =
+        "live,a.jpg,0.9,1\nlive,b.jpg,0.4,2\nprint,c.jpg,0.1,1\nprint,d.jpg,0.6,1\nreplay,e.jpg,0.2,2\n";
+    fs::write(site.path("scores.csv"), format!("label,path,score,subject\n{rows}")).unwrap();
+    let told = pad(&["--report", "page"]);
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    for part in ["print: 50.00 %, 95 % interval", "(1 of 2 pictures of 1 subject)", "replay: 0.00 %", "BPCER"]
+    {
+        assert!(told.stdout.contains(part), "{part:?} is not in {}", told.stdout);
+    }
+    assert!(fs::read_to_string(site.path("page/report.html")).unwrap().contains("Presentation attacks"));
+    let stricter: Value = serde_json::from_str(&pad(&["--threshold", "0.7", "--json"]).stdout).unwrap();
+    assert_eq!((&stricter["apcer_worst"], &stricter["bpcer"]["rate"]), (&0.0.into(), &0.5.into()));
+    for (text, message) in [
+        (
+            "label,path\n",
+            "scores.csv: no column \"score\" in the header (label,path); expected label,path,score",
+        ),
+        (
+            "label,path,score\nlive,a.jpg,1.5\n",
+            "scores.csv line 2: score \"1.5\" is not a number from 0 to 1",
+        ),
+        ("label,path,score\nlive,a.jpg,0.5\n", "no picture is an attack; both kinds are needed"),
+    ] {
+        fs::write(site.path("scores.csv"), text).unwrap();
+        refused(&pad(&[]), message);
+    }
+}
+
 /// Runs without networks: the lists are judged first.
 #[track_caller]
 fn refused(outcome: &Outcome, message: &str) {

@@ -56,6 +56,7 @@ fn made_up(variant: &Variant) -> ModelFile {
         provenance: String::new(),
         source_sha256: String::new(),
         weights_blake3: String::new(),
+        framing: None,
     };
     ModelFile::new(card, &weights).unwrap()
 }

@@ -17,3 +17,4 @@ mod powercut;
 mod real_clips;
 mod store;
 mod support;
+mod train;

@@ -126,7 +126,7 @@ fn net_an_encoder_of_ones_own_gets_its_name_and_never_meets_the_other_s_template
     assert_eq!(site.run(["models", "import", &own, "--name", "mine", "--licence", "MIT"]).code, 0);
     let listed = site.run(["models", "list"]).stdout;
     assert!(listed.contains("mine@") && listed.contains("sface@"), "{listed}");
-    site.write_config("[encoder]\nmodel = \"mine\"\n");
+    site.write_config("[encoder]\nmodel = \"mine\"\n[decision]\nthreshold = 0.5\n");
     let unknown = site.run(["identify", other.to_str().unwrap()]);
     assert_eq!(unknown.code, 3, "templates of sface must not be compared: {}", unknown.stdout);
 }

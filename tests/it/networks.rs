@@ -45,11 +45,16 @@ fn photo(name: &str) -> RgbImage {
 }
 
 fn recogniser(encoder: &str) -> Recogniser {
+    recogniser_with(encoder, 1)
+}
+
+fn recogniser_with(encoder: &str, threads: usize) -> Recogniser {
     let options = RecogniserOptions {
         models: models_dir(),
         encoder: encoder.to_owned(),
         device: "cpu".to_owned(),
         detect_px: 640,
+        threads,
         min_face_score: 0.6,
     };
     Recogniser::load(&options).unwrap()
@@ -135,6 +140,25 @@ fn net_fused_encoders_equal_their_plain_form() {
             let worst = a.values().iter().zip(b.values()).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
             assert!(worst < 1e-4, "{name}: {worst}");
         }
+    }
+}
+
+#[test]
+fn net_more_threads_see_the_same_to_the_last_bit() {
+    let image = photo("obama.jpg");
+    let look = |threads| {
+        let mut recogniser = recogniser_with("sface", threads);
+        assert_eq!(recogniser.team().threads(), threads);
+        let found = recogniser.find(&image).unwrap();
+        let crops: Vec<_> = found.iter().map(|f| &f.crop).collect();
+        let faces: Vec<_> = found.iter().map(|f| f.face).collect();
+        let embeddings = recogniser.embed(&crops).unwrap();
+        (faces, embeddings.iter().map(|e| e.values().to_vec()).collect::<Vec<_>>())
+    };
+    let alone = look(1);
+    assert!(!alone.0.is_empty());
+    for threads in [2, 3, 4] {
+        assert_eq!(look(threads), alone, "{threads} threads");
     }
 }
 

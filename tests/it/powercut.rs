@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accessd::access::Rule;
+use accessd::calibration::Bar;
 use accessd::camera::{Camera, CameraError};
 use accessd::clock::{Clock, SystemClock};
 use accessd::daemon::analysis::{AnalyseError, Analyser, Analysis, SeenFace, StageTimes};
@@ -112,6 +113,7 @@ fn be_the_daemon(folder: &Path) {
         lamps: Vec::new(),
         store: Box::new(store),
         clock,
+        bar: Bar::Set(Score(0.5)),
         rule: Rule {
             threshold: Score(0.5),
             margin: 0.05,

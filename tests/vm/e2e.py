@@ -4,9 +4,9 @@
     make e2e        does what this needs and runs it; target/e2e has report.json and the serial logs
 
 Cases in the order of a door's life: an older version with an older database, the upgrade, people who come, the exit
-button, a camera that freezes and one that is unplugged, a service that hangs and one that is killed, power cuts while the
-strike is energised and in the middle of an enrolment, removal. Each is judged by what the relay's line did (relay-watch in
-the guest sees it from before accessd starts) and by what the journal says about it.
+button, a camera that freezes, is unplugged, is busy or gives grey alone, a service that hangs and one that is killed,
+power cuts while the strike is energised and in the middle of an enrolment, removal. Each is judged by what the relay's
+line did (relay-watch in the guest sees it from before accessd starts) and by what the journal says about it.
 """
 
 import json
@@ -276,8 +276,39 @@ def cameras(door, report):
         figures["back after s"] = round(event_time(back) - at, 2)
         demand(figures["lost after s"] <= CAMERA_LOST + 1, "noticed too late")
         demand(figures["back after s"] <= CAMERA_BACK, "back too late")
+    with report.case("camera is busy at start, then free") as figures:
+        door.run("systemctl stop accessd", 60)
+        door.run(f"systemd-run -q --unit=holder v4l2-ctl -d {node} --stream-mmap --stream-count=0")
+        begun = door.now()
+        door.run("systemctl start --no-block accessd")
+        told = f"journalctl -u accessd --since @{begun:.0f} --no-pager | grep 'another program uses it'"
+        door.until("the log to say that another program has the camera", 60, told)
+        figures["told after s"] = round(door.now() - begun, 1)
+        demand(door.state()["frame_age_ms"] is None, "it has frames of a camera that another program has")
+        pressed = door.press("REX")
+        until("the exit button to work meanwhile", 10, lambda: door.moved(True, pressed))
+        at = door.now()
+        door.run("systemctl stop holder")
+        until("frames", 60, lambda: door.state()["frame_age_ms"] is not None)
+        figures["back after s"] = round(door.now() - at, 2)
+        demand(figures["back after s"] <= CAMERA_BACK, "back too late")
+        door.wait_ready()
+        door.wait_idle()
+    door.run("systemctl stop holder || true")
     door.run("install -m 640 -g accessd /root/accessd.toml /etc/accessd/accessd.toml")
-    door.run("systemctl restart accessd; modprobe -r vivid || true", 240)
+    with report.case("infrared camera: GREY alone") as figures:
+        door.run("systemctl stop accessd camera-feed; modprobe -r vivid || true", 240)
+        grey = "v4l2-ctl -d /dev/video9 --set-fmt-video-out=width=240,height=180,pixelformat=GREY --stream-out-mmap"
+        door.run(f"systemd-run -q --unit=infrared {grey}")
+        door.until("a grey camera", 20, "v4l2-ctl -d /dev/video9 --list-formats | grep -q GREY")
+        begun = door.now()
+        door.run("systemctl start --no-block accessd")
+        door.wait_ready()
+        told = f"journalctl -u accessd --since @{begun:.0f} --no-pager | grep -o 'GREY 240×180.*'"
+        figures["camera"] = door.until("the log to name the format", 20, told).splitlines()[0]
+        demand(door.state()["frame_age_ms"] is not None, "no frame")
+    door.run("systemctl stop accessd infrared || true", 60)
+    door.run("systemctl restart camera-feed; systemctl restart accessd", 240)
     door.wait_ready()
 
 

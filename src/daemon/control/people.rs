@@ -60,8 +60,11 @@ impl Control {
     fn people_changed(&mut self) -> Result<(), DaemonError> {
         let gallery = self.store.gallery(&self.terms.model).map_err(DaemonError::Read)?;
         self.board.set_people(gallery.people());
+        // More people are more to be taken for.
+        let (rule, known) = self.terms.bar.apply(&gallery, &self.terms.rule);
+        self.board.set_bar(rule.threshold, known.as_ref());
+        self.attempts.set_rule(rule);
         self.gallery.store(Arc::new(gallery));
-        self.attempts.forget();
         self.tell_followers();
         Ok(())
     }

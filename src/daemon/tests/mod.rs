@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::access::Rule;
+use crate::calibration::Bar;
 use crate::clock::{Clock, SystemClock};
 use crate::door::{DirectStrike, Lamp, Pulse, Relay, Relock, Rules, StrikeKind};
 use crate::encoder::Score;
@@ -226,6 +227,7 @@ fn parts(
         lamps: Vec::new(),
         store: Box::new(store.clone()),
         clock,
+        bar: Bar::Set(Score(0.5)),
         rule: Rule {
             threshold: Score(0.5),
             margin: 0.1,

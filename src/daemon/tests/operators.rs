@@ -284,7 +284,15 @@ fn a_client_that_says_nothing_is_hung_up_on() {
 fn without_a_daemon_the_same_answers_come_from_the_store() {
     use crate::daemon::ops::{Terms, answer};
     let mut store = FakeStore::new(Log::default());
-    let terms = Terms { model: crate::daemon::fakes::model(), lookalike_from: Score(0.4) };
+    let rule = Rule {
+        threshold: Score(0.0),
+        margin: 0.1,
+        frames_needed: 2,
+        frames_window: 3,
+        max_frame_age: Duration::from_millis(500),
+        regrant_after: Duration::ZERO,
+    };
+    let terms = Terms { model: crate::daemon::fakes::model(), rule, bar: Bar::Set(Score(0.5)) };
     let mut ask = |request| answer(&mut store, &terms, &request, "uid 0", Stamp::now(&SystemClock));
     let enrol =
         |name: &str| Request::Enrol { name: name.into(), templates: vec![template(&ADA)], more: false };
@@ -294,4 +302,29 @@ fn without_a_daemon_the_same_answers_come_from_the_store() {
     assert!(error(ask(enrol("Ada"))).contains("already enrolled"));
     assert!(error(ask(Request::Status)).contains("needs the running service"));
     assert!(matches!(ask(Request::People), Reply::People { people } if people.len() == 2));
+}
+
+#[test]
+fn with_more_people_the_threshold_rises_and_status_tells_what_it_keeps() {
+    let rate = Bar::Rate { cohort: Arc::new(crate::calibration::testing::cohort()), far_per_attempt: 1e-5 };
+    let house = House::open_full(Shutdown::by_hand(), limits(), |_| {}, |parts, _| parts.bar = rate);
+    // Two people, 2 of 3 looks: 10^(-10 t) = 1e-5 / (2 * 1.5).
+    let before = house.status();
+    assert!((before.threshold - 0.548).abs() < 0.0015, "{}", before.threshold);
+    let far = before.far.unwrap();
+    assert!(far.supported && far.at_most <= far.wanted && far.wanted == 1e-5, "{far:?}");
+    let start = house.store.last(EventKind::Start).detail;
+    assert_eq!(start["threshold"].as_f64().map(|t| t as f32), Some(before.threshold));
+    let enrol = Request::Enrol { name: "Cleo".into(), templates: vec![template(&STRANGER)], more: false };
+    assert!(matches!(house.ask(&enrol), Reply::Enrolled { .. }));
+    let after = house.status();
+    assert!((after.threshold - 0.565).abs() < 0.0015, "{}", after.threshold);
+    house.let_ada_in();
+    let grant = house.store.last(EventKind::Grant).detail;
+    assert_eq!(
+        grant["rule"]["threshold"].as_f64().map(|t| t as f32),
+        Some(after.threshold),
+        "the door keeps to it"
+    );
+    house.close();
 }

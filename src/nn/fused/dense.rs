@@ -8,6 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::buffer::{Buffer, Map};
 use super::pointwise::lanes;
+use crate::nn::team::{MOST_THREADS, in_parts};
 
 /// Weights that share a scale.
 const BLOCK: usize = 64;
@@ -24,8 +25,8 @@ pub struct Dense {
     weight: Weight,
     /// What each channel of the map is multiplied with, and what is added then.
     before: [Vec<f32>; 2],
-    /// The same for each output.
-    after: [Vec<f32>; 2],
+    /// The same for each output, and what values below zero are multiplied with in the end.
+    after: [Vec<f32>; 3],
     arch: Arch,
     lanes: usize,
 }
@@ -40,15 +41,16 @@ enum Weight {
 }
 
 impl Dense {
-    /// Takes `weight` as `outputs × inputs`, inputs being `channels × pixels`; `before` and `after` are scale and shift.
+    /// Takes `weight` as `outputs × inputs`, inputs being `channels × pixels`; `before` is scale and shift, and
+    /// `after` too with the slopes below zero: 1 does nothing, 0 is a ReLU.
     ///
     /// # Panics
     /// When the sizes do not fit.
-    pub fn new(weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 2]) -> Self {
+    pub fn new(weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 3]) -> Self {
         Self::for_arch(Arch::new(), weight, before, after)
     }
 
-    fn for_arch(arch: Arch, weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 2]) -> Self {
+    fn for_arch(arch: Arch, weight: &[f32], before: [Vec<f32>; 2], after: [Vec<f32>; 3]) -> Self {
         let (lanes, inputs) = (lanes(arch), weight.len() / after[0].len());
         assert!(inputs * after[0].len() == weight.len() && inputs.is_multiple_of(before[0].len()));
         let weight = blocks(weight, inputs, lanes).unwrap_or_else(|| {
@@ -64,9 +66,14 @@ impl Dense {
         self.after[0].len()
     }
 
-    /// Scale and shift of each channel of the map before the layer, and of each output after it.
-    pub fn scales(&self) -> [&[Vec<f32>; 2]; 2] {
-        [&self.before, &self.after]
+    /// Scale and shift of each channel of the map before the layer.
+    pub fn before(&self) -> &[Vec<f32>; 2] {
+        &self.before
+    }
+
+    /// Scale and shift of each output after the layer, and its slope below zero.
+    pub fn after(&self) -> &[Vec<f32>; 3] {
+        &self.after
     }
 
     /// The weights, `outputs × (channels × pixels)`.
@@ -92,8 +99,8 @@ impl Dense {
         self.inputs + self.inputs.div_ceil(BLOCK)
     }
 
-    /// The outputs for a map.
-    pub fn run(&self, map: &Map, out: &mut [f32], scratch: &mut [f32]) {
+    /// The outputs for a map, computed in `parts` at once; more than one only within [`crate::nn::team::Team::run`].
+    pub fn run(&self, map: &Map, out: &mut [f32], scratch: &mut [f32], parts: usize) {
         let pixels = self.inputs / self.before[0].len();
         assert!(map.channels == self.before[0].len() && map.height * map.width == pixels);
         assert_eq!(out.len(), self.outputs());
@@ -105,27 +112,48 @@ impl Dense {
                 inputs[c * pixels + pixel] = v * s + t;
             }
         }
+        if matches!(self.weight, Weight::Blocks { .. }) {
+            for (sum, block) in sums.iter_mut().zip(inputs.chunks_exact(BLOCK)) {
+                *sum = block.iter().sum();
+            }
+        }
+        let (inputs, sums) = (&*inputs, &*sums);
+        in_parts(
+            0..out.len().div_ceil(ROWS),
+            ROWS,
+            out,
+            &mut [(); MOST_THREADS][..parts],
+            &|rows, out, ()| {
+                self.outputs_from(ROWS * rows.start, inputs, sums, out);
+            },
+        );
+    }
+
+    /// The outputs from `first` on, for inputs and the sums of their blocks.
+    fn outputs_from(&self, first: usize, inputs: &[f32], sums: &[f32], out: &mut [f32]) {
         match &self.weight {
             Weight::Full(all) => self.arch.dispatch(|| {
-                for (o, row) in out.iter_mut().zip(all.values().chunks_exact(self.inputs)) {
+                let rows = all.values()[first * self.inputs..].chunks_exact(self.inputs);
+                for (o, row) in out.iter_mut().zip(rows) {
                     *o = lanes_dot(inputs, row);
                 }
             }),
             Weight::Blocks { bytes, scale_least } => {
-                for (sum, block) in sums.iter_mut().zip(inputs.chunks_exact(BLOCK)) {
-                    *sum = block.iter().sum();
-                }
                 let bytes: &[u32] = bytemuck::cast_slice(bytes.values());
                 let per_row = self.inputs / BLOCK;
-                let rows = out.chunks_mut(ROWS).zip(bytes.chunks(ROWS * self.inputs / 4));
-                for ((out, bytes), scale_least) in rows.zip(scale_least.chunks(ROWS * per_row)) {
+                let bytes = bytes[first * self.inputs / 4..].chunks(ROWS * self.inputs / 4);
+                let scale_least = scale_least[first * per_row..].chunks(ROWS * per_row);
+                for ((out, bytes), scale_least) in out.chunks_mut(ROWS).zip(bytes).zip(scale_least) {
                     let product = Blocks { inputs, sums: &sums[..per_row], bytes, scale_least, out };
                     self.arch.dispatch(product);
                 }
             }
         }
-        let [scale, shift] = &self.after;
-        out.iter_mut().zip(scale.iter().zip(shift)).for_each(|(o, (s, t))| *o = *o * s + t);
+        let [scale, shift, slope] = self.after.each_ref().map(|values| &values[first..]);
+        for (o, ((s, t), slope)) in out.iter_mut().zip(scale.iter().zip(shift).zip(slope)) {
+            let y = *o * s + t;
+            *o = y.max(0.0) + slope * y.min(0.0);
+        }
     }
 }
 
@@ -265,7 +293,7 @@ mod tests {
             map.buffer.values_mut()[at + i % 16] = v as f32 / 64.0 - 2.0;
         }
         let vary = |n: usize, by: f32| (0..n).map(|i| 1.0 + i as f32 * by).collect::<Vec<_>>();
-        let (before, after) = ([vary(16, 0.1), vary(16, -0.2)], [vary(7, 0.3), vary(7, 2.0)]);
+        let (before, after) = ([vary(16, 0.1), vary(16, -0.2)], [vary(7, 0.3), vary(7, 2.0), vary(7, -0.15)]);
         #[cfg(target_arch = "x86_64")]
         let avx2 = pulp::x86::V3::try_new().map(Arch::V3);
         #[cfg(not(target_arch = "x86_64"))]
@@ -277,7 +305,7 @@ mod tests {
                 assert!((a - b).abs() <= b.abs() * 2.0 * f32::EPSILON, "{arch:?}: {a} for {b}");
             }
             let (mut out, mut scratch) = (vec![0.0; 7], vec![0.0; dense.scratch()]);
-            dense.run(&map, &mut out, &mut scratch);
+            dense.run(&map, &mut out, &mut scratch, 1);
             for (o, got) in out.iter().enumerate() {
                 let sum: f64 = (0..256)
                     .map(|i| {
@@ -287,6 +315,7 @@ mod tests {
                     })
                     .sum();
                 let want = sum * f64::from(after[0][o]) + f64::from(after[1][o]);
+                let want = if want < 0.0 { want * f64::from(after[2][o]) } else { want };
                 assert!(
                     (f64::from(*got) - want).abs() < 1e-3 * want.abs().max(1.0),
                     "{arch:?}: {got} for {want}"

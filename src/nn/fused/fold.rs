@@ -42,21 +42,41 @@ pub fn fold(file: &ModelFile, name: &str, spec: ConvSpec, act: Act) -> candle_co
             *b = *b * s + t;
         }
     }
-    let slope = match act {
-        Act::None => vec![1.0; spec.cout],
-        Act::Relu => vec![0.0; spec.cout],
-        Act::PRelu => take(file, &format!("{name}.prelu.weight"), spec.cout)?,
-    };
+    let slope = slopes(file, name, spec.cout, act)?;
     Ok(Folded { spec, weight, bias, slope })
 }
 
+/// What values below zero are multiplied with after the layer `name`.
+fn slopes(file: &ModelFile, name: &str, outputs: usize, act: Act) -> candle_core::Result<Vec<f32>> {
+    Ok(match act {
+        Act::None => vec![1.0; outputs],
+        Act::Relu => vec![0.0; outputs],
+        Act::PRelu => take(file, &format!("{name}.prelu.weight"), outputs)?,
+    })
+}
+
 impl Folded {
-    /// Packed as a 1×1 convolution, or as a dense 3×3 one on taps × channels.
+    /// Packed as a 1×1 convolution.
     pub fn packed(&self) -> Arc<Packed> {
+        self.packed_taps(self.spec.cin)
+    }
+
+    /// Packed as a matrix on taps × channels, the channels of each tap with zeros after them up to `pixel`.
+    pub fn packed_taps(&self, pixel: usize) -> Arc<Packed> {
         let Self { spec, weight, bias, slope } = self;
         let taps = spec.kernel * spec.kernel;
         let weight = channels_last(weight, spec.cin, taps);
-        Arc::new(Packed::new(&weight, spec.cin * taps, spec.cout, bias, slope))
+        let mut padded = vec![0.0; spec.cout * taps * pixel];
+        for (to, from) in padded.chunks_exact_mut(pixel).zip(weight.chunks_exact(spec.cin)) {
+            to[..spec.cin].copy_from_slice(from);
+        }
+        Arc::new(Packed::new(&padded, pixel * taps, spec.cout, bias, slope))
+    }
+
+    /// A 3×3 convolution on one channel as one on the first of three.
+    pub fn on_first_of_three(self) -> Self {
+        let weight = self.weight.chunks_exact(9).flat_map(|nine| nine.iter().copied().chain([0.0; 18]));
+        Self { spec: ConvSpec { cin: 3, ..self.spec }, weight: weight.collect(), ..self }
     }
 
     /// Packed as a depthwise 3×3 convolution.
@@ -107,7 +127,7 @@ fn batch_norm(file: &ModelFile, name: &str, channels: usize) -> candle_core::Res
 }
 
 /// Takes the fully connected layer `name` over a map of `channels`, with the batch norm `before` of the map and `after`
-/// of its `outputs`, both optional in the file.
+/// of its `outputs`, both optional in the file, and the activation `act` at the end.
 ///
 /// # Errors
 /// When a weight is missing or of another size.
@@ -116,6 +136,7 @@ pub fn dense(
     (before, name, after): (&str, &str, &str),
     (channels, pixels): (usize, usize),
     outputs: usize,
+    act: Act,
 ) -> candle_core::Result<Dense> {
     let weight = take(file, &format!("{name}.weight"), outputs * channels * pixels)?;
     let bias = take(file, &format!("{name}.bias"), outputs)?;
@@ -123,5 +144,6 @@ pub fn dense(
     let (scale, shift) = batch_norm(file, before, channels)?.unwrap_or_else(|| nothing(channels));
     let (out_scale, out_shift) = batch_norm(file, after, outputs)?.unwrap_or_else(|| nothing(outputs));
     let out_shift = bias.iter().zip(&out_scale).zip(&out_shift).map(|((b, s), t)| b * s + t).collect();
-    Ok(Dense::new(&weight, [scale, shift], [out_scale, out_shift]))
+    let slope = slopes(file, name, outputs, act)?;
+    Ok(Dense::new(&weight, [scale, shift], [out_scale, out_shift, slope]))
 }

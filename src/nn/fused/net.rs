@@ -1,10 +1,14 @@
 //! Running a plan on the CPU, depth first: a step makes a few rows as soon as those it reads are there, so that they are
-//! read again while still in cache. Maps that one step hands to one other hold only as many rows as that takes.
+//! read again while still in cache. Maps that one step hands to one other hold only as many rows as that takes. The rows
+//! that a step makes at a time are shared among the threads of the network's team.
+
+use std::ops::Range;
 
 use super::buffer::{Buffer, LINE, Map};
 use super::plan::{MapId, Plan, Shape, Step};
 use super::pointwise::{Packed, PixelAt};
 use super::whole::{max_pool_row, upsample_add_row};
+use crate::nn::team::{Team, in_parts};
 
 /// Pixels that a step makes at a time at least: enough for whole blocks of the kernels.
 const PIXELS: usize = 112;
@@ -12,6 +16,10 @@ const PIXELS: usize = 112;
 const WEIGHTS_PER_PIXEL: usize = 64;
 /// Values of a tile between a depthwise and a 1×1 convolution: half of a small second-level cache.
 const TILE: usize = 64 * 1024;
+/// Multiply-adds from which on a part of a step is worth handing to another thread.
+const PART: usize = 1024 * 1024;
+/// What making a value otherwise than by a 1×1 convolution weighs, in its multiply-adds.
+const OTHER_WORK: usize = 16;
 
 /// A network with memory for its maps. Cloning shares the weights and makes maps of its own.
 #[derive(Clone, Debug)]
@@ -20,9 +28,17 @@ pub struct Net {
     maps: Vec<Map>,
     /// Rows made of each map in this run.
     made: Vec<usize>,
-    /// Rows that each step makes at a time.
-    batch: Vec<usize>,
+    batches: Vec<Batch>,
     scratch: Scratch,
+    team: Team,
+}
+
+/// What a step makes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Batch {
+    rows: usize,
+    /// How many threads share it.
+    parts: usize,
 }
 
 /// Memory that steps use while they run.
@@ -30,17 +46,36 @@ pub struct Net {
 struct Scratch {
     /// A row of zeros above and below every map.
     zeros: Buffer,
+    /// One for each thread.
+    lanes: Vec<Lane>,
+}
+
+/// What each thread has for itself.
+#[derive(Clone, Debug)]
+struct Lane {
     /// Between a depthwise and a 1×1 convolution, or a layer's own.
     tile: Buffer,
     pixels: Vec<PixelAt>,
 }
 
 impl Net {
-    /// Makes the maps for a plan.
+    /// Makes the maps for a plan that one thread runs.
     pub fn new(plan: Plan) -> Self {
-        let batch: Vec<usize> = plan.steps().iter().map(|step| batch(step, plan.shape(step.to()))).collect();
+        Self::for_team(plan, &Team::default())
+    }
+
+    /// Makes the maps for a plan that a team runs. The results are those of one thread, bit for bit.
+    pub fn for_team(plan: Plan, team: &Team) -> Self {
+        Self::shared(plan, team, PART)
+    }
+
+    /// The same, `worth` being the multiply-adds from which on a part is handed over.
+    fn shared(plan: Plan, team: &Team, worth: usize) -> Self {
+        let steps = plan.steps();
+        let batches: Vec<Batch> =
+            steps.iter().map(|step| batch(step, plan.shape(step.to()), team.threads(), worth)).collect();
         let mut readers = vec![Vec::new(); plan.shapes().len()];
-        for (i, step) in plan.steps().iter().enumerate() {
+        for (i, step) in steps.iter().enumerate() {
             step.reads().into_iter().flatten().for_each(|map| readers[map.index()].push(i));
         }
         let maps: Vec<Map> = (0..plan.shapes().len())
@@ -48,27 +83,31 @@ impl Net {
                 let Shape { height, width, channels } = plan.shapes()[i];
                 let held = match (i, readers[i].as_slice()) {
                     (0, _) => height,
-                    (_, [reader]) => window(&plan.steps()[*reader], batch[*reader])
-                        .map_or(height, |window| window + batch[i - 1]),
+                    // A whole number of batches: none of them goes round the end of the ring.
+                    (_, [reader]) => {
+                        window(&steps[*reader], batches[*reader].rows).map_or(height, |window| {
+                            let made = batches[i - 1].rows;
+                            (window + made).next_multiple_of(made)
+                        })
+                    }
                     _ => height,
                 };
-                let pixel = if i == 0 { channels } else { channels.next_multiple_of(LINE) };
-                Map::new((height, width), channels, pixel, held)
+                Map::new((height, width), channels, plan.pixel(MapId(i)), held)
             })
             .collect();
         let longest_row = maps.iter().map(Map::row_len).max().unwrap_or(0);
-        let needs = plan
-            .steps()
+        let needs = steps
             .iter()
-            .zip(&batch)
-            .map(|(step, &rows)| needs(step, rows, plan.shape(step.to()).width));
+            .zip(&batches)
+            .map(|(step, batch)| needs(step, batch.rows.div_ceil(batch.parts), plan.shape(step.to()).width));
         let (tile, pixels) = needs.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+        let lane = || Lane { tile: Buffer::new(tile), pixels: Vec::with_capacity(pixels) };
+        let lanes = batches.iter().map(|batch| batch.parts).max().unwrap_or(1);
         let scratch = Scratch {
             zeros: Buffer::new(longest_row),
-            tile: Buffer::new(tile),
-            pixels: Vec::with_capacity(pixels),
+            lanes: std::iter::repeat_with(lane).take(lanes).collect(),
         };
-        Self { made: vec![0; maps.len()], plan, maps, batch, scratch }
+        Self { made: vec![0; maps.len()], plan, maps, batches, scratch, team: team.clone() }
     }
 
     /// What it runs.
@@ -90,6 +129,11 @@ impl Net {
 
     /// Runs all steps.
     pub fn run(&mut self) {
+        let team = self.team.clone();
+        team.run(|| self.run_all());
+    }
+
+    fn run_all(&mut self) {
         self.made.fill(0);
         self.made[0] = self.maps[0].height;
         for map in 1..self.maps.len() {
@@ -103,33 +147,40 @@ impl Net {
     /// Makes map `to` up to row `rows`.
     fn make(&mut self, to: usize, rows: usize) {
         while self.made[to] < rows {
-            let first = self.made[to];
-            let last = (first + self.batch[to - 1]).min(self.maps[to].height);
+            let (first, batch) = (self.made[to], self.batches[to - 1]);
+            let last = (first + batch.rows).min(self.maps[to].height);
             for from in self.plan.steps()[to - 1].reads().into_iter().flatten() {
                 let needed = needed(&self.plan.steps()[to - 1], from, last, self.maps[from.index()].height);
                 self.make(from.index(), needed);
             }
             // A step writes its own map and reads earlier ones.
             let (before, after) = self.maps.split_at_mut(to);
-            rows_of(&self.plan.steps()[to - 1], before, &mut after[0], (first, last), &mut self.scratch);
+            let Scratch { zeros, lanes } = &mut self.scratch;
+            let work = Work { step: &self.plan.steps()[to - 1], before, zeros: zeros.values() };
+            work.run(&mut after[0], first..last, &mut lanes[..batch.parts]);
             self.made[to] = last;
         }
     }
 }
 
-/// Rows of the step's result to be made at a time.
-fn batch(step: &Step, shape: Shape) -> usize {
+/// Rows of the step's result to be made at a time, and by how many of `threads`, parts being `worth` so many multiply-adds.
+fn batch(step: &Step, shape: Shape, threads: usize, worth: usize) -> Batch {
     let weights = |w: &Packed| w.k * w.n;
     let (weights, tile) = match step {
-        Step::Stem { weights: w, .. } | Step::Pointwise { weights: w, .. } => (weights(w), 0),
+        Step::Conv3 { weights: w, .. } | Step::Pointwise { weights: w, .. } => (weights(w), 0),
         Step::DepthwisePointwise { pointwise, .. } => (weights(pointwise), tile_pixel(pointwise.k)),
         Step::Depthwise { .. } | Step::MaxPool { .. } | Step::UpsampleAdd { .. } => (0, 0),
-        Step::Global { .. } | Step::Gated { .. } | Step::Dense { .. } => return shape.height,
+        Step::Global { .. } | Step::Gated { .. } => return Batch { rows: shape.height, parts: 1 },
+        Step::Dense { .. } => return Batch { rows: shape.height, parts: threads },
     };
-    let pixels = PIXELS.max(weights / WEIGHTS_PER_PIXEL);
-    let rows = pixels.div_ceil(shape.width);
+    let row = shape.width * (weights + OTHER_WORK * shape.channels);
+    // What one thread makes at a time, and what is worth handing to another.
+    let alone = PIXELS.max(weights / WEIGHTS_PER_PIXEL).div_ceil(shape.width);
+    let part = if threads == 1 { alone } else { alone.max(worth.div_ceil(row)) };
     let most = if tile == 0 { shape.height } else { (TILE / (tile * shape.width)).max(1) };
-    if 2 * rows > shape.height { shape.height.min(most) } else { rows.min(most) }
+    let rows = part.min(most) * threads;
+    let rows = if 2 * rows > shape.height { shape.height.min(most * threads) } else { rows };
+    Batch { rows, parts: (rows * row / worth).clamp(1, threads).max(rows.div_ceil(most)) }
 }
 
 /// Values from one pixel of a tile to the next: never a power of two, so that pixels do not fall on the same cache sets.
@@ -140,7 +191,7 @@ fn tile_pixel(channels: usize) -> usize {
 /// Rows of its input that a step needs at a time to make `batch` rows; `None` when it needs all.
 fn window(step: &Step, batch: usize) -> Option<usize> {
     match step {
-        Step::Stem { stride, .. } => Some((batch - 1) * stride + 3),
+        Step::Conv3 { stride, .. } => Some((batch - 1) * stride + 3),
         Step::Depthwise { weights: dw, .. } | Step::DepthwisePointwise { depthwise: dw, .. } => {
             Some((batch - 1) * dw.stride + 3)
         }
@@ -153,7 +204,7 @@ fn window(step: &Step, batch: usize) -> Option<usize> {
 /// How many rows of `from`, which has `height`, must be there before rows up to `last` can be made.
 fn needed(step: &Step, from: MapId, last: usize, height: usize) -> usize {
     let rows = match step {
-        Step::Stem { stride, .. } => (last - 1) * stride + 2,
+        Step::Conv3 { stride, .. } => (last - 1) * stride + 2,
         Step::DepthwisePointwise { add: Some(add), .. } if *add == from => last,
         Step::Depthwise { weights: dw, .. } | Step::DepthwisePointwise { depthwise: dw, .. } => {
             (last - 1) * dw.stride + 2
@@ -171,7 +222,7 @@ fn needed(step: &Step, from: MapId, last: usize, height: usize) -> usize {
 fn needs(step: &Step, rows: usize, width: usize) -> (usize, usize) {
     match step {
         Step::DepthwisePointwise { pointwise, .. } => (rows * width * tile_pixel(pointwise.k), rows * width),
-        Step::Stem { .. } | Step::Pointwise { .. } => (0, rows * width),
+        Step::Conv3 { .. } | Step::Pointwise { .. } => (0, rows * width),
         Step::Gated { gate, .. } => (gate.scratch(), 0),
         Step::Dense { weights, .. } => (weights.scratch(), 0),
         Step::Depthwise { .. } | Step::MaxPool { .. } | Step::UpsampleAdd { .. } | Step::Global { .. } => {
@@ -180,63 +231,131 @@ fn needs(step: &Step, rows: usize, width: usize) -> (usize, usize) {
     }
 }
 
-/// Makes rows `first` to `last` of a step's map.
-fn rows_of(step: &Step, before: &[Map], to: &mut Map, (first, last): (usize, usize), scratch: &mut Scratch) {
-    let map = |id: &MapId| &before[id.index()];
-    match step {
-        Step::Stem { from, stride, weights, .. } => {
-            (first..last).for_each(|y| stem_row(map(from), to, y, *stride, weights, scratch));
-        }
-        Step::Depthwise { from, weights, .. } => {
-            for y in first..last {
-                let rows = map(from).three_rows(y * weights.stride, scratch.zeros.values());
-                let (at, width, pixel) = (to.at(0, y), to.width, to.pixel);
-                weights.run_row(rows, width, &mut to.buffer.values_mut()[at..], pixel);
+/// A step with what it reads.
+struct Work<'a> {
+    step: &'a Step,
+    /// The maps before its own.
+    before: &'a [Map],
+    zeros: &'a [f32],
+}
+
+impl Work<'_> {
+    /// Makes some rows of the step's map `to`, shared among `lanes`.
+    fn run(&self, to: &mut Map, rows: Range<usize>, lanes: &mut [Lane]) {
+        let map = |id: &MapId| &self.before[id.index()];
+        let (at, channels) = (to.at(0, 0), to.channels);
+        match self.step {
+            Step::Global { from, weights, .. } => {
+                weights.run(map(from), &mut to.buffer.values_mut()[at..][..channels]);
+            }
+            Step::Gated { from, add, gate, .. } => {
+                gate.run(map(from), map(add), to, lanes[0].tile.values_mut());
+            }
+            Step::Dense { from, weights, .. } => {
+                let parts = lanes.len();
+                let out = &mut to.buffer.values_mut()[at..][..channels];
+                weights.run(map(from), out, lanes[0].tile.values_mut(), parts);
+            }
+            _ => {
+                let (len, width, pixel) = (to.row_len(), to.width, to.pixel);
+                // Rows of a batch lie one behind the other: rings hold whole batches.
+                let at = to.row_at(rows.start);
+                let values = &mut to.buffer.values_mut()[at..][..rows.len() * len];
+                in_parts(rows, len, values, lanes, &|rows, values, lane| {
+                    self.rows(Rows { rows, width, pixel, values }, lane);
+                });
             }
         }
-        Step::Pointwise { from, add, weights, .. } => {
-            let (from, add) = (map(from), add.as_ref().map(map));
-            list_pixels(&mut scratch.pixels, to, add, (first, last), |x, y| from.at(x, y));
-            let add = add.map(|m| m.buffer.values());
-            weights.run(&[from.buffer.values()], to.buffer.values_mut(), add, &scratch.pixels);
-        }
-        Step::DepthwisePointwise { from, add, depthwise, pointwise, .. } => {
-            let (from, add, pixel) = (map(from), add.as_ref().map(map), tile_pixel(depthwise.channels));
-            let row = to.width * pixel;
-            for (y, out) in (first..last).zip(scratch.tile.values_mut().chunks_exact_mut(row)) {
-                let rows = from.three_rows(y * depthwise.stride, scratch.zeros.values());
-                depthwise.run_row(rows, to.width, out, pixel);
+    }
+
+    /// Makes the rows of one part.
+    fn rows(&self, mut to: Rows<'_>, lane: &mut Lane) {
+        let map = |id: &MapId| &self.before[id.index()];
+        let (width, pixel) = (to.width, to.pixel);
+        match self.step {
+            Step::Conv3 { from, stride, weights, .. } => {
+                for y in to.rows.clone() {
+                    let (from, row) = (map(from), to.row(y));
+                    let rows = from.three_rows(y * stride, self.zeros);
+                    let pixels = (0..width).map(|x| PixelAt {
+                        input: x * stride * from.pixel,
+                        output: x * pixel,
+                        add: 0,
+                    });
+                    lane.pixels.clear();
+                    lane.pixels.extend(pixels);
+                    weights.run(&rows, row, None, &lane.pixels);
+                }
             }
-            list_pixels(&mut scratch.pixels, to, add, (first, last), |x, y| (y - first) * row + x * pixel);
-            let add = add.map(|m| m.buffer.values());
-            pointwise.run(&[scratch.tile.values()], to.buffer.values_mut(), add, &scratch.pixels);
-        }
-        Step::MaxPool { from, .. } => (first..last).for_each(|y| max_pool_row(map(from), to, y)),
-        Step::UpsampleAdd { a, b, .. } => (first..last).for_each(|y| upsample_add_row(map(a), map(b), to, y)),
-        Step::Global { from, weights, .. } => {
-            let (at, channels) = (to.at(0, 0), to.channels);
-            weights.run(map(from), &mut to.buffer.values_mut()[at..][..channels]);
-        }
-        Step::Gated { from, add, gate, .. } => gate.run(map(from), map(add), to, scratch.tile.values_mut()),
-        Step::Dense { from, weights, .. } => {
-            let (at, channels) = (to.at(0, 0), to.channels);
-            let out = &mut to.buffer.values_mut()[at..][..channels];
-            weights.run(map(from), out, scratch.tile.values_mut());
+            Step::Depthwise { from, weights, .. } => {
+                for y in to.rows.clone() {
+                    let rows = map(from).three_rows(y * weights.stride, self.zeros);
+                    weights.run_row(rows, width, to.row(y), pixel);
+                }
+            }
+            Step::Pointwise { from, add, weights, .. } => {
+                let (from, add) = (map(from), add.as_ref().map(map));
+                list_pixels(&mut lane.pixels, &to, add, |x, y| from.at(x, y));
+                weights.run(&[from.buffer.values()], to.values, add.map(|m| m.buffer.values()), &lane.pixels);
+            }
+            Step::DepthwisePointwise { from, add, depthwise, pointwise, .. } => {
+                let (from, add, between) = (map(from), add.as_ref().map(map), tile_pixel(depthwise.channels));
+                let (row, first) = (width * between, to.rows.start);
+                for (y, out) in to.rows.clone().zip(lane.tile.values_mut().chunks_exact_mut(row)) {
+                    let rows = from.three_rows(y * depthwise.stride, self.zeros);
+                    depthwise.run_row(rows, width, out, between);
+                }
+                list_pixels(&mut lane.pixels, &to, add, |x, y| (y - first) * row + x * between);
+                let add = add.map(|m| m.buffer.values());
+                pointwise.run(&[lane.tile.values()], to.values, add, &lane.pixels);
+            }
+            Step::MaxPool { from, .. } => {
+                to.rows.clone().for_each(|y| max_pool_row(map(from), to.row(y), y));
+            }
+            Step::UpsampleAdd { a, b, .. } => {
+                to.rows.clone().for_each(|y| upsample_add_row(map(a), map(b), to.row(y), y));
+            }
+            Step::Global { .. } | Step::Gated { .. } | Step::Dense { .. } => {
+                unreachable!("it makes its map at once")
+            }
         }
     }
 }
 
-/// Lists where the pixels of some rows begin in what is read, in `to` and in what is added.
+/// Some rows of a map, to be written.
+struct Rows<'a> {
+    rows: Range<usize>,
+    /// Pixels of a row, without the zeros at its sides.
+    width: usize,
+    /// Values from one pixel to the next.
+    pixel: usize,
+    /// The rows, each with the zeros at its sides.
+    values: &'a mut [f32],
+}
+
+impl Rows<'_> {
+    /// Where the first pixel of row `y` begins in `values`.
+    fn at(&self, y: usize) -> usize {
+        ((y - self.rows.start) * (self.width + 2) + 1) * self.pixel
+    }
+
+    /// The pixels of row `y`.
+    fn row(&mut self, y: usize) -> &mut [f32] {
+        let (at, len) = (self.at(y), self.width * self.pixel);
+        &mut self.values[at..][..len]
+    }
+}
+
+/// Lists where the pixels of some rows begin in what is read, in those rows and in what is added.
 fn list_pixels(
     pixels: &mut Vec<PixelAt>,
-    to: &Map,
+    to: &Rows<'_>,
     add: Option<&Map>,
-    (first, last): (usize, usize),
     input: impl Fn(usize, usize) -> usize,
 ) {
     pixels.clear();
-    for y in first..last {
-        let (output, add) = (to.at(0, y), add.map_or(0, |add| add.at(0, y)));
+    for y in to.rows.clone() {
+        let (output, add) = (to.at(y), add.map_or(0, |add| add.at(0, y)));
         let step = |x: usize| x * to.pixel;
         pixels.extend((0..to.width).map(|x| PixelAt {
             input: input(x, y),
@@ -244,12 +363,6 @@ fn list_pixels(
             add: add + step(x),
         }));
     }
-}
-
-fn stem_row(from: &Map, to: &mut Map, y: usize, stride: usize, weights: &Packed, scratch: &mut Scratch) {
-    let rows = from.three_rows(y * stride, scratch.zeros.values());
-    list_pixels(&mut scratch.pixels, to, None, (y, y + 1), |x, _| x * stride * from.pixel);
-    weights.run(&rows, to.buffer.values_mut(), None, &scratch.pixels);
 }
 
 #[cfg(test)]
@@ -350,6 +463,10 @@ mod tests {
                     let pw = self.weights(ConvSpec::pointwise(c, cout));
                     (self.plan.depthwise_pointwise(at, None, &dw, &pw), from.conv(&dw, None).conv(&pw, None))
                 }
+                8 => {
+                    let conv = self.weights(ConvSpec::dense3(c, cout, stride));
+                    (self.plan.conv3(at, &conv), from.conv(&conv, None))
+                }
                 4 => {
                     let pw = self.weights(ConvSpec::pointwise(c, cout));
                     (self.plan.pointwise(at, None, &pw), from.conv(&pw, None))
@@ -411,11 +528,11 @@ mod tests {
         #[test]
         fn any_network_equals_its_definition(
             height in 5_usize..60, width in 5_usize..60, seed in 0_usize..10_000, stride in 1_usize..3,
-            layers in prop::collection::vec((0_u8..9, 1_usize..40), 1..6),
+            layers in prop::collection::vec((0_u8..10, 1_usize..40), 1..6),
         ) {
             let (mut twin, input) = Twin::new(height, width, seed);
             let stem = twin.weights(ConvSpec::dense3(3, layers[0].1, stride));
-            let mut at = twin.plan.stem(input, &stem);
+            let mut at = twin.plan.conv3(input, &stem);
             twin.plain.push(twin.plain[0].conv(&stem, None));
             for (kind, cout) in &layers {
                 at = twin.layer(*kind, at, *cout);
@@ -430,18 +547,22 @@ mod tests {
                 let plain = twin.plain[at.index()].conv(&Folded { slope: vec![1.0; shape.channels], ..global }, None);
                 twin.plain.push(plain);
             }
-            let mut net = Net::new(twin.plan.clone());
+            let team = Team::new(1 + seed % 3).unwrap();
+            let (mut net, mut alone) = (Net::shared(twin.plan.clone(), &team, 1024), Net::new(twin.plan.clone()));
             // Twice: nothing of the run before may be left.
             for factor in [-3.0, 1.0] {
-                for y in 0..height {
-                    let row = &twin.plain[0].1[3 * width * y..][..3 * width];
-                    net.input_row(y).iter_mut().zip(row).for_each(|(to, from)| *to = from * factor);
+                for net in [&mut net, &mut alone] {
+                    for y in 0..height {
+                        let row = &twin.plain[0].1[3 * width * y..][..3 * width];
+                        net.input_row(y).iter_mut().zip(row).for_each(|(to, from)| *to = from * factor);
+                    }
+                    net.run();
                 }
-                net.run();
             }
             for end in ends {
                 let Plain(shape, want) = &twin.plain[end.index()];
                 prop_assert_eq!(*shape, twin.plan.shape(end));
+                prop_assert_eq!(net.map(end).buffer.values(), alone.map(end).buffer.values());
                 for (i, want) in want.iter().enumerate() {
                     let pixel = i / shape.channels;
                     let got = net.map(end).pixel_at(pixel % shape.width, pixel / shape.width)[i % shape.channels];
@@ -455,7 +576,7 @@ mod tests {
     fn what_only_the_next_step_reads_is_not_kept() {
         let (mut twin, input) = Twin::new(112, 112, 1);
         let stem = twin.weights(ConvSpec::dense3(3, 32, 1));
-        let first = twin.plan.stem(input, &stem);
+        let first = twin.plan.conv3(input, &stem);
         let pw = twin.weights(ConvSpec::pointwise(32, 16));
         let last = twin.plan.pointwise(first, None, &pw);
         let net = Net::new(twin.plan);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::buffer::LINE;
 use super::dense::Dense;
 use super::depthwise::Depthwise;
 use super::fold::Folded;
@@ -42,8 +43,8 @@ impl Shape {
 /// `max(x, 0) + slope · min(x, 0)`, a slope per channel.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// A dense 3×3 convolution on the input. The weights' inputs are taps × channels.
-    Stem {
+    /// A dense 3×3 convolution. The weights' inputs are taps × channels, these padded as they are in a [`super::Map`].
+    Conv3 {
         /// The input.
         from: MapId,
         /// The result.
@@ -137,7 +138,7 @@ impl Step {
     /// The map it makes.
     pub fn to(&self) -> MapId {
         match self {
-            Self::Stem { to, .. }
+            Self::Conv3 { to, .. }
             | Self::Depthwise { to, .. }
             | Self::Pointwise { to, .. }
             | Self::DepthwisePointwise { to, .. }
@@ -152,7 +153,7 @@ impl Step {
     /// The maps it reads.
     pub fn reads(&self) -> [Option<MapId>; 2] {
         match self {
-            Self::Stem { from, .. }
+            Self::Conv3 { from, .. }
             | Self::Depthwise { from, .. }
             | Self::MaxPool { from, .. }
             | Self::Global { from, .. }
@@ -194,6 +195,12 @@ impl Plan {
         self.shapes[id.0]
     }
 
+    /// Values from one pixel of a map to the next on the CPU: whole cache lines, except in the input.
+    pub fn pixel(&self, id: MapId) -> usize {
+        let channels = self.shape(id).channels;
+        if id.0 == 0 { channels } else { channels.next_multiple_of(LINE) }
+    }
+
     fn make(&mut self, shape: Shape, step: impl FnOnce(MapId) -> Step) -> MapId {
         let to = MapId(self.shapes.len());
         self.shapes.push(shape);
@@ -206,10 +213,10 @@ impl Plan {
         Shape { height: height.div_ceil(stride), width: width.div_ceil(stride), channels }
     }
 
-    /// Appends a dense 3×3 convolution on the three-channel input.
-    pub fn stem(&mut self, from: MapId, weights: &Folded) -> MapId {
-        let (stride, weights) = (weights.spec.stride, weights.packed());
-        self.make(self.strided(from, stride, weights.n), |to| Step::Stem { from, to, stride, weights })
+    /// Appends a dense 3×3 convolution.
+    pub fn conv3(&mut self, from: MapId, weights: &Folded) -> MapId {
+        let (stride, weights) = (weights.spec.stride, weights.packed_taps(self.pixel(from)));
+        self.make(self.strided(from, stride, weights.n), |to| Step::Conv3 { from, to, stride, weights })
     }
 
     /// Appends a depthwise 3×3 convolution.

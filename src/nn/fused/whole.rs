@@ -115,12 +115,11 @@ fn layer(inputs: &[f32], [weight, bias]: &[Vec<f32>; 2], outputs: &mut [f32]) {
     }
 }
 
-/// Row `y` of a 2×2 max-pool.
-pub fn max_pool_row(from: &Map, to: &mut Map, y: usize) {
-    let (pixel, width) = (from.pixel, to.width);
+/// Row `y` of a 2×2 max-pool, its pixels going to `out`.
+pub fn max_pool_row(from: &Map, out: &mut [f32], y: usize) {
+    let pixel = from.pixel;
     let (upper, lower) = (&from.row(2 * y)[pixel..], &from.row(2 * y + 1)[pixel..]);
-    let at = to.at(0, y);
-    let out = to.buffer.values_mut()[at..][..width * pixel].chunks_exact_mut(pixel);
+    let out = out.chunks_exact_mut(pixel);
     for (out, (p, q)) in out.zip(upper.chunks_exact(2 * pixel).zip(lower.chunks_exact(2 * pixel))) {
         let ((p, q), (r, s)) = (p.split_at(pixel), q.split_at(pixel));
         for (o, ((p, q), (r, s))) in out.iter_mut().zip(p.iter().zip(q).zip(r.iter().zip(s))) {
@@ -130,13 +129,11 @@ pub fn max_pool_row(from: &Map, to: &mut Map, y: usize) {
     }
 }
 
-/// Row `y` of `a + b`, each pixel of `b` standing for 2×2.
-pub fn upsample_add_row(a: &Map, b: &Map, to: &mut Map, y: usize) {
-    let pixel = to.pixel;
-    let (at, len) = (to.at(0, y), to.width * pixel);
-    let out = to.buffer.values_mut()[at..][..len].chunks_exact_mut(pixel);
+/// Row `y` of `a + b`, each pixel of `b` standing for 2×2, its pixels going to `out`.
+pub fn upsample_add_row(a: &Map, b: &Map, out: &mut [f32], y: usize) {
+    let pixel = a.pixel;
     let larger = a.row(y)[pixel..].chunks_exact(pixel);
-    for (x, (out, p)) in out.zip(larger).enumerate() {
+    for (x, (out, p)) in out.chunks_exact_mut(pixel).zip(larger).enumerate() {
         let q = &b.row(y / 2)[(x / 2 + 1) * pixel..][..pixel];
         out.iter_mut().zip(p.iter().zip(q)).for_each(|(o, (p, q))| *o = p + q);
     }

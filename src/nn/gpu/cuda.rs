@@ -48,7 +48,7 @@ impl Gpu for CudaDevice {
 }
 
 /// A network on a GPU.
-pub(super) struct CudaNet(GpuNet<CudaDevice>);
+pub(in crate::nn) struct CudaNet(GpuNet<CudaDevice>);
 
 impl fmt::Debug for CudaNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,12 +57,12 @@ impl fmt::Debug for CudaNet {
 }
 
 impl CudaNet {
-    pub(super) fn new(device: &CudaDevice, plan: Plan) -> Result<Self> {
+    pub(in crate::nn) fn new(device: &CudaDevice, plan: Plan) -> Result<Self> {
         GpuNet::new(device.clone(), plan).map(Self)
     }
 
     /// Runs the network on the input at `first..last` of `storage`; gives `len` values, those of `outputs`.
-    pub(super) fn run(
+    pub(in crate::nn) fn run(
         &mut self,
         storage: &CudaStorage,
         (first, last): (usize, usize),

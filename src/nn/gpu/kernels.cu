@@ -38,7 +38,7 @@ typedef struct {
 INLINE float activated(float v, float slope) { return fmaxf(v, 0.0f) + slope * fminf(v, 0.0f); }
 
 // Dense 3x3, zeros around, stride `extra`; weights taps x channels x outputs. An index is a value.
-KERNEL stem(ARGUMENTS) {
+KERNEL conv3(ARGUMENTS) {
     int i = INDEX;
     if (i >= count) return;
     int c = i % d.to_channels, px = i / d.to_channels % d.to_width, py = i / d.to_channels / d.to_width;
@@ -162,13 +162,14 @@ KERNEL dense_parts(ARGUMENTS) {
     to[i] = sum;
 }
 
-// Sums the `extra` parts of each output, and scales by `bias` and shifts by `slope`. An index is an output.
+// Sums the `extra` parts of each output, scales by `bias`, shifts by `slope`, and ends with an activation whose slopes are
+// `weight`. An index is an output.
 KERNEL dense_sum(ARGUMENTS) {
     int o = INDEX;
     if (o >= count) return;
     float sum = 0.0f;
     for (int p = 0; p < d.extra; p++) sum += x[p * d.to_channels + o];
-    to[o] = sum * bias[o] + slope[o];
+    to[o] = activated(sum * bias[o] + slope[o], weight[o]);
 }
 
 // Puts the map at place `extra` of what is made. An index is a value.

@@ -157,9 +157,13 @@ fn upload<G: Gpu>(gpu: &G, plan: &Plan, step: &Step) -> Result<Weights<G::Buffer
         upload_all(gpu, [transposed(&weight, 9, 1), bias, slope])
     };
     Ok(match step {
-        Step::Stem { weights, .. } => {
+        Step::Conv3 { from, weights, .. } => {
             let [weight, bias, slope] = weights.unpacked();
-            Weights::One(upload_all(gpu, [transposed(&weight, weights.k, 1), bias, slope])?)
+            // Maps have no padding here.
+            let channels = plan.shape(*from).channels;
+            let taps = weight.chunks_exact(weights.k / 9).flat_map(|tap| &tap[..channels]);
+            let weight: Vec<f32> = taps.copied().collect();
+            Weights::One(upload_all(gpu, [transposed(&weight, 9 * channels, 1), bias, slope])?)
         }
         Step::Depthwise { weights, .. } => Weights::One(depthwise(weights)?),
         Step::Pointwise { weights, .. } => Weights::One(pointwise(weights)?),
@@ -181,12 +185,12 @@ fn upload<G: Gpu>(gpu: &G, plan: &Plan, step: &Step) -> Result<Weights<G::Buffer
             Weights::Gate([layer(down, down_bias)?, layer(up, up_bias)?], between)
         }
         Step::Dense { from, weights, .. } => {
-            let [[scale, shift], [out_scale, out_shift]] = weights.scales();
-            let [scale, shift, out_scale, out_shift] = [scale, shift, out_scale, out_shift].map(Clone::clone);
+            let ([scale, shift], [out_scale, out_shift, slope]) =
+                (weights.before().clone(), weights.after().clone());
             let parts = gpu.room(parts(plan.shape(*from)) * weights.outputs())?;
             let weight = dense_weight(weights, plan.shape(*from));
             let before = upload_all(gpu, [weight, scale, shift])?;
-            Weights::Dense(before, upload_all(gpu, [Vec::new(), out_scale, out_shift])?, parts)
+            Weights::Dense(before, upload_all(gpu, [slope, out_scale, out_shift])?, parts)
         }
     })
 }
@@ -224,8 +228,8 @@ fn run<G: Gpu>(
     let fours = (shape.height * shape.width).div_ceil(4) * shape.channels.div_ceil(4);
     let flat = |channels: usize| Shape { height: 1, width: 1, channels };
     match (step, weights) {
-        (Step::Stem { from, stride, .. }, Weights::One(w)) => {
-            gpu.launch(Launch::new("stem", shape.values(), map(from), to).weights(w).extra(*stride))
+        (Step::Conv3 { from, stride, .. }, Weights::One(w)) => {
+            gpu.launch(Launch::new("conv3", shape.values(), map(from), to).weights(w).extra(*stride))
         }
         (Step::Depthwise { from, weights, .. }, Weights::One(w)) => {
             let launch = Launch::new("depthwise", shape.values(), map(from), to);
@@ -305,7 +309,7 @@ mod tests {
             plans.push((plan.clone(), made));
             made
         };
-        let stem = make(&|plan| plan.stem(input, &weights(ConvSpec::dense3(3, 6, 2), 0.0)));
+        let stem = make(&|plan| plan.conv3(input, &weights(ConvSpec::dense3(3, 6, 2), 0.0)));
         let dw = make(&|plan| plan.depthwise(stem, &weights(ConvSpec::depthwise3(6, 1), 0.25)));
         let pw = make(&|plan| plan.pointwise(dw, Some(dw), &weights(ConvSpec::pointwise(6, 6), 1.0)));
         let wide = make(&|plan| plan.pointwise(pw, None, &weights(ConvSpec::pointwise(6, 13), 0.25)));
@@ -321,7 +325,9 @@ mod tests {
         let (first, second) = pair(9, 9, 1);
         let residual = make(&|plan| plan.depthwise_pointwise(gated, Some(gated), &first, &second));
         make(&|plan| plan.global(residual, &whole(plan.shape(residual))));
-        make(&|plan| plan.dense(residual, matrix(plan.shape(residual), 5)));
+        let dense = make(&|plan| plan.dense(residual, matrix(plan.shape(residual), 5)));
+        make(&|plan| plan.dense(dense, matrix(plan.shape(dense), 3)));
+        make(&|plan| plan.conv3(wide, &weights(ConvSpec::dense3(13, 7, 1), 0.25)));
         let pool = make(&|plan| plan.max_pool(wide));
         make(&|plan| plan.upsample_add(wide, pool));
         plans
@@ -336,7 +342,8 @@ mod tests {
     fn matrix(from: Shape, outputs: usize) -> Dense {
         let matrix: Vec<f32> = (0..outputs * from.values()).map(|i| value(i) * 0.05).collect();
         let vector = |n: usize, first: usize| -> Vec<f32> { (first..first + n).map(value).collect() };
-        let (before, after) = ([1, 2].map(|i| vector(from.channels, i)), [3, 4].map(|i| vector(outputs, i)));
+        let (before, after) =
+            ([1, 2].map(|i| vector(from.channels, i)), [3, 4, 5].map(|i| vector(outputs, i)));
         Dense::new(&matrix, before, after)
     }
 
