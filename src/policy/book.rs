@@ -1,6 +1,7 @@
 //! The rule book as it is stored, changed, and written as TOML.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -49,11 +50,25 @@ pub struct PersonTerms {
 
 impl PersonTerms {
     /// Whether they belong to `who`.
-    pub fn is_of(&self, who: &Who) -> bool {
+    pub(super) fn is_of(&self, who: &Who) -> bool {
         match who {
             Who::Everybody => true,
             Who::Group(group) => self.groups.contains(group),
         }
+    }
+}
+
+impl fmt::Display for PersonTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups: Vec<&str> = self.groups.iter().map(String::as_str).collect();
+        let parts = [
+            (!groups.is_empty()).then(|| format!("of {}", groups.join(", "))),
+            self.valid_from.map(|from| format!("from {from}")),
+            self.valid_until.map(|until| format!("until {until}")),
+            self.entries_left.map(|left| format!("entries left: {left}")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        f.write_str(if parts.is_empty() { "nothing in particular".into() } else { parts.join(", ") }.as_str())
     }
 }
 

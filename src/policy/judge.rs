@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::book::{PersonTerms, RuleBook};
 use super::rule::{Effect, RuleId, Schedule, Who};
-use super::{Admitted, Entries, Now};
+use super::{Admitted, Entries, Gate, Now};
 use crate::access::Grant;
 use crate::gallery::PersonId;
 
@@ -34,6 +34,10 @@ pub enum Refusal {
     NotEnrolled,
     /// The door is in lockdown.
     Lockdown,
+    /// After failed attempts no face opens the door for so long.
+    Paused(Duration),
+    /// After far too many none does before an operator says so.
+    FaceOff,
     /// Their validity has not begun.
     NotYetValid(Timestamp),
     /// Their validity is over.
@@ -62,6 +66,8 @@ impl fmt::Display for Refusal {
         match self {
             Self::NotEnrolled => f.write_str("not enrolled"),
             Self::Lockdown => f.write_str("lockdown"),
+            Self::Paused(left) => write!(f, "paused for {} s after failed attempts", left.as_secs()),
+            Self::FaceOff => f.write_str("faces are off after failed attempts: accessd door face-on"),
             Self::NotYetValid(from) => write!(f, "not valid before {from}"),
             Self::Expired(until) => write!(f, "valid until {until}"),
             Self::NoEntriesLeft => f.write_str("no entries left"),
@@ -88,6 +94,8 @@ pub enum Subject {
     Enrolled,
     /// Lockdown.
     Lockdown,
+    /// Failed attempts at the door.
+    Attempts,
     /// Their validity.
     Validity,
     /// Their entries.
@@ -141,6 +149,15 @@ pub struct Policy {
     people: HashMap<PersonId, usize>,
 }
 
+/// The zone of that name; the machine's for none.
+///
+/// # Errors
+/// When it is unknown on this machine.
+pub fn check_zone(name: Option<&str>) -> Result<TimeZone, PolicyError> {
+    let Some(name) = name else { return Ok(TimeZone::system()) };
+    TimeZone::get(name).map_err(|source| PolicyError { zone: name.to_owned(), source })
+}
+
 /// Whether a rule applies at a moment.
 enum Applies {
     Yes,
@@ -157,10 +174,7 @@ impl Policy {
     /// # Errors
     /// When its zone is unknown on this machine.
     pub fn new(book: RuleBook) -> Result<Self, PolicyError> {
-        let zone = match &book.zone {
-            Some(name) => TimeZone::get(name).map_err(|source| PolicyError { zone: name.clone(), source })?,
-            None => TimeZone::system(),
-        };
+        let zone = check_zone(book.zone.as_deref())?;
         let people = book.people.iter().enumerate().map(|(at, row)| (row.id, at)).collect();
         Ok(Self { book, zone, people })
     }
@@ -173,6 +187,22 @@ impl Policy {
     /// The zone that times are meant in.
     pub fn zone(&self) -> &TimeZone {
         &self.zone
+    }
+
+    /// Whether they are enrolled.
+    pub fn knows(&self, person: PersonId) -> bool {
+        self.people.contains_key(&person)
+    }
+
+    /// A refusal as the journal tells it: with its rule in full.
+    pub fn words(&self, refusal: &Refusal) -> String {
+        match refusal {
+            Refusal::Denied(rule) => self.name_of(*rule),
+            Refusal::WaitsForFirst(rule, who) => {
+                format!("{}; nobody of {who} has come in yet", self.name_of(*rule))
+            }
+            other => other.to_string(),
+        }
     }
 
     /// Turns a grant into an admission, or says why not.
@@ -246,6 +276,7 @@ impl Policy {
         tell(Step { subject: Subject::Enrolled, says: Says::Passes });
         let checks = [
             (Subject::Lockdown, self.book.lockdown.then_some(Refusal::Lockdown)),
+            (Subject::Attempts, at_the_gate(now.gate)),
             (Subject::Validity, outside_validity(terms, now)),
             (Subject::Entries, (terms.entries_left == Some(0)).then_some(Refusal::NoEntriesLeft)),
             (Subject::Passback, self.passback(person, entries, now)),
@@ -359,6 +390,14 @@ impl Policy {
         let within = Duration::from_secs(self.book.passback_s.into());
         let ago = entries.get(&person)?.ago(now)?;
         (ago < within).then_some(Refusal::Passback { ago, within })
+    }
+}
+
+fn at_the_gate(gate: Gate) -> Option<Refusal> {
+    match gate {
+        Gate::Open => None,
+        Gate::Paused(left) => Some(Refusal::Paused(left)),
+        Gate::Off => Some(Refusal::FaceOff),
     }
 }
 

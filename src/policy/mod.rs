@@ -4,12 +4,13 @@
 //! act on it. Only this room makes an [`Admitted`], and only an [`Admitted`] can be recorded, so nothing that was not
 //! judged here opens the door. It reads no clock and no database: the book is a value, and so is the time.
 //!
-//! The order of judgement is fixed, and [`Policy::explain`] prints it: enrolled, lockdown, validity, entries left,
-//! anti-passback, rules that deny, rules that allow. What no rule allows is refused.
+//! The order of judgement is fixed, and [`Policy::explain`] prints it: enrolled, lockdown, failed attempts, validity,
+//! entries left, anti-passback, rules that deny, rules that allow. What no rule allows is refused.
 
 mod book;
 mod judge;
 mod rule;
+mod throttle;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,8 +24,9 @@ use crate::gallery::PersonId;
 pub use book::{
     Change, Document, Holiday, Limit, NumberedRule, PersonChange, PersonRow, PersonTerms, RuleBook,
 };
-pub use judge::{HoldOpen, Policy, PolicyError, Refusal, Says, Step, Subject};
+pub use judge::{HoldOpen, Policy, PolicyError, Refusal, Says, Step, Subject, check_zone};
 pub use rule::{Dates, Days, Effect, OnHolidays, Rule, RuleError, RuleId, Schedule, TimeOfDay, Who};
+pub use throttle::{Gate, Patience, Throttle};
 
 /// The time as a judgement sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +37,8 @@ pub struct Now {
     pub mono: Option<MonoTime>,
     /// Whether the calendar time is to be believed: kept by a battery, or synchronised since boot.
     pub clock_trusted: bool,
+    /// Whether faces are looked at, after failed attempts.
+    pub gate: Gate,
 }
 
 /// When somebody was let in last.

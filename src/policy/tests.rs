@@ -12,7 +12,7 @@ fn ts(text: &str) -> Timestamp {
 }
 
 fn now(wall: &str) -> Now {
-    Now { wall: ts(wall), mono: None, clock_trusted: true }
+    Now { wall: ts(wall), mono: None, clock_trusted: true, gate: Gate::Open }
 }
 
 fn rule(effect: Effect, who: &str, days: &str, from: &str, until: &str) -> Rule {
@@ -186,7 +186,7 @@ fn every_refusal_has_its_reason_in_its_order() {
     book.lockdown = true;
     assert_eq!(ask(&book, ADA, at), Err(Refusal::Lockdown));
     assert_eq!(ask(&book, PersonId(3), at), Err(Refusal::NotEnrolled));
-    book = RuleBook { rules: vec![], lockdown: false, ..super::tests::book("UTC", vec![]) };
+    book = RuleBook { rules: vec![], lockdown: false, ..tests::book("UTC", vec![]) };
     assert_eq!(ask(&book, ADA, at), Err(Refusal::NoRule), "what nothing allows is refused");
 }
 
@@ -226,7 +226,12 @@ fn nobody_enters_twice_within_the_time_whatever_the_calendar_does() {
         ("2026-11-23T12:01:00Z", None, None),
         ("2026-11-23T11:00:00Z", None, None),
     ] {
-        let now = Now { wall: ts(wall), mono: mono_ms.map(MonoTime::from_millis), clock_trusted: true };
+        let now = Now {
+            wall: ts(wall),
+            mono: mono_ms.map(MonoTime::from_millis),
+            clock_trusted: true,
+            gate: Gate::Open,
+        };
         assert_eq!(policy.decide(ADA, &entries, &now).err(), refused, "{wall} {mono_ms:?}");
         assert_eq!(policy.decide(BOB, &entries, &now), Ok(RuleId(1)));
     }
@@ -259,6 +264,22 @@ fn the_first_of_a_group_opens_for_the_others_and_the_door() {
     assert_eq!(policy.hold_open(&entries, &now("2026-11-23T17:00:00Z")), None);
     let lockdown = RuleBook { lockdown: true, ..policy.book().clone() };
     assert_eq!(Policy::new(lockdown).unwrap().hold_open(&entries, &at), None);
+}
+
+#[test]
+fn after_failed_attempts_nobody_is_let_in_and_a_pause_says_how_long() {
+    let policy = Policy::new(book("UTC", vec![always()])).unwrap();
+    let minute = Duration::from_secs(60);
+    for (gate, refusal) in [
+        (Gate::Open, None),
+        (Gate::Paused(minute), Some(Refusal::Paused(minute))),
+        (Gate::Off, Some(Refusal::FaceOff)),
+    ] {
+        let at = Now { gate, ..now("2026-11-23T12:00:00Z") };
+        assert_eq!(policy.decide(ADA, &Entries::new(), &at).err(), refusal);
+    }
+    assert_eq!(policy.words(&Refusal::Paused(minute)), "paused for 60 s after failed attempts");
+    assert_eq!(policy.words(&Refusal::Denied(RuleId(1))), "rule 1: allow everybody always");
 }
 
 #[test]
@@ -408,7 +429,7 @@ proptest! {
         book in any_book(), minute in 0..1_200_000_u64, entered in prop::option::of(0..1_200_000_u64), clock_trusted: bool,
     ) {
         let moment = |minute: u64| ts("2026-01-01T00:00:00Z") + Duration::from_secs(minute * 60);
-        let now = Now { wall: moment(minute), mono: None, clock_trusted };
+        let now = Now { wall: moment(minute), mono: None, clock_trusted, gate: Gate::Open };
         let entries: Entries = entered.map(|m| (ADA, Entry { wall: moment(m), mono: None })).into_iter().collect();
         let policy = Policy::new(book.clone()).unwrap();
         let decided = policy.decide(ADA, &entries, &now);
