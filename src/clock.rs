@@ -3,6 +3,7 @@
 //! Durations are measured on the monotonic clock ([`MonoTime`]); wall time is for stamps and schedules only.
 
 use std::ops::{Add, Sub};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> MonoTime;
     /// Now, for stamps and schedules; may jump.
     fn wall(&self) -> Timestamp;
+    /// Whether the calendar was kept by a battery or set over the network since boot.
+    fn is_kept(&self) -> bool {
+        true
+    }
     /// The moment that a kernel driver stamped on its own monotonic clock, which stands still during a suspend.
     fn of_kernel(&self, stamp: Duration) -> MonoTime {
         MonoTime::from_duration(stamp)
@@ -75,10 +80,54 @@ impl Clock for SystemClock {
         Timestamp::now()
     }
 
+    fn is_kept(&self) -> bool {
+        is_kept(Path::new(SYNCHRONISED), Path::new(RTCS), self.wall())
+    }
+
     fn of_kernel(&self, stamp: Duration) -> MonoTime {
         let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let age = Duration::new(t.tv_sec as u64, t.tv_nsec as u32).saturating_sub(stamp);
         self.now() - age
+    }
+}
+
+/// systemd-timesyncd makes this file once it has set the clock since boot.
+const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
+/// The machine's real-time clocks.
+const RTCS: &str = "/sys/class/rtc";
+/// A calendar before this, when there was no accessd, is that of a clock whose battery is empty.
+const EARLIEST_S: i64 = 1_767_225_600;
+
+/// Whether the network has set the clock, or a real-time clock did at boot (`hctosys`), and not to nonsense.
+fn is_kept(synchronised: &Path, rtcs: &Path, wall: Timestamp) -> bool {
+    let set_by_rtc = || {
+        let clocks = std::fs::read_dir(rtcs).into_iter().flatten().flatten();
+        let mut set = clocks.map(|rtc| std::fs::read_to_string(rtc.path().join("hctosys")));
+        set.any(|set| set.is_ok_and(|text| text.trim() == "1"))
+    };
+    wall.as_second() >= EARLIEST_S && (synchronised.exists() || set_by_rtc())
+}
+
+/// Whether the calendar is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// When it [was kept or set](Clock::is_kept).
+    #[default]
+    Auto,
+    /// Always: something else sees to it.
+    Always,
+    /// Never: what is limited in time refuses.
+    Never,
+}
+
+impl Trust {
+    /// Whether `clock`'s calendar is believed now.
+    pub fn holds(self, clock: &dyn Clock) -> bool {
+        match self {
+            Self::Auto => clock.is_kept(),
+            Self::Always => true,
+            Self::Never => false,
+        }
     }
 }
 
@@ -151,6 +200,23 @@ mod tests {
         let stamped = SystemClock.of_kernel(now - Duration::from_millis(300));
         assert!(before.since(stamped) >= Duration::from_millis(200), "{before:?} {stamped:?}");
         assert!(SystemClock.of_kernel(Duration::MAX) <= SystemClock.now(), "no stamp is of the future");
+    }
+
+    #[test]
+    fn a_calendar_is_kept_by_the_network_or_a_battery_and_not_before_accessd_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sync, rtcs) = (dir.path().join("synchronized"), dir.path().join("rtc"));
+        let (now, past) = ("2026-11-24T10:00:00Z".parse().unwrap(), "2000-01-01T00:00:00Z".parse().unwrap());
+        assert!(!is_kept(&sync, &rtcs, now));
+        std::fs::create_dir_all(rtcs.join("rtc0")).unwrap();
+        std::fs::write(rtcs.join("rtc0/hctosys"), "0\n").unwrap();
+        assert!(!is_kept(&sync, &rtcs, now));
+        std::fs::write(rtcs.join("rtc0/hctosys"), "1\n").unwrap();
+        assert!(is_kept(&sync, &rtcs, now) && !is_kept(&sync, &rtcs, past), "an empty battery");
+        std::fs::remove_dir_all(&rtcs).unwrap();
+        std::fs::write(&sync, "").unwrap();
+        assert!(is_kept(&sync, &rtcs, now));
+        assert!(!Trust::Never.holds(&SystemClock) && Trust::Always.holds(&SystemClock));
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub struct Config {
     pub lamps: LampsConfig,
     /// Enrolment at a camera.
     pub enrolment: EnrolmentConfig,
+    /// Failed attempts.
+    pub throttle: ThrottleConfig,
+    /// The calendar.
+    pub clock: ClockConfig,
     /// Files and folders.
     pub paths: PathsConfig,
     /// How patient the service is.
@@ -189,11 +193,14 @@ pub struct InputsConfig {
     pub contact: String,
     /// The switch in the housing; active: it is open.
     pub tamper: String,
+    /// The panic button; active: lockdown.
+    pub panic: String,
 }
 
 impl Default for InputsConfig {
     fn default() -> Self {
-        Self { rex: "none".into(), contact: "none".into(), tamper: "none".into() }
+        let none = || "none".to_owned();
+        Self { rex: none(), contact: none(), tamper: none(), panic: none() }
     }
 }
 
@@ -233,6 +240,36 @@ pub struct EnrolmentConfig {
 impl Default for EnrolmentConfig {
     fn default() -> Self {
         Self { samples: 5, timeout_s: 60, interval_ms: 300 }
+    }
+}
+
+/// `[throttle]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ThrottleConfig {
+    /// So many failed attempts make the door pause, 0–100; 0 never.
+    pub attempts: u32,
+    /// So many switch faces off, 0–10000; 0 never.
+    pub face_off_after: u32,
+}
+
+impl Default for ThrottleConfig {
+    fn default() -> Self {
+        Self { attempts: 5, face_off_after: 50 }
+    }
+}
+
+/// `[clock]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClockConfig {
+    /// `auto`, `always` or `never`.
+    pub trust: String,
+}
+
+impl Default for ClockConfig {
+    fn default() -> Self {
+        Self { trust: "auto".into() }
     }
 }
 

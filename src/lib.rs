@@ -25,6 +25,7 @@ pub mod access;
 pub mod door;
 pub mod gallery;
 pub mod journal;
+pub mod policy;
 
 pub mod config;
 pub mod daemon;

@@ -10,7 +10,7 @@ use crate::access::Rule;
 use crate::calibration::Bar;
 use crate::calibration::cohort::Cohort;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
-use crate::clock::Clock;
+use crate::clock::{Clock, Trust};
 use crate::config::{CameraConfig, Config};
 use crate::daemon::{CameraFactory, EnrolmentOptions, Patience};
 use crate::door::guard::GuardedStrike;
@@ -20,6 +20,7 @@ use crate::door::{
 };
 use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
+use crate::policy::Patience as Attempts;
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError};
 use crate::vision::quality::QualityGates;
 
@@ -49,6 +50,21 @@ pub(super) fn rule(config: &Config) -> Rule {
         max_frame_age: patience(config).stretch(Duration::from_millis(decision.max_frame_age_ms)),
         regrant_after: Duration::from_millis(decision.regrant_after_ms),
     }
+}
+
+/// Whether the calendar is believed.
+pub(super) fn trust(config: &Config) -> Trust {
+    match config.clock.trust.as_str() {
+        "always" => Trust::Always,
+        "never" => Trust::Never,
+        _ => Trust::Auto,
+    }
+}
+
+/// How many failed attempts are borne.
+pub(super) fn attempts(config: &Config) -> Attempts {
+    let throttle = &config.throttle;
+    Attempts { attempts: throttle.attempts, face_off_after: throttle.face_off_after }
 }
 
 /// Where the threshold comes from, for the people of this encoder.
@@ -149,6 +165,7 @@ pub(super) fn wired_inputs(config: &Config) -> anyhow::Result<Vec<(Sensor, LineS
         Sensor::Rex => &inputs.rex,
         Sensor::Contact => &inputs.contact,
         Sensor::Tamper => &inputs.tamper,
+        Sensor::Panic => &inputs.panic,
     };
     let wired = Sensor::ALL.into_iter().filter(|sensor| line(*sensor) != NONE);
     wired

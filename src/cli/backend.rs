@@ -16,6 +16,7 @@ use crate::daemon::protocol::{EnrolProgress, LookAlike, Reply, Request, Status};
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{NewTemplate, Person};
 use crate::journal::{Filter, Record, Stamp};
+use crate::policy::{Change, RuleBook};
 use crate::store::{OpenMode, SqliteStore, StoreError, boot_id};
 
 /// Where to ask.
@@ -101,6 +102,19 @@ impl Backend {
             }
         }
         Ok(())
+    }
+
+    /// Who may enter when.
+    pub(super) fn rule_book(&mut self) -> anyhow::Result<RuleBook> {
+        match self.ask(&Request::Policy)? {
+            Reply::Policy { book } => Ok(*book),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Changes it.
+    pub(super) fn change_policy(&mut self, change: Change) -> anyhow::Result<()> {
+        done(self.ask(&Request::ChangePolicy { change })?)
     }
 
     /// Renames a person.

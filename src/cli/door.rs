@@ -37,6 +37,8 @@ enum Order {
         #[arg(long = "for", value_name = "TIME", default_value = "15m")]
         time: SignedDuration,
     },
+    /// Let faces open the door again after failed attempts
+    FaceOn,
     /// Show how the door is
     Status {
         /// Print JSON
@@ -52,6 +54,7 @@ impl Door {
         match self.order {
             Order::Unlock => order(globals, &Request::Unlock),
             Order::Lock => order(globals, &Request::Lock),
+            Order::FaceOn => order(globals, &Request::FaceOn),
             Order::HoldOpen { time } => {
                 let for_s = u64::try_from(time.as_secs()).unwrap_or(0);
                 order(globals, &Request::HoldOpen { for_s })
@@ -83,9 +86,9 @@ fn status(globals: &Globals, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// `unlocked, held open by an operator; the door is open`
+/// `unlocked, held open; the door is open`
 pub(super) fn in_words(state: &Status) -> String {
-    let held = if state.held_open { ", held open by an operator" } else { "" };
+    let held = if state.held_open { ", held open" } else { "" };
     let leaf = state.leaf.as_ref().map_or(String::new(), |leaf| format!("; the door is {leaf}"));
     format!("{}{held}{leaf}", state.door)
 }

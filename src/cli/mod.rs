@@ -14,14 +14,18 @@ mod enroll;
 mod eval;
 mod exit;
 mod guard;
+mod holiday;
 mod identify;
 mod list;
+mod lockdown;
 mod log;
 mod logging;
 mod man;
 mod models;
 mod output;
+mod person;
 mod picture;
+mod policy;
 mod remove;
 mod rename;
 mod run;
@@ -97,6 +101,10 @@ enum Command {
     Rename(rename::Rename),
     Remove(remove::Remove),
     Log(log::Log),
+    Policy(policy::Policy),
+    Holiday(holiday::Holiday),
+    Person(person::Person),
+    Lockdown(lockdown::Lockdown),
     Verify(verify::Verify),
     Identify(identify::Identify),
     Status(status::Status),
@@ -138,6 +146,10 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Rename(rename) => rename.perform(&globals),
         Command::Remove(remove) => remove.perform(&globals),
         Command::Log(log) => log.perform(&globals),
+        Command::Policy(policy) => policy.perform(&globals),
+        Command::Holiday(holiday) => holiday.perform(&globals),
+        Command::Person(person) => person.perform(&globals),
+        Command::Lockdown(lockdown) => lockdown.perform(&globals),
         Command::Verify(verify) => verify.perform(&globals),
         Command::Identify(identify) => identify.perform(&globals),
         Command::Status(status) => status.perform(&globals),

@@ -9,8 +9,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, bar, camera_factory, camera_spec, door_rules, enrolment, gates, inputs_factory, load_networks,
-    open_lamps, patience, rule, start_guard,
+    NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, enrolment, gates, inputs_factory,
+    load_networks, open_lamps, patience, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
@@ -76,6 +76,8 @@ impl Run {
             lamps,
             store: Box::new(store),
             clock,
+            patience: attempts(config),
+            trust: trust(config),
             bar: bar(config, &model)?,
             rule: rule(config),
             door: door_rules(config)?,

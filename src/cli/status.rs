@@ -47,6 +47,16 @@ fn rows(state: &State) -> Vec<(&'static str, String)> {
         ("rule", rule(state)),
         ("service", format!("accessd {}, pid {}, up {}", state.version, state.pid, up(state.uptime_s))),
     ];
+    if state.lockdown {
+        rows.push(("LOCKDOWN", "nobody is let in; to end it: accessd lockdown off".into()));
+    }
+    if !state.clock_trusted {
+        rows.push((
+            "clock",
+            "NOT TRUSTED, neither kept nor set since boot: what is limited in time refuses".into(),
+        ));
+    }
+    rows.extend(state.throttle.iter().map(|what| ("THROTTLED", what.clone())));
     rows.extend(state.alarms.iter().map(|alarm| ("ALARM", (*alarm).clone())));
     rows.extend(faults);
     rows

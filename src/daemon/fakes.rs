@@ -18,6 +18,7 @@ use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateInfo, TemplateSource};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
+use crate::policy::{Change, NumberedRule, PersonRow, PersonTerms, RuleBook, RuleId};
 use crate::store::{Store, StoreError};
 use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;
@@ -170,13 +171,18 @@ struct Inner {
     records: Vec<Record>,
     generation: u64,
     last_id: i64,
+    book: RuleBook,
+    agreed: BTreeMap<PersonId, PersonTerms>,
     refused: Option<EventKind>,
     panics: Option<EventKind>,
 }
 
 impl FakeStore {
     pub(crate) fn new(log: Log) -> Self {
-        Self { disk: Arc::default(), writing: Arc::default(), log, inner: Arc::default() }
+        let store = Self { disk: Arc::default(), writing: Arc::default(), log, inner: Arc::default() };
+        let always = serde_json::from_str(r#"{"effect":"allow","who":"everybody"}"#).unwrap();
+        store.inner.lock().unwrap().book.rules = vec![NumberedRule { id: RuleId(1), rule: always }];
+        store
     }
 
     /// Whether an event is being written.
@@ -322,6 +328,47 @@ impl Store for FakeStore {
         Ok(Gallery::new(model.clone(), inner.generation, templates.collect()))
     }
 
+    fn rule_book(&self) -> Result<RuleBook, StoreError> {
+        let inner = self.inner.lock().unwrap();
+        let people = inner.people.values().map(|(person, _)| PersonRow {
+            id: person.id,
+            name: person.name.clone(),
+            terms: inner.agreed.get(&person.id).cloned().unwrap_or_default(),
+            last_entry: None,
+        });
+        Ok(RuleBook { people: people.collect(), ..inner.book.clone() })
+    }
+
+    fn change_policy(&mut self, change: &Change, actor: &str, at: Stamp) -> Result<(), StoreError> {
+        let mut kind = EventKind::Policy;
+        let person = match change {
+            Change::Person { name, .. } => Some(self.person(name)?.id),
+            _ => None,
+        };
+        {
+            let mut inner = self.inner.lock().unwrap();
+            match change {
+                Change::AddRule(rule) => {
+                    let id = RuleId(inner.book.rules.last().map_or(1, |last| last.id.0 + 1));
+                    inner.book.rules.push(NumberedRule { id, rule: rule.clone() });
+                }
+                Change::RemoveRule(id) => inner.book.rules.retain(|numbered| numbered.id != *id),
+                Change::Passback(seconds) => inner.book.passback_s = *seconds,
+                Change::Lockdown(on) => {
+                    inner.book.lockdown = *on;
+                    kind = if *on { EventKind::Lockdown } else { EventKind::LockdownOver };
+                }
+                Change::Person { change, .. } => {
+                    let terms = inner.agreed.entry(person.unwrap()).or_default();
+                    *terms = change.apply(terms);
+                }
+                other => panic!("the fake store cannot {other:?}"),
+            }
+        }
+        let event = Event { actor: Some(actor.into()), ..Event::new(kind, serde_json::Value::Null) };
+        self.append(&event, at).map(|_| ())
+    }
+
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
         self.writing.fetch_add(1, Ordering::SeqCst);
         drop(self.disk.lock());
@@ -334,6 +381,11 @@ impl Store for FakeStore {
             inner.panics = None;
             drop(inner);
             panic!("the store fell over");
+        }
+        if let (EventKind::Grant, Some(person)) = (event.kind, &event.person)
+            && let Some(left) = inner.agreed.get_mut(&person.id).and_then(|terms| terms.entries_left.as_mut())
+        {
+            *left = left.saturating_sub(1);
         }
         let id = EventId(inner.records.len() as i64 + 1);
         inner.records.push(Record { id, at, boot_id: "boot".into(), event: event.clone() });

@@ -56,7 +56,7 @@ use crate::store::{Store, StoreError};
 
 use analysis::Analyser;
 use camera_loop::{Backoff, CameraLoop};
-use control::{Control, LampBoard};
+use control::{Control, HouseRules, LampBoard};
 use input_loop::InputLoop;
 use mailbox::{Mailbox, Note};
 use ops::Terms;
@@ -92,6 +92,10 @@ pub struct Parts {
     pub store: Box<dyn Store>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
+    /// How many failed attempts are borne.
+    pub patience: crate::policy::Patience,
+    /// Whether the calendar is believed.
+    pub trust: crate::clock::Trust,
     /// What a grant takes, but for the threshold.
     pub rule: Rule,
     /// Where the threshold comes from.
@@ -184,6 +188,12 @@ pub enum DaemonError {
         /// How long.
         after_s: u64,
     },
+    /// The rule book cannot be used.
+    #[error("who may enter when cannot be decided")]
+    Policy(#[source] crate::policy::PolicyError),
+    /// The panic button was pressed, and lockdown could not be written down.
+    #[error("lockdown could not begin: {0}")]
+    Lockdown(String),
 }
 
 /// How patient the daemon is. Not configurable: a door's limits are not a matter of taste.
@@ -311,6 +321,9 @@ impl Daemon {
             Some(mut open) => Some((open().map_err(DaemonError::Inputs)?, open)),
             None => None,
         };
+        let book = store.rule_book().map_err(DaemonError::Read)?;
+        let house =
+            HouseRules::new(book, parts.patience, parts.trust, &*clock).map_err(DaemonError::Policy)?;
         let model = analyser.model().clone();
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
         let reader = store.reader().map_err(DaemonError::Read)?;
@@ -367,6 +380,7 @@ impl Daemon {
             lamps: LampBoard::new(parts.lamps),
             enrolling: None,
             recording_over: false,
+            house,
         };
         let vision = VisionLoop {
             analyser,

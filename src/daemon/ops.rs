@@ -54,6 +54,7 @@ pub fn read(store: &dyn Store, request: &Request) -> Option<Reply> {
     let reply = match request {
         Request::People => store.people().map(|people| Reply::People { people }),
         Request::Person { name } => store.person(name).map(|person| Reply::People { people: vec![person] }),
+        Request::Policy => store.rule_book().map(|book| Reply::Policy { book: Box::new(book) }),
         Request::Records { filter } => return Some(records(store, filter)),
         _ => return None,
     };
@@ -74,6 +75,7 @@ pub fn change(
             enrol(store, terms, &Enrolment { name, templates, more: *more }, actor, at)
         }
         Request::Rename { name, to } => store.rename(name, to, actor, at).map(|()| Reply::Done),
+        Request::ChangePolicy { change } => store.change_policy(change, actor, at).map(|()| Reply::Done),
         Request::Remove { name } => store.remove(name, actor, at).map(|()| Reply::Done),
         _ => return None,
     };
@@ -201,7 +203,7 @@ fn what(request: &Request) -> &'static str {
         Request::Status => "the state of the door",
         Request::Follow { .. } => "following the journal",
         Request::EnrolLive { .. } => "enrolment at the door's camera",
-        Request::Unlock | Request::Lock | Request::HoldOpen { .. } => "moving the door",
+        Request::Unlock | Request::Lock | Request::HoldOpen { .. } | Request::FaceOn => "moving the door",
         _ => "this",
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gallery::{NewTemplate, Person};
 use crate::journal::{Filter, Record};
+use crate::policy::{Change, RuleBook};
 use crate::vision::quality::Quality;
 
 /// What an operator may ask.
@@ -68,6 +69,15 @@ pub enum Request {
         /// Who.
         name: String,
     },
+    /// Who may enter when.
+    Policy,
+    /// Changes who may enter when.
+    ChangePolicy {
+        /// What changes.
+        change: Change,
+    },
+    /// Lets faces open the door again after failed attempts.
+    FaceOn,
 }
 
 /// What the daemon answers.
@@ -101,6 +111,11 @@ pub enum Reply {
         person: Person,
         /// Others the new face is close to; see the warning in `accessd enroll`.
         lookalikes: Vec<LookAlike>,
+    },
+    /// Who may enter when.
+    Policy {
+        /// The rule book.
+        book: Box<RuleBook>,
     },
     /// Not done; nothing has changed.
     Error {
@@ -167,6 +182,15 @@ pub struct Status {
     /// The rate that the threshold keeps; `None` when it was set by hand.
     #[serde(default)]
     pub far: Option<Far>,
+    /// Lockdown: nobody is let in.
+    #[serde(default)]
+    pub lockdown: bool,
+    /// Whether the calendar is believed; while it is not, what is limited in time refuses.
+    #[serde(default)]
+    pub clock_trusted: bool,
+    /// What failed attempts have led to, if anything.
+    #[serde(default)]
+    pub throttle: Option<String>,
     /// `deciding` or `enrolling NAME`.
     pub mode: String,
     /// Camera trouble or other faults now; empty when all is well.

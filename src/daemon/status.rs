@@ -8,6 +8,7 @@ use crate::calibration::Calibration;
 use crate::clock::MonoTime;
 use crate::door::Door;
 use crate::encoder::{ModelId, Score};
+use crate::policy::Gate;
 
 use super::protocol::{Far, Status};
 
@@ -62,6 +63,9 @@ struct Now {
     threshold: f32,
     far: Option<Far>,
     faults: BTreeMap<&'static str, String>,
+    lockdown: bool,
+    clock_trusted: bool,
+    gate: Gate,
 }
 
 impl Board {
@@ -129,6 +133,12 @@ impl Board {
         });
     }
 
+    /// Lockdown, the calendar, and what failed attempts have led to.
+    pub(crate) fn set_rules(&self, lockdown: bool, clock_trusted: bool, gate: Gate) {
+        let mut now = self.lock();
+        (now.lockdown, now.clock_trusted, now.gate) = (lockdown, clock_trusted, gate);
+    }
+
     /// Sets or clears what is wrong with one part.
     pub(crate) fn set_fault(&self, part: &'static str, fault: Option<String>) {
         let mut now = self.lock();
@@ -159,6 +169,13 @@ impl Board {
             people: now.people,
             threshold: now.threshold,
             far: now.far,
+            lockdown: now.lockdown,
+            clock_trusted: now.clock_trusted,
+            throttle: match now.gate {
+                Gate::Open => None,
+                Gate::Paused(left) => Some(format!("no face opens the door for {} s", left.as_secs())),
+                Gate::Off => Some("no face opens the door before `accessd door face-on`".into()),
+            },
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
             faults: now.faults.values().cloned().collect(),
         }

@@ -111,11 +111,13 @@ pub enum Sensor {
     Contact,
     /// The switch in the housing; active: somebody opens it.
     Tamper,
+    /// The panic button; active: lockdown. The strike itself does nothing about it.
+    Panic,
 }
 
 impl Sensor {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Rex, Self::Contact, Self::Tamper];
+    pub const ALL: [Self; 4] = [Self::Rex, Self::Contact, Self::Tamper, Self::Panic];
 
     /// For messages.
     pub fn as_str(self) -> &'static str {
@@ -123,6 +125,7 @@ impl Sensor {
             Self::Rex => "rex",
             Self::Contact => "contact",
             Self::Tamper => "tamper",
+            Self::Panic => "panic",
         }
     }
 }
@@ -365,6 +368,7 @@ impl Door {
 
     fn sensed(&mut self, sensor: Sensor, active: bool, since: MonoTime, now: MonoTime) -> Vec<Action> {
         match sensor {
+            Sensor::Panic => vec![],
             Sensor::Rex => self.exit_button(active, now),
             Sensor::Contact => self.contact(active, since, now),
             Sensor::Tamper => {

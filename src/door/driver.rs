@@ -244,7 +244,9 @@ mod tests {
 
     fn granted(decided_ms: u64) -> Input {
         let grant = Grant::for_tests(1, "Ada", at(decided_ms));
-        Input::Grant(record_grant(grant, |_| Ok::<_, ()>(EventId(12))).unwrap())
+        Input::Grant(
+            record_grant(crate::policy::Admitted::for_tests(grant), |_| Ok::<_, ()>(EventId(12))).unwrap(),
+        )
     }
 
     fn start(relay: &FakeRelay) -> Result<Driver, RelayError> {

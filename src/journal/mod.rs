@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Grant;
 use crate::clock::{Clock, MonoTime};
 use crate::gallery::PersonId;
+use crate::policy::Admitted;
 
 /// Row number of an event; counts up, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,6 +87,20 @@ pub enum EventKind {
     EnrolmentBegan,
     /// Enrolment at the door's camera ended.
     EnrolmentEnded,
+    /// Who may enter when was changed.
+    Policy,
+    /// Lockdown: nobody is let in.
+    Lockdown,
+    /// Lockdown is over.
+    LockdownOver,
+    /// A rule keeps the door unlocked; written before the strike moves.
+    OpenHours,
+    /// After failed attempts no face opens the door for some time.
+    Throttled,
+    /// After far too many none does before an operator says so.
+    FaceOff,
+    /// An operator lets faces open the door again.
+    FaceOn,
 }
 
 /// Whom an event is about. The name is kept as it was then.
@@ -178,22 +193,26 @@ impl<T> Recorded<T> {
     }
 }
 
-/// Writes a grant down with `append`, which must return only when the event is durable, and hands it back as proof.
+/// Writes a grant that the policy admits down with `append`, which must return only when the event is durable, and hands
+/// it back as proof.
 ///
 /// # Errors
 /// What `append` says; the grant is gone then and the door stays locked.
 pub fn record_grant<E>(
-    grant: Grant,
+    admitted: Admitted,
     append: impl FnOnce(&Event) -> Result<EventId, E>,
 ) -> Result<Recorded<Grant>, E> {
+    let grant = admitted.grant();
+    let mut evidence = detail(grant.evidence());
+    evidence["by"] = admitted.by().into();
     let event = Event {
         kind: EventKind::Grant,
         person: Some(PersonRef { id: grant.person(), name: grant.name().to_owned() }),
         actor: None,
-        detail: detail(grant.evidence()),
+        detail: evidence,
     };
     let event = append(&event)?;
-    Ok(Recorded { what: grant, event })
+    Ok(Recorded { what: admitted.into_grant(), event })
 }
 
 /// Figures as an event holds them: each with the digits it has, 0.08 and not 0.07999999821186066, which is what an
@@ -218,7 +237,7 @@ mod tests {
 
     fn granted_event() -> Event {
         let mut written = None;
-        let _recorded = record_grant(grant(), |event| {
+        let _recorded = record_grant(Admitted::for_tests(grant()), |event| {
             written = Some(event.clone());
             Ok::<_, ()>(EventId(12))
         });
@@ -228,7 +247,7 @@ mod tests {
     #[test]
     fn a_grant_is_recorded_under_its_event_with_its_evidence() {
         let mut written = None;
-        let recorded = record_grant(grant(), |event| {
+        let recorded = record_grant(Admitted::for_tests(grant()), |event| {
             written = Some(event.clone());
             Ok::<_, ()>(EventId(12))
         });
@@ -245,7 +264,7 @@ mod tests {
     #[test]
     fn a_grant_that_cannot_be_written_down_is_gone() {
         let mut asked = 0;
-        let lost = record_grant(grant(), |_| {
+        let lost = record_grant(Admitted::for_tests(grant()), |_| {
             asked += 1;
             Err("the disk is full")
         });
@@ -289,6 +308,7 @@ mod tests {
                     "max_frame_age": { "secs": 0, "nanos": 500_000_000 },
                     "regrant_after": { "secs": 10, "nanos": 0 },
                 },
+                "by": "rule 1: allow everybody always",
             },
         });
         let text = serde_json::to_string(&record).unwrap();

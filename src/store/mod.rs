@@ -10,6 +10,7 @@ mod journal;
 mod lock;
 mod open;
 mod people;
+mod policy;
 mod sqlite;
 mod templates;
 mod trouble;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
+use crate::policy::{Change, RuleBook};
 
 pub use check::{Checkup, Finding, check};
 pub use open::{OpenMode, boot_id};
@@ -54,6 +56,9 @@ pub enum StoreError {
     /// An enrolment without templates, or with one that does not fit.
     #[error("templates refused: {0}")]
     BadTemplates(String),
+    /// A change of the rule book that cannot be.
+    #[error("the rule book stays as it is: {0}")]
+    Policy(String),
     /// The file cannot be used as accessd's database.
     #[error("database {}: {what}", path.display())]
     Database {
@@ -128,7 +133,20 @@ pub trait Store: Send {
     /// When the database cannot be read or holds a template that is damaged.
     fn gallery(&self, model: &ModelId) -> Result<Gallery, StoreError>;
 
-    /// Writes an event; it is on disk (fsync) when this returns.
+    /// Who may enter when, with everybody's terms and last entry.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn rule_book(&self) -> Result<RuleBook, StoreError>;
+
+    /// Changes who may enter when, with its event.
+    ///
+    /// # Errors
+    /// [`StoreError::Policy`], [`StoreError::UnknownPerson`] or the database's.
+    fn change_policy(&mut self, change: &Change, actor: &str, at: Stamp) -> Result<(), StoreError>;
+
+    /// Writes an event; it is on disk (fsync) when this returns. A grant takes one of the person's entries with it, where
+    /// those are numbered, also when the door then did not open for it.
     ///
     /// # Errors
     /// When it could not be made durable.

@@ -29,7 +29,10 @@ const WHOLE_CHECK_MAX_BYTES: u64 = 64 << 20;
 /// WAL pages after which a commit folds the log into the database; SQLite's own default.
 pub(super) const CHECKPOINT_PAGES: u32 = 1000;
 
-const STEPS: &[M<'static>] = &[M::up(include_str!("../../migrations/0001_initial.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("../../migrations/0001_initial.sql")),
+    M::up(include_str!("../../migrations/0002_policy.sql")),
+];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
 /// What the caller means to do with the database.

@@ -10,10 +10,11 @@ use super::lock::WriterLock;
 use super::open::{self, BUSY, CHECKPOINT_PAGES, OpenMode};
 use super::people::{self, Name};
 use super::trouble::{self, Trouble};
-use super::{Store, StoreError, journal, templates};
+use super::{Store, StoreError, journal, policy, templates};
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
+use crate::policy::{Change, RuleBook};
 
 /// How long folding the log away may wait for a reader in the middle of its query; the door waits with it.
 const FOLD_BUSY: Duration = Duration::from_millis(200);
@@ -221,6 +222,20 @@ impl Store for SqliteStore {
         })
     }
 
+    fn rule_book(&self) -> Result<RuleBook, StoreError> {
+        self.read("reading the rule book", policy::book)
+    }
+
+    fn change_policy(&mut self, change: &Change, actor: &str, at: Stamp) -> Result<(), StoreError> {
+        self.write("changing the rule book", |tx, boot_id| {
+            let policy::Done { kind, person, what } = policy::change(tx, change)?;
+            let detail = if what.is_empty() { json!({}) } else { json!({ "what": what }) };
+            let event = Event { kind, person, actor: Some(actor.to_owned()), detail };
+            journal::insert(tx, &event, at, boot_id)?;
+            Ok(())
+        })
+    }
+
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
         // Somebody waits at the door for a grant to be on disk: the commit syncs the log, and folding a full log into
         // the database, which costs more syncs, is left to the next event.
@@ -230,7 +245,12 @@ impl Store for SqliteStore {
         self.conn
             .pragma_update(None, "wal_autocheckpoint", pages)
             .map_err(|e| Trouble::from(e).at(&self.path, doing))?;
-        let insert = |tx: &Transaction<'_>, boot_id: &str| Ok(journal::insert(tx, event, at, boot_id)?);
+        let insert = |tx: &Transaction<'_>, boot_id: &str| {
+            if let (EventKind::Grant, Some(person)) = (event.kind, &event.person) {
+                policy::spend_entry(tx, person.id)?;
+            }
+            Ok(journal::insert(tx, event, at, boot_id)?)
+        };
         if is_grant { self.commit(doing, insert) } else { self.write(doing, insert) }
     }
 

@@ -113,6 +113,8 @@ fn be_the_daemon(folder: &Path) {
         lamps: Vec::new(),
         store: Box::new(store),
         clock,
+        patience: accessd::policy::Patience { attempts: 5, face_off_after: 50 },
+        trust: accessd::clock::Trust::Always,
         bar: Bar::Set(Score(0.5)),
         rule: Rule {
             threshold: Score(0.5),

@@ -541,7 +541,7 @@ fn the_database_of_a_newer_program_is_refused_untouched() {
     for mode in [OpenMode::Create, OpenMode::Existing, OpenMode::ReadOnly] {
         let text = refusal(&place.path, mode);
         assert!(
-            text.contains("written by a newer accessd (schema 9, this program knows 1); install"),
+            text.contains("written by a newer accessd (schema 9, this program knows 2); install"),
             "{text}"
         );
     }
@@ -555,7 +555,25 @@ fn the_database_of_an_older_program_is_not_read_before_it_is_brought_up_to_date(
     drop(create(&place.path));
     place.sql().pragma_update(None, "user_version", 0).unwrap();
     let text = refusal(&place.path, OpenMode::ReadOnly);
-    assert!(text.contains("it has the old schema 0, not 1; start the daemon or change something"), "{text}");
+    assert!(text.contains("it has the old schema 0, not 2; start the daemon or change something"), "{text}");
+}
+
+#[test]
+fn a_database_from_before_there_were_rules_keeps_its_people_and_lets_them_in_always() {
+    let place = Place::new();
+    let people = create(&place.path).people().unwrap();
+    populated(&place);
+    let sql = place.sql();
+    for table in ["rules", "holidays", "terms", "memberships", "policy_state"] {
+        sql.execute(&format!("DROP TABLE {table}"), []).unwrap();
+    }
+    sql.pragma_update(None, "user_version", 1).unwrap();
+    drop(sql);
+    let store = create(&place.path);
+    assert_eq!(store.people().unwrap().len(), people.len() + 40);
+    let book = store.rule_book().unwrap();
+    assert_eq!(book.rules.iter().map(|n| n.rule.to_string()).collect::<Vec<_>>(), ["allow everybody always"]);
+    assert_eq!(book.people.len(), 40);
 }
 
 /// A database with 40 people, closed cleanly, and its bytes.

@@ -60,12 +60,22 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Remove => "removed",
         EventKind::EnrolmentBegan => "enrolling",
         EventKind::EnrolmentEnded => "enrol ended",
+        EventKind::Policy => "rules",
+        EventKind::Lockdown => "LOCKDOWN",
+        EventKind::LockdownOver => "lockdown over",
+        EventKind::OpenHours => "open hours",
+        EventKind::Throttled => "THROTTLED",
+        EventKind::FaceOff => "FACES OFF",
+        EventKind::FaceOn => "faces on",
     }
 }
 
 fn detail(kind: EventKind, detail: &Value) -> String {
     match kind {
-        EventKind::Grant => evidence(detail).map(|e| granted(&e)),
+        EventKind::Grant => evidence(detail).map(|e| match detail.get("by").and_then(Value::as_str) {
+            Some(by) => format!("{}, {by}", granted(&e)),
+            None => granted(&e),
+        }),
         EventKind::Refusal => refused(detail),
         _ => None,
     }
@@ -89,8 +99,12 @@ fn granted(evidence: &Evidence) -> String {
 }
 
 fn refused(detail: &Value) -> Option<String> {
+    let why = detail.get("why").and_then(Value::as_str);
+    if let (Some("policy"), Some(why)) = (detail.get("reason")?.as_str(), why) {
+        return Some(format!("known, but not let in: {why}"));
+    }
     let reason = RefusalReason::deserialize(detail.get("reason")?).ok()?;
-    if let (RefusalReason::Stale, Some(why)) = (reason, detail.get("why").and_then(Value::as_str)) {
+    if let (RefusalReason::Stale, Some(why)) = (reason, why) {
         return Some(format!("too late: {why}"));
     }
     let evidence = evidence(detail)?;
@@ -240,6 +254,17 @@ mod tests {
                 json!({"reason": "stale", "why": "the disk was slow", "grant": 7})
             ),
             "refused       Ada  too late: the disk was slow"
+        );
+        let mut admitted = evidence(0.741, None);
+        admitted["by"] = "rule 2: allow staff mon-fri 07:00-19:00".into();
+        let text = line(EventKind::Grant, Some("Ada"), None, admitted);
+        assert!(text.ends_with("80 ms old, rule 2: allow staff mon-fri 07:00-19:00"), "{text}");
+        let mut kept_out = evidence(0.741, None);
+        kept_out["reason"] = "policy".into();
+        kept_out["why"] = "lockdown".into();
+        assert_eq!(
+            line(EventKind::Refusal, Some("Ada"), None, kept_out),
+            "refused       Ada  known, but not let in: lockdown"
         );
         assert_eq!(
             line(

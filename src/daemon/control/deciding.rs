@@ -41,7 +41,12 @@ impl Control {
             return Ok(Conclusion::Refused { reason: "no longer enrolled".into(), evidence });
         }
         let at = Stamp::now(&*self.clock);
-        let recorded = record_grant(grant, |event| self.store.append(event, at))
+        let person = PersonRef { id: grant.person(), name: name.clone() };
+        let admitted = match self.house.admit(grant, at) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.turn_away(person, &refusal, evidence),
+        };
+        let recorded = record_grant(admitted, |event| self.store.append(event, at))
             .map_err(|source| DaemonError::Write { what: "a grant", source })?;
         self.tell_followers();
         log::info!(
@@ -50,6 +55,10 @@ impl Control {
         );
         let event = recorded.event();
         let opened = self.drive(Input::Grant(recorded), Some(event))?;
+        if opened {
+            self.entered(person.id, at);
+        }
+        self.count_entry(person.id)?;
         Ok(if opened {
             Conclusion::Granted { name, evidence }
         } else {
@@ -69,10 +78,14 @@ impl Control {
     fn refuse(&mut self, reason: RefusalReason, evidence: Evidence) -> Result<Conclusion, DaemonError> {
         let mut detail = serde_json::to_value(&evidence).expect("evidence is plain data");
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
+        let is_attempt = matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous);
         let reason = detail["reason"].as_str().unwrap_or_default().to_owned();
         log::info!(reason = reason.as_str(); "a face is refused: {reason}");
         self.lamps.state.refused(self.clock.now());
         self.append("a refusal", Event::new(EventKind::Refusal, detail))?;
+        if is_attempt {
+            self.failed_attempt()?;
+        }
         Ok(Conclusion::Refused { reason, evidence })
     }
 

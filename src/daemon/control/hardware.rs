@@ -67,11 +67,16 @@ impl Control {
                     format!("a door is held open for 1 s to {} hours", MAX_HOLD_OPEN.as_secs() / 3600);
                 return Ok(Reply::Error { message });
             }
+            Order::HoldOpen(_) if self.house.is_locked_down() => {
+                let message = "lockdown: no door is held open; first `accessd lockdown off`".to_owned();
+                return Ok(Reply::Error { message });
+            }
             Order::HoldOpen(time) => json!({ "order": "hold open", "for_s": time.as_secs() }),
         };
         log::info!(actor = actor.as_str(); "{} by {actor}", detail["order"].as_str().unwrap_or_default());
         let event = Event { actor: Some(actor.clone()), ..Event::new(EventKind::Operator, detail) };
         self.append("an order of an operator", event)?;
+        self.house.overrule();
         self.drive(Input::Operator { order, who: actor }, None)?;
         Ok(Reply::Done)
     }

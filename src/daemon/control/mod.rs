@@ -5,6 +5,7 @@ mod camera_watch;
 mod deciding;
 mod hardware;
 mod people;
+mod rules;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::access::Attempts;
 use crate::clock::Clock;
-use crate::door::{Driver, Input};
+use crate::door::{Driver, Input, Sensor};
 use crate::frame::Frame;
 use crate::gallery::Gallery;
 use crate::journal::{Event, EventId, EventKind, Stamp};
@@ -37,6 +38,7 @@ pub(crate) use camera_watch::CameraWatch;
 use camera_watch::Change;
 pub(crate) use hardware::LampBoard;
 use people::LiveEnrolment;
+pub(crate) use rules::HouseRules;
 
 /// What the control thread owns and works with.
 pub(crate) struct Control {
@@ -60,6 +62,7 @@ pub(crate) struct Control {
     pub(crate) lamps: LampBoard,
     pub(crate) enrolling: Option<LiveEnrolment>,
     pub(crate) recording_over: bool,
+    pub(crate) house: HouseRules,
 }
 
 impl Control {
@@ -88,6 +91,9 @@ impl Control {
                 }
                 Some(Mail::Note(Note::CameraFailed { what })) => self.camera.failed(what),
                 Some(Mail::Note(Note::Sensed { sensor, active, since })) => {
+                    if sensor == Sensor::Panic {
+                        self.panic_button(active)?;
+                    }
                     self.drive(Input::Sensed { sensor, active, since }, None)?;
                 }
                 Some(Mail::Note(Note::InputsFailed { what })) => self.inputs_lost(what)?,
@@ -120,6 +126,7 @@ impl Control {
             None => {}
         }
         self.tend_enrolment()?;
+        self.keep_hours()?;
         self.lamps.show(&self.board, now);
         self.readiness.alive(now);
         Ok(())

@@ -46,12 +46,17 @@ impl Control {
     }
 
     fn change(&mut self, request: &Request, actor: &str) -> Result<Reply, DaemonError> {
+        if *request == Request::FaceOn {
+            return self.face_on(actor);
+        }
         let at = Stamp::now(&*self.clock);
         let Some(reply) = ops::change(&mut *self.store, &self.terms, request, actor, at) else {
             return Ok(Reply::Error { message: "this changes nothing".into() });
         };
-        if !matches!(reply, Reply::Error { .. }) {
-            self.people_changed()?;
+        match (&reply, request) {
+            (Reply::Error { .. }, _) => {}
+            (_, Request::ChangePolicy { change }) => self.rules_changed(change)?,
+            _ => self.people_changed()?,
         }
         Ok(reply)
     }
@@ -65,6 +70,7 @@ impl Control {
         self.board.set_bar(rule.threshold, known.as_ref());
         self.attempts.set_rule(rule);
         self.gallery.store(Arc::new(gallery));
+        self.read_rules()?;
         self.tell_followers();
         Ok(())
     }

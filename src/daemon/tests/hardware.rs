@@ -31,7 +31,7 @@ impl Inputs for FakeInputs {
 }
 
 /// A daemon with everything wired, and nothing active.
-fn wired_house() -> (House, Levels, Log) {
+pub(super) fn wired_house() -> (House, Levels, Log) {
     let (levels, lamps) = (Levels::default(), Log::default());
     Sensor::ALL.into_iter().for_each(|sensor| levels.set(sensor, false));
     let house = House::open_wired(limits(), &levels, &lamps);

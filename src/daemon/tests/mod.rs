@@ -5,6 +5,7 @@ mod hardware;
 mod live_enrolment;
 mod operators;
 mod real_store;
+mod rules;
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -227,6 +228,8 @@ fn parts(
         lamps: Vec::new(),
         store: Box::new(store.clone()),
         clock,
+        patience: crate::policy::Patience { attempts: 5, face_off_after: 50 },
+        trust: crate::clock::Trust::Always,
         bar: Bar::Set(Score(0.5)),
         rule: Rule {
             threshold: Score(0.5),

@@ -1,0 +1,260 @@
+//! `accessd policy`: who may enter when. Rules are added, removed, listed, explained, exported and imported.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+
+use super::adapters::trust;
+use super::backend::Backend;
+use super::output::{self, Output};
+use super::{Exit, Globals, when};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::policy::{
+    Change, Dates, Days, Document, Effect, Entry, Gate, Now, OnHolidays, PersonTerms, Policy as Judge, Rule,
+    RuleBook, RuleId, Says, Schedule, Subject, TimeOfDay, Who,
+};
+
+/// Say who may enter when
+#[derive(Args, Debug)]
+pub(super) struct Policy {
+    #[command(subcommand)]
+    order: Order,
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Let a group in at some times; at any time where none is given
+    Allow(RuleArgs),
+    /// Keep a group out at some times, whatever else lets them in
+    Deny(RuleArgs),
+    /// Keep the door unlocked for everybody at some times
+    HoldOpen(WhenArgs),
+    /// Show rules and what is agreed with people
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a rule
+    Remove {
+        /// Its number, as `policy list` shows it
+        number: i64,
+    },
+    /// Show rule by rule whether somebody may enter
+    Why {
+        /// Their name
+        name: String,
+        /// When instead of now, such as "2026-12-24 18:00"; supposes a clock that is right
+        #[arg(long, value_name = "TIME", value_parser = when::parse)]
+        at: Option<Timestamp>,
+    },
+    /// Let nobody in twice within this time, such as 5m; 0s is off
+    Passback {
+        /// How long
+        time: SignedDuration,
+    },
+    /// Say which zone times are meant in, such as Europe/Berlin; `machine` is this machine's
+    Zone {
+        /// Its IANA name
+        zone: String,
+    },
+    /// Print everything as TOML
+    Export,
+    /// Replace rules, holidays and zone by those of a TOML file, and the terms of the people it names
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+struct RuleArgs {
+    /// A group, or `everybody`
+    who: Who,
+    #[command(flatten)]
+    when: WhenArgs,
+}
+
+#[derive(Args, Debug)]
+struct WhenArgs {
+    /// Days of the week, such as mon-fri or sat,sun; a time over midnight belongs to the day it begins on
+    #[arg(long)]
+    days: Option<Days>,
+    /// From this time of day, such as 07:00
+    #[arg(long, value_name = "TIME")]
+    from: Option<TimeOfDay>,
+    /// Until this time of day, such as 19:00; of the next day when it is not after --from
+    #[arg(long, value_name = "TIME")]
+    until: Option<TimeOfDay>,
+    /// On these dates only, such as 2026-12-01..2026-12-24
+    #[arg(long)]
+    dates: Option<Dates>,
+    /// Not on holidays
+    #[arg(long)]
+    not_on_holidays: bool,
+    /// On holidays only
+    #[arg(long, conflicts_with = "not_on_holidays")]
+    on_holidays_only: bool,
+    /// Only once somebody of this group has come in within the same window
+    #[arg(long, value_name = "GROUP")]
+    after_first: Option<Who>,
+}
+
+impl WhenArgs {
+    fn rule(self, effect: Effect, who: Who) -> Rule {
+        let always = Schedule::ALWAYS;
+        let holidays = match (self.not_on_holidays, self.on_holidays_only) {
+            (true, _) => OnHolidays::Not,
+            (_, true) => OnHolidays::Only,
+            _ => OnHolidays::Too,
+        };
+        let when = Schedule {
+            days: self.days.unwrap_or(always.days),
+            from: self.from.unwrap_or(always.from),
+            until: self.until.unwrap_or(always.until),
+            dates: self.dates,
+            holidays,
+        };
+        Rule { effect, who, when, after_first: self.after_first }
+    }
+}
+
+impl Policy {
+    pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let config = globals.load()?;
+        let change = match self.order {
+            Order::List { json } => return list(&Backend::to_read(&config)?.rule_book()?, json),
+            Order::Why { name, at } => return why(&config, &name, at),
+            Order::Export => return export(&Backend::to_read(&config)?.rule_book()?),
+            Order::Allow(RuleArgs { who, when }) => Change::AddRule(when.rule(Effect::Allow, who)),
+            Order::Deny(RuleArgs { who, when }) => Change::AddRule(when.rule(Effect::Deny, who)),
+            Order::HoldOpen(when) => Change::AddRule(when.rule(Effect::HoldOpen, Who::Everybody)),
+            Order::Remove { number } => Change::RemoveRule(RuleId(number)),
+            Order::Passback { time } => {
+                let seconds = u32::try_from(time.as_secs());
+                Change::Passback(
+                    seconds.map_err(|_| anyhow!("{time:#} cannot be waited for; give 0s or more"))?,
+                )
+            }
+            Order::Zone { zone } => Change::Zone(Some(zone).filter(|zone| zone != "machine")),
+            Order::Import { file } => Change::Import(read(&file)?),
+        };
+        let mut backend = Backend::to_change(&config)?;
+        backend.change_policy(change.clone())?;
+        told(&change, &backend.rule_book()?)
+    }
+}
+
+fn read(file: &std::path::Path) -> anyhow::Result<Document> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let failed = || format!("{} is no rule book; `accessd policy export` shows one", file.display());
+    toml::from_str(&text).with_context(failed)
+}
+
+/// Says what the book is now, where a change may surprise.
+fn told(change: &Change, book: &RuleBook) -> anyhow::Result<Exit> {
+    let mut out = Output::new();
+    let allows = || book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::Allow);
+    if let (Change::AddRule(rule), Some(last)) = (change, book.rules.last()) {
+        out.line(format_args!("rule {}: {rule}", last.id.0))?;
+        let unlimited =
+            |rule: &Rule| rule.who == Who::Everybody && rule.when.is_always() && rule.after_first.is_none();
+        let wide = allows().find(|numbered| numbered.id != last.id && unlimited(&numbered.rule));
+        if let (Effect::Allow, Some(wide)) = (rule.effect, wide) {
+            let id = wide.id.0;
+            out.line(format_args!(
+                "rule {id} still lets everybody in always; to end that: accessd policy remove {id}"
+            ))?;
+        }
+    }
+    if allows().next().is_none() {
+        out.line("no rule lets anybody in now; for example: accessd policy allow everybody")?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+fn list(book: &RuleBook, json: bool) -> anyhow::Result<Exit> {
+    let mut out = Output::new();
+    if json {
+        out.json(book)?;
+        out.flush()?;
+        return Ok(Exit::Done);
+    }
+    for numbered in &book.rules {
+        out.line(format_args!("rule {}: {}", numbered.id.0, numbered.rule))?;
+    }
+    if book.rules.is_empty() {
+        out.line("no rules: nobody is let in")?;
+    }
+    if let Some(zone) = &book.zone {
+        out.line(format_args!("times are those of {zone}"))?;
+    }
+    if book.passback_s > 0 {
+        out.line(format_args!("nobody enters twice within {} s", book.passback_s))?;
+    }
+    if book.lockdown {
+        out.line("LOCKDOWN: nobody is let in")?;
+    }
+    let agreed: Vec<_> = book.people.iter().filter(|row| row.terms != PersonTerms::default()).collect();
+    if !agreed.is_empty() {
+        out.line("")?;
+        let mut table = output::table(["NAME", "AGREED"]);
+        for row in agreed {
+            table.add_row([row.name.clone(), row.terms.to_string()]);
+        }
+        out.table(&table)?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+fn export(book: &RuleBook) -> anyhow::Result<Exit> {
+    let text = toml::to_string(&Document::from(book)).context("the rule book cannot be written as TOML")?;
+    let mut out = Output::new();
+    out.line(text.trim_end())?;
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+fn why(config: &Config, name: &str, at: Option<Timestamp>) -> anyhow::Result<Exit> {
+    let mut backend = Backend::to_read(config)?;
+    let person = backend.person(name)?;
+    let judge = Judge::new(backend.rule_book()?)?;
+    let entries = judge.book().people.iter().filter_map(|row| {
+        let wall = row.last_entry?;
+        Some((row.id, Entry { wall, mono: None }))
+    });
+    let wall = at.unwrap_or_else(|| SystemClock.wall());
+    let clock_trusted = at.is_some() || trust(config).holds(&SystemClock);
+    let now = Now { wall, mono: None, clock_trusted, gate: Gate::Open };
+    let steps = judge.explain(person.id, &entries.collect(), &now);
+    let mut out = Output::new();
+    let shown = wall.to_zoned_datetime(judge.zone().clone());
+    out.line(format_args!("{} on {}", person.name, shown.strftime("%a %Y-%m-%d %H:%M %Z")))?;
+    for step in &steps {
+        let about = match step.subject {
+            Subject::Rule(id) => judge.name_of(id),
+            Subject::Enrolled => "enrolled".into(),
+            Subject::Lockdown => "lockdown".into(),
+            Subject::Attempts => "failed attempts".into(),
+            Subject::Validity => "validity".into(),
+            Subject::Entries => "entries left".into(),
+            Subject::Passback => "anti-passback".into(),
+            Subject::End => "no further rule".into(),
+        };
+        let says = match &step.says {
+            Says::Passes => "nothing against it".to_owned(),
+            Says::Silent(why) => format!("does not apply: {why}"),
+            Says::Admits => "LETS THEM IN".to_owned(),
+            Says::Refuses(refusal) => format!("KEEPS THEM OUT: {}", judge.words(refusal)),
+        };
+        out.line(format_args!("  {about}: {says}"))?;
+    }
+    out.flush()?;
+    let admitted = steps.last().is_some_and(|step| step.says == Says::Admits);
+    Ok(if admitted { Exit::Done } else { Exit::No })
+}

@@ -1,0 +1,241 @@
+//! Who may enter when, as control applies it: judges each grant by the rule book, keeps open hours, counts failed
+//! attempts, and carries out lockdown. The judgement itself is `policy`'s.
+
+use jiff::civil::DateTime;
+use serde_json::json;
+
+use crate::access::{Evidence, Grant};
+use crate::clock::{Clock, MonoTime, Trust};
+use crate::daemon::DaemonError;
+use crate::daemon::ops;
+use crate::daemon::protocol::{Reply, Request};
+use crate::daemon::trace::Conclusion;
+use crate::door::{Input, MAX_HOLD_OPEN, Order};
+use crate::gallery::PersonId;
+use crate::journal::{Event, EventKind, PersonRef, Stamp};
+use crate::policy::{
+    Admitted, Change, Entries, Entry, Gate, HoldOpen, Now, Patience, Policy, PolicyError, Refusal, RuleBook,
+    RuleId, Throttle,
+};
+
+use super::Control;
+
+/// Open hours and the clock are looked at this often.
+const EVERY_MS: u64 = 1_000;
+
+/// The rule book with what it is judged by.
+pub(crate) struct HouseRules {
+    policy: Policy,
+    entries: Entries,
+    throttle: Throttle,
+    trust: Trust,
+    trusted: bool,
+    next_look: MonoTime,
+    holding: Option<Holding>,
+}
+
+/// A window of open hours that has begun.
+struct Holding {
+    rule: RuleId,
+    began: DateTime,
+    until: MonoTime,
+    /// An operator has ordered something else meanwhile.
+    overruled: bool,
+}
+
+impl HouseRules {
+    /// Of a book, with everybody's last entry as the book has it.
+    ///
+    /// # Errors
+    /// When the book cannot be used.
+    pub(crate) fn new(
+        book: RuleBook,
+        patience: Patience,
+        trust: Trust,
+        clock: &dyn Clock,
+    ) -> Result<Self, PolicyError> {
+        let entries = book.people.iter().filter_map(|row| {
+            let wall = row.last_entry?;
+            Some((row.id, Entry { wall, mono: None }))
+        });
+        Ok(Self {
+            entries: entries.collect(),
+            policy: Policy::new(book)?,
+            throttle: Throttle::new(patience),
+            trust,
+            trusted: trust.holds(clock),
+            next_look: MonoTime::default(),
+            holding: None,
+        })
+    }
+
+    pub(crate) fn is_locked_down(&self) -> bool {
+        self.policy.book().lockdown
+    }
+
+    /// Whether an entry of theirs is one of a number.
+    fn counts_entries_of(&self, person: PersonId) -> bool {
+        let row = self.policy.book().people.iter().find(|row| row.id == person);
+        row.is_some_and(|row| row.terms.entries_left.is_some())
+    }
+
+    fn now(&self, at: Stamp) -> Now {
+        let gate = self.throttle.gate(at.mono);
+        Now { wall: at.wall, mono: Some(at.mono), clock_trusted: self.trusted, gate }
+    }
+
+    pub(super) fn admit(&self, grant: Grant, at: Stamp) -> Result<Admitted, Refusal> {
+        self.policy.admit(grant, &self.entries, &self.now(at))
+    }
+
+    /// An operator orders the door about: open hours stand back until the next ones.
+    pub(super) fn overrule(&mut self) {
+        if let Some(holding) = &mut self.holding {
+            holding.overruled = true;
+        }
+    }
+}
+
+impl Control {
+    /// Takes the rule book as it is now.
+    pub(super) fn read_rules(&mut self) -> Result<(), DaemonError> {
+        let book = self.store.rule_book().map_err(DaemonError::Read)?;
+        self.house.policy = Policy::new(book).map_err(DaemonError::Policy)?;
+        let policy = &self.house.policy;
+        self.house.entries.retain(|person, _| policy.knows(*person));
+        self.house.next_look = MonoTime::default();
+        self.show_rules();
+        Ok(())
+    }
+
+    /// Somebody recognised may not enter: said to the journal with the rule.
+    pub(super) fn turn_away(
+        &mut self,
+        person: PersonRef,
+        refusal: &Refusal,
+        evidence: Evidence,
+    ) -> Result<Conclusion, DaemonError> {
+        let why = self.house.policy.words(refusal);
+        log::info!(person = person.name.as_str(); "{} is known but not let in: {why}", person.name);
+        self.lamps.state.refused(self.clock.now());
+        let mut detail = crate::journal::detail(&evidence);
+        detail["reason"] = "policy".into();
+        detail["why"] = why.clone().into();
+        let event = Event { person: Some(person), ..Event::new(EventKind::Refusal, detail) };
+        self.append("a refusal", event)?;
+        Ok(Conclusion::Refused { reason: why, evidence })
+    }
+
+    /// The door has opened for somebody.
+    pub(super) fn entered(&mut self, person: PersonId, at: Stamp) {
+        self.house.entries.insert(person, Entry { wall: at.wall, mono: Some(at.mono) });
+        self.house.throttle.clear();
+        self.house.next_look = MonoTime::default();
+    }
+
+    /// A grant is on disk; the store has counted it.
+    pub(super) fn count_entry(&mut self, person: PersonId) -> Result<(), DaemonError> {
+        if self.house.counts_entries_of(person) { self.read_rules() } else { Ok(()) }
+    }
+
+    /// A face was nobody's.
+    pub(super) fn failed_attempt(&mut self) -> Result<(), DaemonError> {
+        match self.house.throttle.failed(self.clock.now()) {
+            None | Some(Gate::Open) => return Ok(()),
+            Some(Gate::Paused(pause)) => {
+                let for_s = pause.as_secs();
+                log::warn!("too many failed attempts: no face opens the door for {for_s} s");
+                self.append("a pause", Event::new(EventKind::Throttled, json!({ "for_s": for_s })))?;
+            }
+            Some(Gate::Off) => {
+                log::error!(
+                    "far too many failed attempts: no face opens the door before an operator says so"
+                );
+                self.append("the end of patience", Event::new(EventKind::FaceOff, json!({})))?;
+            }
+        }
+        self.show_rules();
+        Ok(())
+    }
+
+    /// An operator trusts faces again.
+    pub(super) fn face_on(&mut self, actor: &str) -> Result<Reply, DaemonError> {
+        let event = Event { actor: Some(actor.to_owned()), ..Event::new(EventKind::FaceOn, json!({})) };
+        self.append("an order of an operator", event)?;
+        self.house.throttle.clear();
+        self.show_rules();
+        Ok(Reply::Done)
+    }
+
+    /// After a change of the rule book, which is on disk.
+    pub(super) fn rules_changed(&mut self, change: &Change) -> Result<(), DaemonError> {
+        self.read_rules()?;
+        self.tell_followers();
+        if *change == Change::Lockdown(true) {
+            log::warn!("lockdown: nobody is let in");
+            // As an operator's order it leaves the way out to whoever holds the exit button.
+            self.drive(Input::Operator { order: Order::Lock, who: "lockdown".into() }, None)?;
+        }
+        self.keep_hours()
+    }
+
+    /// The panic button: lockdown begins with its press. Its release ends nothing.
+    pub(super) fn panic_button(&mut self, pressed: bool) -> Result<(), DaemonError> {
+        if !pressed || self.house.is_locked_down() {
+            return Ok(());
+        }
+        let change = Change::Lockdown(true);
+        let request = Request::ChangePolicy { change: change.clone() };
+        let at = Stamp::now(&*self.clock);
+        match ops::change(&mut *self.store, &self.terms, &request, "panic button", at) {
+            Some(Reply::Error { message }) => Err(DaemonError::Lockdown(message)),
+            _ => self.rules_changed(&change),
+        }
+    }
+
+    /// Opens and closes the open hours. Called at every turn; looks once a second.
+    pub(super) fn keep_hours(&mut self) -> Result<(), DaemonError> {
+        let at = Stamp::now(&*self.clock);
+        if at.mono < self.house.next_look {
+            return Ok(());
+        }
+        self.house.next_look = MonoTime::from_millis(at.mono.as_millis() + EVERY_MS);
+        self.house.trusted = self.house.trust.holds(&*self.clock);
+        self.show_rules();
+        let hold = self.house.policy.hold_open(&self.house.entries, &self.house.now(at));
+        match hold {
+            Some(hold) => self.open_hours(&hold, at),
+            None => self.close_hours(),
+        }
+    }
+
+    fn open_hours(&mut self, hold: &HoldOpen, at: Stamp) -> Result<(), DaemonError> {
+        let same = |h: &&Holding| (h.rule, h.began) == (hold.rule, hold.began);
+        if self.house.holding.as_ref().filter(same).is_some_and(|h| h.overruled || at.mono < h.until) {
+            return Ok(());
+        }
+        let (rule, time) = (self.house.policy.name_of(hold.rule), hold.left.min(MAX_HOLD_OPEN));
+        log::info!("open hours by {rule}");
+        let detail = json!({ "what": rule, "for_s": time.as_secs() });
+        self.append("open hours", Event::new(EventKind::OpenHours, detail))?;
+        let until = at.mono + time;
+        self.house.holding = Some(Holding { rule: hold.rule, began: hold.began, until, overruled: false });
+        self.drive(Input::Operator { order: Order::HoldOpen(time), who: rule }, None).map(drop)
+    }
+
+    /// Also before their time: the rule is gone, lockdown began, the clock is not trusted any more.
+    fn close_hours(&mut self) -> Result<(), DaemonError> {
+        let Some(holding) = self.house.holding.take() else { return Ok(()) };
+        if holding.overruled || !self.driver.door().is_held_open() {
+            return Ok(());
+        }
+        let who = "the end of open hours".to_owned();
+        self.drive(Input::Operator { order: Order::Lock, who }, None).map(drop)
+    }
+
+    /// What `accessd status` tells of all this.
+    fn show_rules(&self) {
+        let gate = self.house.throttle.gate(self.clock.now());
+        self.board.set_rules(self.house.is_locked_down(), self.house.trusted, gate);
+    }
+}

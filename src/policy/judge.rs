@@ -1,0 +1,411 @@
+//! The judgement itself: one walk over the book in a fixed order, which decides, and explains if somebody listens.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+
+use super::book::{PersonTerms, RuleBook};
+use super::rule::{Effect, RuleId, Schedule, Who};
+use super::{Admitted, Entries, Gate, Now};
+use crate::access::Grant;
+use crate::gallery::PersonId;
+
+/// A book that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{zone:?} is no time zone of this machine; write an IANA name such as Europe/Berlin, and install tzdata"
+)]
+pub struct PolicyError {
+    /// The name.
+    pub zone: String,
+    /// What was looked for in vain.
+    #[source]
+    pub source: jiff::Error,
+}
+
+/// Why somebody is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// They are not enrolled, or not any more.
+    NotEnrolled,
+    /// The door is in lockdown.
+    Lockdown,
+    /// After failed attempts no face opens the door for so long.
+    Paused(Duration),
+    /// After far too many none does before an operator says so.
+    FaceOff,
+    /// Their validity has not begun.
+    NotYetValid(Timestamp),
+    /// Their validity is over.
+    Expired(Timestamp),
+    /// They have used up their entries.
+    NoEntriesLeft,
+    /// They came in so long ago, and may again after so long.
+    Passback {
+        /// How long ago.
+        ago: Duration,
+        /// How long it must be.
+        within: Duration,
+    },
+    /// A rule keeps them out.
+    Denied(RuleId),
+    /// A rule would let them in once somebody of a group has come in.
+    WaitsForFirst(RuleId, Who),
+    /// Whether a limit on time is kept cannot be told.
+    ClockNotTrusted,
+    /// No rule lets them in now.
+    NoRule,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotEnrolled => f.write_str("not enrolled"),
+            Self::Lockdown => f.write_str("lockdown"),
+            Self::Paused(left) => write!(f, "paused for {} s after failed attempts", left.as_secs()),
+            Self::FaceOff => f.write_str("faces are off after failed attempts: accessd door face-on"),
+            Self::NotYetValid(from) => write!(f, "not valid before {from}"),
+            Self::Expired(until) => write!(f, "valid until {until}"),
+            Self::NoEntriesLeft => f.write_str("no entries left"),
+            Self::Passback { ago, within } => {
+                write!(
+                    f,
+                    "anti-passback: came in {} s ago, again after {} s",
+                    ago.as_secs(),
+                    within.as_secs()
+                )
+            }
+            Self::Denied(rule) => write!(f, "rule {} denies", rule.0),
+            Self::WaitsForFirst(rule, who) => write!(f, "rule {} waits for the first of {who}", rule.0),
+            Self::ClockNotTrusted => f.write_str("the clock is not trusted, and a limit on time applies"),
+            Self::NoRule => f.write_str("no rule lets them in now"),
+        }
+    }
+}
+
+/// What a step of the judgement is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Whether they are enrolled.
+    Enrolled,
+    /// Lockdown.
+    Lockdown,
+    /// Failed attempts at the door.
+    Attempts,
+    /// Their validity.
+    Validity,
+    /// Their entries.
+    Entries,
+    /// Anti-passback.
+    Passback,
+    /// A rule.
+    Rule(RuleId),
+    /// The end of the book.
+    End,
+}
+
+/// What a step says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// Nothing against it.
+    Passes,
+    /// The rule does not apply.
+    Silent(&'static str),
+    /// The rule lets them in, which decides.
+    Admits,
+    /// It keeps them out, which decides.
+    Refuses(Refusal),
+}
+
+/// One step of the judgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// About what.
+    pub subject: Subject,
+    /// What it says.
+    pub says: Says,
+}
+
+/// Until when a rule holds the door open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldOpen {
+    /// The rule.
+    pub rule: RuleId,
+    /// Its window began then; tells one day's window from the next.
+    pub began: DateTime,
+    /// How long it still lasts.
+    pub left: Duration,
+}
+
+/// A rule book made ready for judging.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    book: RuleBook,
+    zone: TimeZone,
+    people: HashMap<PersonId, usize>,
+}
+
+/// The zone of that name; the machine's for none.
+///
+/// # Errors
+/// When it is unknown on this machine.
+pub fn check_zone(name: Option<&str>) -> Result<TimeZone, PolicyError> {
+    let Some(name) = name else { return Ok(TimeZone::system()) };
+    TimeZone::get(name).map_err(|source| PolicyError { zone: name.to_owned(), source })
+}
+
+/// Whether a rule applies at a moment.
+enum Applies {
+    Yes,
+    No(&'static str),
+    /// Once the first of these has come in.
+    AfterFirst(Who),
+    /// Nobody can tell: the clock is not trusted.
+    Unknown,
+}
+
+impl Policy {
+    /// Makes a book ready.
+    ///
+    /// # Errors
+    /// When its zone is unknown on this machine.
+    pub fn new(book: RuleBook) -> Result<Self, PolicyError> {
+        let zone = check_zone(book.zone.as_deref())?;
+        let people = book.people.iter().enumerate().map(|(at, row)| (row.id, at)).collect();
+        Ok(Self { book, zone, people })
+    }
+
+    /// The book.
+    pub fn book(&self) -> &RuleBook {
+        &self.book
+    }
+
+    /// The zone that times are meant in.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// Whether they are enrolled.
+    pub fn knows(&self, person: PersonId) -> bool {
+        self.people.contains_key(&person)
+    }
+
+    /// A refusal as the journal tells it: with its rule in full.
+    pub fn words(&self, refusal: &Refusal) -> String {
+        match refusal {
+            Refusal::Denied(rule) => self.name_of(*rule),
+            Refusal::WaitsForFirst(rule, who) => {
+                format!("{}; nobody of {who} has come in yet", self.name_of(*rule))
+            }
+            other => other.to_string(),
+        }
+    }
+
+    /// Turns a grant into an admission, or says why not.
+    ///
+    /// # Errors
+    /// The refusal; the grant is gone then.
+    pub fn admit(&self, grant: Grant, entries: &Entries, now: &Now) -> Result<Admitted, Refusal> {
+        let rule = self.decide(grant.person(), entries, now)?;
+        Ok(Admitted { grant, by: self.name_of(rule) })
+    }
+
+    /// Whether a person may enter now, and by which rule.
+    ///
+    /// # Errors
+    /// Why they may not.
+    pub fn decide(&self, person: PersonId, entries: &Entries, now: &Now) -> Result<RuleId, Refusal> {
+        self.walk(person, entries, now, |_| {})
+    }
+
+    /// The steps of the same judgement, in order; the last one decides.
+    pub fn explain(&self, person: PersonId, entries: &Entries, now: &Now) -> Vec<Step> {
+        let mut steps = Vec::new();
+        // The last step says what the walk returns.
+        let _ = self.walk(person, entries, now, |step| steps.push(step));
+        steps
+    }
+
+    /// A rule as the journal names it.
+    pub fn name_of(&self, id: RuleId) -> String {
+        let rule = self.book.rules.iter().find(|numbered| numbered.id == id);
+        rule.map_or_else(|| format!("rule {}", id.0), |found| format!("rule {}: {}", id.0, found.rule))
+    }
+
+    /// Which rule holds the door open now, if any. None does in lockdown or while the clock is not trusted.
+    pub fn hold_open(&self, entries: &Entries, now: &Now) -> Option<HoldOpen> {
+        if self.book.lockdown || !now.clock_trusted {
+            return None;
+        }
+        let shown = self.zone.to_datetime(now.wall);
+        let rules = self.book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::HoldOpen);
+        rules
+            .filter_map(|numbered| {
+                let (began, ends) = self.window(&numbered.rule.when, shown)?;
+                let first = numbered.rule.after_first.as_ref();
+                if first.is_some_and(|who| !self.has_come_in(who, began, entries, now)) {
+                    return None;
+                }
+                let left = self.zone.to_timestamp(ends).ok()?.duration_since(now.wall);
+                Some(HoldOpen {
+                    rule: numbered.id,
+                    began,
+                    left: Duration::try_from(left).unwrap_or_default(),
+                })
+            })
+            .max_by_key(|hold| hold.left)
+    }
+
+    fn walk(
+        &self,
+        person: PersonId,
+        entries: &Entries,
+        now: &Now,
+        mut tell: impl FnMut(Step),
+    ) -> Result<RuleId, Refusal> {
+        let terms = self.people.get(&person).map(|at| &self.book.people[*at].terms);
+        let Some(terms) = terms else {
+            let says = Says::Refuses(Refusal::NotEnrolled);
+            tell(Step { subject: Subject::Enrolled, says });
+            return Err(Refusal::NotEnrolled);
+        };
+        tell(Step { subject: Subject::Enrolled, says: Says::Passes });
+        let checks = [
+            (Subject::Lockdown, self.book.lockdown.then_some(Refusal::Lockdown)),
+            (Subject::Attempts, at_the_gate(now.gate)),
+            (Subject::Validity, outside_validity(terms, now)),
+            (Subject::Entries, (terms.entries_left == Some(0)).then_some(Refusal::NoEntriesLeft)),
+            (Subject::Passback, self.passback(person, entries, now)),
+        ];
+        for (subject, refusal) in checks {
+            let says = refusal.clone().map_or(Says::Passes, Says::Refuses);
+            tell(Step { subject, says });
+            refusal.map_or(Ok(()), Err)?;
+        }
+        self.denials(terms, entries, now, &mut tell)?;
+        self.allowances(terms, entries, now, &mut tell)
+    }
+
+    fn denials(
+        &self,
+        terms: &PersonTerms,
+        entries: &Entries,
+        now: &Now,
+        tell: &mut impl FnMut(Step),
+    ) -> Result<(), Refusal> {
+        for numbered in self.book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::Deny) {
+            let refusal = match self.applies(numbered, terms, entries, now) {
+                Applies::Yes => Ok(Refusal::Denied(numbered.id)),
+                Applies::Unknown => Ok(Refusal::ClockNotTrusted),
+                Applies::AfterFirst(_) => Err("its first person has not come in"),
+                Applies::No(why) => Err(why),
+            };
+            let subject = Subject::Rule(numbered.id);
+            match refusal {
+                Ok(refusal) => {
+                    tell(Step { subject, says: Says::Refuses(refusal.clone()) });
+                    return Err(refusal);
+                }
+                Err(why) => tell(Step { subject, says: Says::Silent(why) }),
+            }
+        }
+        Ok(())
+    }
+
+    fn allowances(
+        &self,
+        terms: &PersonTerms,
+        entries: &Entries,
+        now: &Now,
+        tell: &mut impl FnMut(Step),
+    ) -> Result<RuleId, Refusal> {
+        let mut end = Refusal::NoRule;
+        for numbered in self.book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::Allow) {
+            let subject = Subject::Rule(numbered.id);
+            let why = match self.applies(numbered, terms, entries, now) {
+                Applies::Yes => {
+                    tell(Step { subject, says: Says::Admits });
+                    return Ok(numbered.id);
+                }
+                Applies::No(why) => why,
+                Applies::AfterFirst(who) => {
+                    end = Refusal::WaitsForFirst(numbered.id, who);
+                    "its first person has not come in"
+                }
+                Applies::Unknown => {
+                    end = Refusal::ClockNotTrusted;
+                    "the clock is not trusted"
+                }
+            };
+            tell(Step { subject, says: Says::Silent(why) });
+        }
+        tell(Step { subject: Subject::End, says: Says::Refuses(end.clone()) });
+        Err(end)
+    }
+
+    fn applies(
+        &self,
+        numbered: &super::NumberedRule,
+        terms: &PersonTerms,
+        entries: &Entries,
+        now: &Now,
+    ) -> Applies {
+        let rule = &numbered.rule;
+        if !terms.is_of(&rule.who) {
+            return Applies::No("they are not of this group");
+        }
+        if rule.when.is_always() && rule.after_first.is_none() {
+            return Applies::Yes;
+        }
+        if !now.clock_trusted {
+            return Applies::Unknown;
+        }
+        let Some((began, _)) = self.window(&rule.when, self.zone.to_datetime(now.wall)) else {
+            return Applies::No("not at this time");
+        };
+        match &rule.after_first {
+            Some(who) if !self.has_come_in(who, began, entries, now) => Applies::AfterFirst(who.clone()),
+            _ => Applies::Yes,
+        }
+    }
+
+    fn window(&self, when: &Schedule, shown: DateTime) -> Option<(DateTime, DateTime)> {
+        when.window(shown, |date: Date| self.book.holidays.iter().any(|holiday| holiday.has(date)))
+    }
+
+    /// Whether somebody of `who` has been let in since the clock on the wall showed `began`.
+    fn has_come_in(&self, who: &Who, began: DateTime, entries: &Entries, now: &Now) -> bool {
+        let recent = entries
+            .iter()
+            .filter(|(_, entry)| entry.wall <= now.wall && self.zone.to_datetime(entry.wall) >= began);
+        let mut terms = recent.filter_map(|(id, _)| self.people.get(id));
+        terms.any(|at| self.book.people[*at].terms.is_of(who))
+    }
+
+    fn passback(&self, person: PersonId, entries: &Entries, now: &Now) -> Option<Refusal> {
+        let within = Duration::from_secs(self.book.passback_s.into());
+        let ago = entries.get(&person)?.ago(now)?;
+        (ago < within).then_some(Refusal::Passback { ago, within })
+    }
+}
+
+fn at_the_gate(gate: Gate) -> Option<Refusal> {
+    match gate {
+        Gate::Open => None,
+        Gate::Paused(left) => Some(Refusal::Paused(left)),
+        Gate::Off => Some(Refusal::FaceOff),
+    }
+}
+
+fn outside_validity(terms: &PersonTerms, now: &Now) -> Option<Refusal> {
+    let limited = terms.valid_from.is_some() || terms.valid_until.is_some();
+    if limited && !now.clock_trusted {
+        return Some(Refusal::ClockNotTrusted);
+    }
+    let early = terms.valid_from.filter(|from| now.wall < *from).map(Refusal::NotYetValid);
+    early.or_else(|| terms.valid_until.filter(|until| *until <= now.wall).map(Refusal::Expired))
+}

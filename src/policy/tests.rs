@@ -1,0 +1,485 @@
+//! Tables of moments, and properties that hold for every book.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ADA: PersonId = PersonId(1);
+const BOB: PersonId = PersonId(2);
+
+fn ts(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn now(wall: &str) -> Now {
+    Now { wall: ts(wall), mono: None, clock_trusted: true, gate: Gate::Open }
+}
+
+fn rule(effect: Effect, who: &str, days: &str, from: &str, until: &str) -> Rule {
+    let when = Schedule {
+        days: days.parse().unwrap(),
+        from: from.parse().unwrap(),
+        until: until.parse().unwrap(),
+        ..Schedule::ALWAYS
+    };
+    Rule { effect, who: who.parse().unwrap(), when, after_first: None }
+}
+
+fn always() -> Rule {
+    rule(Effect::Allow, "everybody", "daily", "00:00", "24:00")
+}
+
+fn person(id: PersonId, name: &str, groups: &[&str]) -> PersonRow {
+    let terms =
+        PersonTerms { groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..Default::default() };
+    PersonRow { id, name: name.into(), terms, last_entry: None }
+}
+
+/// Ada is of the staff, Bob cleans.
+fn book(zone: &str, rules: Vec<Rule>) -> RuleBook {
+    RuleBook {
+        zone: Some(zone.into()),
+        rules: (1..).map(RuleId).zip(rules).map(|(id, rule)| NumberedRule { id, rule }).collect(),
+        people: vec![person(ADA, "Ada", &["staff"]), person(BOB, "Bob", &["cleaners"])],
+        ..RuleBook::default()
+    }
+}
+
+fn ask(book: &RuleBook, who: PersonId, at: &str) -> Result<RuleId, Refusal> {
+    Policy::new(book.clone()).unwrap().decide(who, &Entries::new(), &now(at))
+}
+
+#[test]
+fn who_is_let_in_when() {
+    let mut staff = rule(Effect::Allow, "staff", "mon-fri", "07:00", "19:00");
+    staff.when.holidays = OnHolidays::Not;
+    let cleaners = rule(Effect::Allow, "cleaners", "tue", "18:00", "02:00");
+    let mut book = book("Europe/Berlin", vec![staff, cleaners]);
+    book.holidays.push(Holiday {
+        dates: "2026-12-24..2026-12-26".parse().unwrap(),
+        name: "Christmas".into(),
+        yearly: true,
+    });
+    for (who, at, admitted) in [
+        // Monday, an hour ahead of UTC.
+        (ADA, "2026-11-23T05:59:59Z", false),
+        (ADA, "2026-11-23T06:00:00Z", true),
+        (ADA, "2026-11-23T17:59:59.999Z", true),
+        (ADA, "2026-11-23T18:00:00Z", false),
+        (ADA, "2026-11-22T10:00:00Z", false),
+        // Christmas is a Friday, and a Thursday the year before it was added.
+        (ADA, "2026-12-25T10:00:00Z", false),
+        (ADA, "2025-12-25T10:00:00Z", false),
+        (ADA, "2026-12-23T10:00:00Z", true),
+        // Tuesday evening runs into Wednesday, Monday's does not exist.
+        (BOB, "2026-11-24T16:59:00Z", false),
+        (BOB, "2026-11-24T17:00:00Z", true),
+        (BOB, "2026-11-25T00:59:59Z", true),
+        (BOB, "2026-11-25T01:00:00Z", false),
+        (BOB, "2026-11-24T00:30:00Z", false),
+        (BOB, "2026-11-25T17:30:00Z", false),
+    ] {
+        assert_eq!(ask(&book, who, at).is_ok(), admitted, "{who:?} at {at}");
+    }
+}
+
+#[test]
+fn a_window_over_the_end_of_a_year_and_over_a_leap_day() {
+    let book = book("UTC", vec![rule(Effect::Allow, "everybody", "thu,tue", "22:00", "06:00")]);
+    for (at, admitted) in [
+        // 31 December 2026 is a Thursday.
+        ("2026-12-31T21:59:59Z", false),
+        ("2026-12-31T22:00:00Z", true),
+        ("2027-01-01T05:59:59Z", true),
+        ("2027-01-01T06:00:00Z", false),
+        // 29 February 2028 is a Tuesday, 28 February 2030 a Thursday.
+        ("2028-02-29T23:00:00Z", true),
+        ("2028-03-01T05:00:00Z", true),
+        ("2030-03-01T05:00:00Z", true),
+        ("2028-02-28T23:00:00Z", false),
+    ] {
+        assert_eq!(ask(&book, ADA, at).is_ok(), admitted, "at {at}");
+    }
+    let leap = Holiday { dates: "2028-02-29".parse().unwrap(), name: "leap day".into(), yearly: true };
+    for (date, free) in [("2032-02-29", true), ("2030-02-28", false), ("2030-03-01", false)] {
+        assert_eq!(leap.has(date.parse().unwrap()), free, "{date}");
+    }
+    let turn =
+        Holiday { dates: "2026-12-31..2027-01-01".parse().unwrap(), name: "new year".into(), yearly: true };
+    for (date, free) in
+        [("2030-12-31", true), ("2031-01-01", true), ("2030-06-01", false), ("2030-12-30", false)]
+    {
+        assert_eq!(turn.has(date.parse().unwrap()), free, "{date}");
+    }
+}
+
+/// Clocks go forward and back in three zones; a rule counts by what they show.
+#[test]
+fn clocks_that_go_forward_and_back() {
+    for (zone, from, until, moments) in [
+        // Berlin: 02:00 → 03:00 on 29 March, 03:00 → 02:00 on 25 October 2026.
+        (
+            "Europe/Berlin",
+            "01:30",
+            "02:30",
+            vec![
+                ("2026-03-29T00:30:00Z", true),
+                ("2026-03-29T00:59:59Z", true),
+                ("2026-03-29T01:00:00Z", false),
+                ("2026-03-29T01:15:00Z", false),
+                ("2026-10-25T00:15:00Z", true),
+                ("2026-10-25T00:45:00Z", false),
+                ("2026-10-25T01:15:00Z", true),
+                ("2026-10-25T01:30:00Z", false),
+            ],
+        ),
+        // New York: 02:00 → 03:00 on 8 March, 02:00 → 01:00 on 1 November 2026.
+        (
+            "America/New_York",
+            "01:30",
+            "02:30",
+            vec![
+                ("2026-03-08T06:30:00Z", true),
+                ("2026-03-08T07:00:00Z", false),
+                ("2026-11-01T05:45:00Z", true),
+                ("2026-11-01T06:15:00Z", false),
+                ("2026-11-01T06:45:00Z", true),
+                ("2026-11-01T07:29:59Z", true),
+                ("2026-11-01T07:30:00Z", false),
+            ],
+        ),
+        // Lord Howe: half an hour, 02:00 → 02:30 on 4 October, 02:00 → 01:30 on 5 April 2026.
+        (
+            "Australia/Lord_Howe",
+            "01:45",
+            "02:15",
+            vec![
+                ("2026-10-03T15:20:00Z", true),
+                ("2026-10-03T15:30:00Z", false),
+                ("2026-04-04T14:50:00Z", true),
+                ("2026-04-04T15:05:00Z", false),
+                ("2026-04-04T15:20:00Z", true),
+                ("2026-04-04T15:45:00Z", false),
+            ],
+        ),
+    ] {
+        let book = book(zone, vec![rule(Effect::Allow, "everybody", "daily", from, until)]);
+        for (at, admitted) in moments {
+            assert_eq!(ask(&book, ADA, at).is_ok(), admitted, "{zone} at {at}");
+        }
+    }
+}
+
+#[test]
+fn every_refusal_has_its_reason_in_its_order() {
+    let mut book = book("UTC", vec![always(), rule(Effect::Deny, "cleaners", "daily", "00:00", "24:00")]);
+    let at = "2026-11-23T12:00:00Z";
+    assert_eq!(ask(&book, ADA, at), Ok(RuleId(1)));
+    assert_eq!(ask(&book, BOB, at), Err(Refusal::Denied(RuleId(2))));
+    assert_eq!(ask(&book, PersonId(3), at), Err(Refusal::NotEnrolled));
+    book.people[0].terms.entries_left = Some(0);
+    assert_eq!(ask(&book, ADA, at), Err(Refusal::NoEntriesLeft));
+    book.people[0].terms.valid_until = Some(ts(at));
+    assert_eq!(ask(&book, ADA, at), Err(Refusal::Expired(ts(at))));
+    book.people[0].terms.valid_from = Some(ts("2026-11-24T00:00:00Z"));
+    assert_eq!(ask(&book, ADA, at), Err(Refusal::NotYetValid(ts("2026-11-24T00:00:00Z"))));
+    book.lockdown = true;
+    assert_eq!(ask(&book, ADA, at), Err(Refusal::Lockdown));
+    assert_eq!(ask(&book, PersonId(3), at), Err(Refusal::NotEnrolled));
+    book = RuleBook { rules: vec![], lockdown: false, ..tests::book("UTC", vec![]) };
+    assert_eq!(ask(&book, ADA, at), Err(Refusal::NoRule), "what nothing allows is refused");
+}
+
+#[test]
+fn without_a_clock_what_is_limited_in_time_refuses_and_the_rest_works() {
+    let blind = Now { clock_trusted: false, ..now("2026-11-23T12:00:00Z") };
+    let decide =
+        |book: &RuleBook, who| Policy::new(book.clone()).unwrap().decide(who, &Entries::new(), &blind);
+    let staff = rule(Effect::Allow, "staff", "mon-fri", "07:00", "19:00");
+    assert_eq!(decide(&book("UTC", vec![staff.clone()]), ADA), Err(Refusal::ClockNotTrusted));
+    assert_eq!(decide(&book("UTC", vec![staff.clone()]), BOB), Err(Refusal::NoRule));
+    assert_eq!(decide(&book("UTC", vec![staff, always()]), ADA), Ok(RuleId(2)));
+    let night = rule(Effect::Deny, "staff", "daily", "22:00", "05:00");
+    assert_eq!(decide(&book("UTC", vec![always(), night]), ADA), Err(Refusal::ClockNotTrusted));
+    let mut visitor = book("UTC", vec![always()]);
+    visitor.people[0].terms.valid_until = Some(ts("2026-11-30T00:00:00Z"));
+    assert_eq!(decide(&visitor, ADA), Err(Refusal::ClockNotTrusted));
+    let open = rule(Effect::HoldOpen, "everybody", "daily", "09:00", "17:00");
+    assert_eq!(Policy::new(book("UTC", vec![open])).unwrap().hold_open(&Entries::new(), &blind), None);
+}
+
+#[test]
+fn nobody_enters_twice_within_the_time_whatever_the_calendar_does() {
+    let mut book = book("UTC", vec![always()]);
+    book.passback_s = 60;
+    let policy = Policy::new(book).unwrap();
+    let entry = Entry { wall: ts("2026-11-23T12:00:00Z"), mono: Some(MonoTime::from_millis(5_000)) };
+    let entries = Entries::from([(ADA, entry)]);
+    let (ago, within) = (Duration::from_secs(30), Duration::from_secs(60));
+    for (wall, mono_ms, refused) in [
+        ("2026-11-23T12:00:30Z", Some(35_000), Some(Refusal::Passback { ago, within })),
+        // The calendar was set meanwhile: the other clock counts.
+        ("2026-11-23T14:00:00Z", Some(35_000), Some(Refusal::Passback { ago, within })),
+        ("2026-11-23T12:00:30Z", Some(65_000), None),
+        // From before this boot.
+        ("2026-11-23T12:00:30Z", None, Some(Refusal::Passback { ago, within })),
+        ("2026-11-23T12:01:00Z", None, None),
+        ("2026-11-23T11:00:00Z", None, None),
+    ] {
+        let now = Now {
+            wall: ts(wall),
+            mono: mono_ms.map(MonoTime::from_millis),
+            clock_trusted: true,
+            gate: Gate::Open,
+        };
+        assert_eq!(policy.decide(ADA, &entries, &now).err(), refused, "{wall} {mono_ms:?}");
+        assert_eq!(policy.decide(BOB, &entries, &now), Ok(RuleId(1)));
+    }
+}
+
+#[test]
+fn the_first_of_a_group_opens_for_the_others_and_the_door() {
+    let mut wait = rule(Effect::Allow, "cleaners", "daily", "08:00", "18:00");
+    wait.after_first = Some("staff".parse().unwrap());
+    let mut open = rule(Effect::HoldOpen, "everybody", "mon-fri", "09:00", "17:00");
+    open.after_first = Some("staff".parse().unwrap());
+    let staff = rule(Effect::Allow, "staff", "daily", "00:00", "24:00");
+    let policy = Policy::new(book("UTC", vec![wait, open, staff])).unwrap();
+    let at = now("2026-11-23T12:00:00Z");
+    let who = || "staff".parse().unwrap();
+    let entered = |id, wall| Entries::from([(id, Entry { wall: ts(wall), mono: None })]);
+    for (entries, bob, held) in [
+        (Entries::new(), Err(Refusal::WaitsForFirst(RuleId(1), who())), false),
+        (entered(ADA, "2026-11-22T12:00:00Z"), Err(Refusal::WaitsForFirst(RuleId(1), who())), false),
+        (entered(BOB, "2026-11-23T10:00:00Z"), Err(Refusal::WaitsForFirst(RuleId(1), who())), false),
+        (entered(ADA, "2026-11-23T08:30:00Z"), Ok(RuleId(1)), false),
+        (entered(ADA, "2026-11-23T09:30:00Z"), Ok(RuleId(1)), true),
+    ] {
+        assert_eq!(policy.decide(BOB, &entries, &at), bob, "{entries:?}");
+        let hold = policy.hold_open(&entries, &at);
+        assert_eq!(hold.is_some(), held, "{entries:?}");
+        assert!(hold.is_none_or(|hold| hold.left == Duration::from_secs(5 * 3600)));
+    }
+    let entries = entered(ADA, "2026-11-23T09:30:00Z");
+    assert_eq!(policy.hold_open(&entries, &now("2026-11-23T17:00:00Z")), None);
+    let lockdown = RuleBook { lockdown: true, ..policy.book().clone() };
+    assert_eq!(Policy::new(lockdown).unwrap().hold_open(&entries, &at), None);
+}
+
+#[test]
+fn after_failed_attempts_nobody_is_let_in_and_a_pause_says_how_long() {
+    let policy = Policy::new(book("UTC", vec![always()])).unwrap();
+    let minute = Duration::from_secs(60);
+    for (gate, refusal) in [
+        (Gate::Open, None),
+        (Gate::Paused(minute), Some(Refusal::Paused(minute))),
+        (Gate::Off, Some(Refusal::FaceOff)),
+    ] {
+        let at = Now { gate, ..now("2026-11-23T12:00:00Z") };
+        assert_eq!(policy.decide(ADA, &Entries::new(), &at).err(), refusal);
+    }
+    assert_eq!(policy.words(&Refusal::Paused(minute)), "paused for 60 s after failed attempts");
+    assert_eq!(policy.words(&Refusal::Denied(RuleId(1))), "rule 1: allow everybody always");
+}
+
+#[test]
+fn an_explanation_ends_with_what_decides() {
+    let mut staff = rule(Effect::Allow, "staff", "mon-fri", "07:00", "19:00");
+    staff.when.holidays = OnHolidays::Not;
+    let policy = Policy::new(book("UTC", vec![staff, always()])).unwrap();
+    let steps = policy.explain(BOB, &Entries::new(), &now("2026-11-23T12:00:00Z"));
+    let last = |n: usize| &steps[steps.len() - n];
+    assert_eq!(last(2).says, Says::Silent("they are not of this group"));
+    assert_eq!(*last(1), Step { subject: Subject::Rule(RuleId(2)), says: Says::Admits });
+    assert_eq!(policy.name_of(RuleId(1)), "rule 1: allow staff mon-fri 07:00-19:00, not on holidays");
+    assert_eq!(policy.name_of(RuleId(2)), "rule 2: allow everybody always");
+}
+
+#[test]
+fn an_admission_names_its_rule_and_is_of_the_grant() {
+    let policy = Policy::new(book("UTC", vec![always()])).unwrap();
+    let grant = Grant::for_tests(1, "Ada", MonoTime::from_millis(9));
+    let admitted = policy.admit(grant, &Entries::new(), &now("2026-11-23T12:00:00Z")).unwrap();
+    assert_eq!((admitted.by(), admitted.grant().name()), ("rule 1: allow everybody always", "Ada"));
+    let removed = Grant::for_tests(9, "Zoe", MonoTime::from_millis(9));
+    let refused = policy.admit(removed, &Entries::new(), &now("2026-11-23T12:00:00Z"));
+    assert_eq!(refused, Err(Refusal::NotEnrolled));
+}
+
+#[test]
+fn texts_are_read_and_written_back_and_what_is_none_is_refused_with_an_example() {
+    for (text, shown) in [
+        ("mon-fri", "mon-fri"),
+        ("sat,sun,mon", "mon,sat-sun"),
+        ("fri-mon", "mon,fri-sun"),
+        ("Daily", "daily"),
+        ("wed", "wed"),
+    ] {
+        assert_eq!(text.parse::<Days>().unwrap().to_string(), shown);
+    }
+    for text in ["", "monday", "mon-", "mon..fri", "x"] {
+        assert!(text.parse::<Days>().unwrap_err().to_string().contains("`mon-fri`"), "{text}");
+    }
+    for (text, shown) in [("7:05", "07:05"), ("00:00", "00:00"), ("24:00", "24:00")] {
+        assert_eq!(text.parse::<TimeOfDay>().unwrap().to_string(), shown);
+    }
+    for text in ["", "7", "24:01", "07:60", "-1:00", "7:+5", "007:00", "65535:59"] {
+        assert!(text.parse::<TimeOfDay>().unwrap_err().to_string().contains("no time of day"), "{text}");
+    }
+    assert_eq!("2026-12-24".parse::<Dates>().unwrap().to_string(), "2026-12-24");
+    assert!("2026-12-24..2026-12-01".parse::<Dates>().unwrap_err().to_string().contains("ends before"));
+    assert!("2026-02-29".parse::<Dates>().is_err());
+    assert!("two words".parse::<Who>().unwrap_err().to_string().contains("cannot be a group"));
+    let Err(error) = Policy::new(book("Europe/Atlantis", vec![])) else { panic!("it is a zone") };
+    assert!(error.to_string().contains("Europe/Atlantis") && error.to_string().contains("tzdata"), "{error}");
+}
+
+#[test]
+fn a_book_survives_as_toml_and_a_misspelt_key_is_refused() {
+    let mut staff = rule(Effect::Allow, "staff", "mon-fri", "07:00", "19:00");
+    staff.when.dates = Some("2026-01-01..2026-12-31".parse().unwrap());
+    staff.after_first = Some(Who::Everybody);
+    let mut book = book("UTC", vec![staff, rule(Effect::HoldOpen, "everybody", "sat", "09:00", "12:00")]);
+    book.passback_s = 600;
+    book.holidays.push(Holiday { dates: "2026-05-01".parse().unwrap(), name: "May".into(), yearly: true });
+    book.people[0].terms.valid_until = Some(ts("2026-11-23T16:00:00Z"));
+    book.people[0].terms.entries_left = Some(1);
+    let document = Document::from(&book);
+    let text = toml::to_string(&document).unwrap();
+    assert_eq!(toml::from_str::<Document>(&text).unwrap(), document, "{text}");
+    assert!(toml::from_str::<Document>("passback = 3").is_err());
+    assert!(
+        toml::from_str::<Document>("[[rule]]\neffect = \"allow\"\nwho = \"staff\"\nday = \"mon\"").is_err()
+    );
+}
+
+#[test]
+fn ten_thousand_people_and_two_hundred_rules_take_less_than_a_millisecond() {
+    let groups: Vec<String> = (0..100).map(|n| format!("group{n}")).collect();
+    let rules = (0..200).map(|n| {
+        let effect = if n % 4 == 0 { Effect::Deny } else { Effect::Allow };
+        let mut rule = rule(effect, &groups[n % 100], "mon-fri", "22:00", "06:00");
+        rule.when.holidays = OnHolidays::Not;
+        rule
+    });
+    let mut book = book("Europe/Berlin", rules.collect());
+    book.holidays = (1..=28)
+        .map(|day| Holiday {
+            dates: format!("2026-02-{day:02}").parse().unwrap(),
+            name: "h".into(),
+            yearly: true,
+        })
+        .collect();
+    book.people = (0..10_000)
+        .map(|n| {
+            let mut row = person(PersonId(n), "P", &[]);
+            row.terms.groups = groups.iter().cloned().collect();
+            row
+        })
+        .collect();
+    let policy = Policy::new(book).unwrap();
+    let at = now("2026-11-23T12:00:00Z");
+    let entries: Entries = (0..10_000).map(|n| (PersonId(n), Entry { wall: at.wall, mono: None })).collect();
+    let rounds: u32 = 500;
+    let begun = std::time::Instant::now();
+    for n in 0..rounds {
+        assert_eq!(policy.decide(PersonId(n.into()), &entries, &at), Err(Refusal::NoRule));
+    }
+    let each = begun.elapsed() / rounds;
+    println!("a decision takes {each:?}");
+    assert!(each <= Duration::from_millis(1), "{each:?}");
+}
+
+prop_compose! {
+    fn any_rule()(
+        effect in prop_oneof![Just(Effect::Allow), Just(Effect::Deny), Just(Effect::HoldOpen)],
+        who in prop_oneof![Just("everybody"), Just("staff"), Just("cleaners")],
+        days in prop_oneof![Just("daily"), Just("mon-fri"), Just("sat,sun"), Just("tue")],
+        from in 0..24_u16, until in 0..=24_u16,
+        holidays in prop_oneof![Just(OnHolidays::Too), Just(OnHolidays::Not), Just(OnHolidays::Only)],
+        first in prop::option::of(prop_oneof![Just("everybody"), Just("staff")]),
+    ) -> Rule {
+        let mut rule = rule(effect, who, days, &format!("{from}:00"), &format!("{until}:00"));
+        rule.when.holidays = holidays;
+        rule.after_first = first.map(|who| who.parse().unwrap());
+        rule
+    }
+}
+
+prop_compose! {
+    fn any_book()(
+        rules in prop::collection::vec(any_rule(), 0..8),
+        zone in prop_oneof![Just("UTC"), Just("Europe/Berlin"), Just("America/New_York"), Just("Australia/Lord_Howe")],
+        from in prop::option::of(0..20_000_i64), until in prop::option::of(0..20_000_i64),
+        entries_left in prop::option::of(0..3_u32), passback_s in prop_oneof![Just(0), 1..100_000_u32],
+        lockdown in prop::bool::weighted(0.1),
+    ) -> RuleBook {
+        let mut book = RuleBook { lockdown, passback_s, ..book(zone, rules) };
+        book.holidays.push(Holiday { dates: "2026-01-01..2026-01-03".parse().unwrap(), name: "new year".into(), yearly: true });
+        let at = |hours: Option<i64>| hours.map(|h| ts("2026-01-01T00:00:00Z") + Duration::from_secs(h.unsigned_abs() * 3600));
+        (book.people[0].terms.valid_from, book.people[0].terms.valid_until) = (at(from), at(until));
+        book.people[0].terms.entries_left = entries_left;
+        book
+    }
+}
+
+proptest! {
+    #[test]
+    fn nobody_is_ever_let_in_against_a_limit(
+        book in any_book(), minute in 0..1_200_000_u64, entered in prop::option::of(0..1_200_000_u64), clock_trusted: bool, paused: bool,
+    ) {
+        let moment = |minute: u64| ts("2026-01-01T00:00:00Z") + Duration::from_secs(minute * 60);
+        let now = Now { wall: moment(minute), mono: None, clock_trusted, gate: if paused { Gate::Off } else { Gate::Open } };
+        let entries: Entries = entered.map(|m| (ADA, Entry { wall: moment(m), mono: None })).into_iter().collect();
+        let policy = Policy::new(book.clone()).unwrap();
+        let decided = policy.decide(ADA, &entries, &now);
+        // The explanation is of the same judgement.
+        let last = policy.explain(ADA, &entries, &now).pop().unwrap();
+        match &decided {
+            Ok(rule) => prop_assert_eq!(last, Step { subject: Subject::Rule(*rule), says: Says::Admits }),
+            Err(refusal) => prop_assert_eq!(last.says, Says::Refuses(refusal.clone())),
+        }
+        prop_assert_eq!(policy.decide(PersonId(99), &entries, &now), Err(Refusal::NotEnrolled));
+        let hold = policy.hold_open(&entries, &now);
+        prop_assert!(hold.is_none() || (clock_trusted && !book.lockdown));
+        let Ok(rule) = decided else { return Ok(()) };
+        let terms = &book.people[0].terms;
+        prop_assert!(!book.lockdown && !paused);
+        prop_assert!(terms.valid_from.is_none_or(|from| clock_trusted && from <= now.wall));
+        prop_assert!(terms.valid_until.is_none_or(|until| clock_trusted && now.wall < until));
+        prop_assert!(terms.entries_left != Some(0));
+        let since = entered.and_then(|m| minute.checked_sub(m));
+        prop_assert!(since.is_none_or(|minutes| minutes * 60 >= u64::from(book.passback_s)));
+        let shown = policy.zone().to_datetime(now.wall);
+        let covers = |id: RuleId| {
+            // What the clock on the wall shows, the slow way: minute by minute within the hours of the rule.
+            let rule = &book.rules.iter().find(|n| n.id == id).unwrap().rule;
+            let free = |date| book.holidays.iter().any(|h| h.has(date));
+            rule.when.is_always() || (clock_trusted && rule.when.window(shown, free).is_some())
+        };
+        prop_assert!(covers(rule));
+        let effect = |id: RuleId| book.rules.iter().find(|n| n.id == id).unwrap().rule.effect;
+        prop_assert_eq!(effect(rule), Effect::Allow);
+        let denied = book.rules.iter().any(|n| {
+            n.rule.effect == Effect::Deny && n.rule.after_first.is_none() && terms.is_of(&n.rule.who) && covers(n.id)
+        });
+        prop_assert!(!denied);
+    }
+
+    /// Day by day and minute by minute, in another way than the schedule does it.
+    #[test]
+    fn a_window_is_what_a_watch_would_say(from in 0..1440_u16, until in 0..=1440_u16, day in 0..800_i32, minute in 0..1440_u16, days in 1..128_u8) {
+        let text = |m: u16| format!("{}:{:02}", m / 60, m % 60);
+        let names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        let list: Vec<&str> = (0..7).filter(|d| days & (1 << d) != 0).map(|d| names[d]).collect();
+        let rule = rule(Effect::Allow, "everybody", &list.join(","), &text(from), &text(until));
+        // 1 January 2026 is a Thursday, number 3 from Monday.
+        let date = "2026-01-01".parse::<jiff::civil::Date>().unwrap().checked_add(jiff::Span::new().days(day)).unwrap();
+        let shown = date.at((minute / 60) as i8, (minute % 60) as i8, 0, 0);
+        let on = |number: i32| days & (1 << (3 + number).rem_euclid(7)) != 0;
+        let length = if until > from { until - from } else { until + 1440 - from };
+        let begun_today = on(day) && minute >= from && minute - from < length;
+        let begun_yesterday = on(day - 1) && minute + 1440 - from < length;
+        prop_assert_eq!(rule.when.window(shown, |_| false).is_some(), begun_today || begun_yesterday);
+    }
+}
