@@ -20,7 +20,9 @@ use crate::door::{
 };
 use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
-use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError};
+use crate::liveness::check::PhotoCheck;
+use crate::nn::team::Team;
+use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -219,6 +221,16 @@ pub(super) fn load_networks(config: &Config) -> Result<Recogniser, RecognitionEr
         min_face_score: config.vision.min_face_score,
         threads: threads(config.vision.threads, cores()),
     })
+}
+
+/// The networks that tell a face from a picture of one, all that are installed or those `named`; run by `team`.
+pub(super) fn photo_check(
+    config: &Config,
+    named: &[String],
+    team: &Team,
+) -> Result<Option<PhotoCheck>, RecognitionError> {
+    let check = load_photo_check(&config.paths.models, named, &config.encoder.device)?;
+    Ok(check.map(|check| check.with_team(team)))
 }
 
 /// Cores that this process may use.
