@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Outcome, Site, photo};
+use crate::support::{self, Outcome, Site, photo};
 
 /// Three people's photographs in the folders of the protocols: Obama 1–3, Biden 1, Collins 1.
 fn with_photos(site: &Site) {
