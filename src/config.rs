@@ -25,6 +25,8 @@ pub struct Config {
     pub encoder: EncoderConfig,
     /// What a grant takes.
     pub decision: DecisionConfig,
+    /// Telling faces from pictures of them.
+    pub liveness: LivenessConfig,
     /// The strike.
     pub door: DoorConfig,
     /// What else is wired to the door.
@@ -152,6 +154,20 @@ impl Default for DecisionConfig {
             max_frame_age_ms: 500,
             regrant_after_ms: 10_000,
         }
+    }
+}
+
+/// `[liveness]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LivenessConfig {
+    /// `passive`: by the networks that are installed; `required`: the same, and none is no door; `off`.
+    pub mode: String,
+}
+
+impl Default for LivenessConfig {
+    fn default() -> Self {
+        Self { mode: "passive".into() }
     }
 }
 

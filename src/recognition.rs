@@ -1,13 +1,16 @@
 //! One picture → the faces in it, each aligned, judged and, if wanted, embedded: the pieces of `vision` and `encoder`
 //! put together once, for the daemon, enrolment, comparison and evaluation alike.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 
 use crate::encoder::network::Encoder;
 use crate::encoder::{Embedding, ModelId};
+use crate::liveness::check::PhotoCheck;
+use crate::liveness::network::Liveness;
 use crate::models::{Library, LibraryError};
+use crate::nn::model_file::ModelFile;
 use crate::nn::team::{Team, TeamError};
 use crate::nn::{DeviceError, device};
 use crate::vision::Face;
@@ -140,6 +143,31 @@ impl Recogniser {
         let embedded = self.encoder.embed(crops);
         embedded.map_err(|source| RecognitionError::Run { name: self.encoder.model().to_string(), source })
     }
+}
+
+/// The installed networks that tell a face from a picture of one, or those of them that are `named`; `None` when there is
+/// none. A file that is damaged or of an unknown architecture is an error and not passed over: a check that silently is
+/// another one would be worse than none.
+///
+/// # Errors
+/// When the folder or a network cannot be read, or a name is of no such network.
+pub fn load_photo_check(
+    models: &Path,
+    named: &[String],
+    device_name: &str,
+) -> Result<Option<PhotoCheck>, RecognitionError> {
+    const JOB: &str = "liveness";
+    let (device, library) = (device(device_name)?, Library::new(models));
+    let files = match named {
+        [] => library.of_job(JOB)?,
+        named => named.iter().map(|name| library.load(name, JOB)).collect::<Result<_, _>>()?,
+    };
+    let build = |file: &ModelFile| {
+        let failed = |source| RecognitionError::Build { name: file.card.name.clone(), source };
+        Liveness::new(file, &device).map_err(failed)
+    };
+    let networks: Vec<Liveness> = files.iter().map(build).collect::<Result<_, _>>()?;
+    Ok(PhotoCheck::new(networks))
 }
 
 impl FoundFace {

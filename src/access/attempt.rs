@@ -13,11 +13,15 @@
 //! **A refusal is a line in the log, not a lockout.** A face that is far away, turned or in shadow is refused first
 //! and known two steps later; that must open the door as soon as k of n looks say so. The odds of a stranger are
 //! kept by the threshold, the margin and k of n on every look, not by turning away whoever was refused once.
+//!
+//! **A picture of a face is the exception.** When the looks that would let somebody in do not look alive on average, the track
+//! never grants anything again, and its person is let in on no other track for [`SUSPECTED_FOR`]: nobody holds a photograph
+//! up until it is taken for a face. The photo check can only deny; it never adds to what names a person.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Evidence, Grant, Look, LookOutcome, RefusalReason, Rule, Verdict};
+use super::{Evidence, Grant, Live, Look, LookOutcome, Proof, RefusalReason, Rule, Verdict};
 use crate::clock::MonoTime;
 use crate::gallery::{Match, PersonId};
 use crate::vision::tracks::TrackId;
@@ -25,6 +29,10 @@ use crate::vision::tracks::TrackId;
 /// A track out of view for longer than this is forgotten. Longer than any track can be lost and found again, so
 /// nothing is said twice.
 pub const FORGET_AFTER: Duration = Duration::from_secs(5);
+
+/// After a picture of a person was shown, they are let in again only after this time: long enough that holding it up again
+/// and again does not pay, short enough for the person who comes along to be told to wait.
+pub const SUSPECTED_FOR: Duration = Duration::from_secs(10);
 
 /// A frame stamped up to this much ahead of `now` is new: the two were read one after the other, by two threads. A
 /// stamp further ahead is wrong, and how old the frame really is nobody can tell: it counts as too old.
@@ -40,13 +48,15 @@ pub struct Attempts {
     tracks: Vec<Attempt>,
     /// Who was let in when, as long as that holds back the next grant.
     let_in: Vec<(PersonId, MonoTime)>,
+    /// Of whom a picture was shown when.
+    suspected: Vec<(PersonId, MonoTime)>,
     newest: Option<FrameStamp>,
 }
 
 impl Attempts {
     /// No attempts yet.
     pub fn new(rule: Rule) -> Self {
-        Self { rule, tracks: Vec::new(), let_in: Vec::new(), newest: None }
+        Self { rule, tracks: Vec::new(), let_in: Vec::new(), suspected: Vec::new(), newest: None }
     }
 
     /// The rule in force.
@@ -70,6 +80,8 @@ impl Attempts {
     /// - **Grant**: the look names somebody, at least k looks in the window name them, none names anybody else, the
     ///   look's frame is at most `max_frame_age` old, and they were not let in less than `regrant_after` ago, on
     ///   this or any other track, nor on another track of this very frame.
+    /// - **Refuse as not live**: the same, but what was seen looked like a picture of them; the last word on this track,
+    ///   and nobody is let in by their name for [`SUSPECTED_FOR`].
     /// - **Refuse as stale**: the same, but the frame is too old; once per track and person.
     /// - **Refuse** as unknown, ambiguous or with nobody enrolled, by the majority of the window: n looks were
     ///   compared and do not speak for one person; once per track. A later look may still grant.
@@ -102,6 +114,7 @@ impl Attempts {
         let pause = self.rule.regrant_after;
         self.tracks.retain(|attempt| now.since(attempt.seen) <= FORGET_AFTER);
         self.let_in.retain(|&(_, at)| now.since(at) < pause);
+        self.suspected.retain(|&(_, at)| now.since(at) < SUSPECTED_FOR);
     }
 
     /// A frame stamped in the future would make every later one look old, and its looks have no known age. When
@@ -125,12 +138,27 @@ impl Attempts {
     /// What follows from a track's window after `look` has entered it.
     fn judge(&mut self, at: usize, look: &Look, now: MonoTime) -> Option<Verdict> {
         let attempt = &mut self.tracks[at];
+        if attempt.is_picture {
+            return None;
+        }
         let Some(person) = attempt.agreed(&self.rule) else {
             return attempt.refuse(look, &self.rule, now);
         };
         let named_just_now = attempt.window.back().and_then(Compared::person) == Some(person);
         let let_in_lately = self.let_in.iter().any(|&(id, _)| id == person);
         if !named_just_now || let_in_lately {
+            return None;
+        }
+        match attempt.proof(person) {
+            Proof::Off => {}
+            Proof::Unasked => return None,
+            Proof::Asked(live) if live.score >= live.needed => {}
+            Proof::Asked(_) => {
+                self.suspected.push((person, now));
+                return Some(attempt.refuse_picture(person, look, &self.rule, now));
+            }
+        }
+        if self.suspected.iter().any(|&(id, _)| id == person) {
             return None;
         }
         if !is_fresh(look.captured, &self.rule, now) {
@@ -154,6 +182,8 @@ struct Attempt {
     stale_for: Vec<PersonId>,
     refused: bool,
     granted: bool,
+    /// It was taken for a picture of a face.
+    is_picture: bool,
 }
 
 impl Attempt {
@@ -166,6 +196,7 @@ impl Attempt {
             stale_for: Vec::new(),
             refused: false,
             granted: false,
+            is_picture: false,
         }
     }
 
@@ -185,7 +216,8 @@ impl Attempt {
         while self.window.len() >= rule.frames_window.max(1) {
             self.window.pop_front();
         }
-        self.window.push_back(Compared { says: Says::of(matched.as_ref(), rule), matched: matched.clone() });
+        let says = Says::of(matched.as_ref(), rule);
+        self.window.push_back(Compared { says, matched: matched.clone(), proof: look.proof });
         true
     }
 
@@ -204,6 +236,32 @@ impl Attempt {
         self.granted = true;
         self.window.clear();
         Verdict::Grant(Grant { person, name, evidence, decided: now })
+    }
+
+    /// What the photo check says of the looks that name `person`: their mean.
+    fn proof(&self, person: PersonId) -> Proof {
+        let (mut sum, mut asked, mut without, mut needed) = (0.0_f64, 0, 0, 0.0_f32);
+        for look in self.window.iter().filter(|look| look.person() == Some(person)) {
+            match look.proof {
+                Proof::Unasked => return Proof::Unasked,
+                Proof::Off => without += 1,
+                Proof::Asked(live) => {
+                    sum += f64::from(live.score);
+                    needed = needed.max(live.needed);
+                    asked += 1;
+                }
+            }
+        }
+        match (asked, without) {
+            (0, _) => Proof::Off,
+            (_, 0) => Proof::Asked(Live { score: (sum / f64::from(asked)) as f32, needed }),
+            _ => Proof::Unasked,
+        }
+    }
+
+    fn refuse_picture(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Verdict {
+        self.is_picture = true;
+        Verdict::Refuse(RefusalReason::NotLive, self.evidence(Some(person), look, rule, now))
     }
 
     fn refuse_stale(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
@@ -257,6 +315,10 @@ impl Attempt {
             runner_up: best.and_then(|found| found.runner_up.clone()),
             frames_agreed: self.window.iter().filter(|seen| whom.is_some() && seen.person() == whom).count(),
             frames_seen: self.window.len(),
+            live: whom.and_then(|whom| match self.proof(whom) {
+                Proof::Asked(live) => Some(live),
+                _ => None,
+            }),
             rule: rule.clone(),
         }
     }
@@ -267,6 +329,7 @@ impl Attempt {
 struct Compared {
     says: Says,
     matched: Option<Match>,
+    proof: Proof,
 }
 
 impl Compared {
@@ -365,7 +428,7 @@ mod tests {
     }
 
     fn look(track: u64, seq: u64, captured: MonoTime, outcome: LookOutcome) -> Look {
-        Look { track: TrackId(track), seq, captured, outcome }
+        Look { track: TrackId(track), seq, captured, outcome, proof: Proof::Off }
     }
 
     /// `A`, `B`: granted; `S` `?` `=` `0`: refused as stale, unknown, ambiguous, with nobody enrolled.
@@ -376,6 +439,7 @@ mod tests {
             Verdict::Refuse(RefusalReason::Unknown, _) => '?',
             Verdict::Refuse(RefusalReason::Ambiguous, _) => '=',
             Verdict::Refuse(RefusalReason::NobodyEnrolled, _) => '0',
+            Verdict::Refuse(RefusalReason::NotLive, _) => 'P',
         }
     }
 
@@ -426,6 +490,66 @@ mod tests {
         for (story, looks, verdicts) in table {
             assert_eq!(play(looks), verdicts, "{story}: {looks}");
         }
+    }
+
+    /// Shows Ada on a track with these photo checks, `None` for one that was not asked, from `from` ms on.
+    fn show_ada(attempts: &mut Attempts, track: u64, from: u64, checks: &[Option<f32>]) -> String {
+        let mut said = String::new();
+        for (i, score) in checks.iter().enumerate() {
+            let captured = at(from + i as u64 * FRAME_MS);
+            let proof = score.map_or(Proof::Unasked, |score| Proof::Asked(Live { score, needed: 0.4 }));
+            let look = Look { proof, ..look(track, from + i as u64, captured, outcome('A')) };
+            let verdicts = attempts.observe(&[look], captured + Duration::from_millis(LATENCY_MS));
+            said.push(verdicts.first().map_or(' ', letter));
+        }
+        said
+    }
+
+    #[test]
+    fn the_photo_check_denies_by_the_mean_of_the_looks_and_for_good() {
+        for (story, checks, verdicts) in [
+            ("alive", vec![Some(0.9); 3], "  A"),
+            ("one poor look among good ones", vec![Some(0.9), Some(0.1), Some(0.9)], "  A"),
+            (
+                "a photograph, and then a lucky look",
+                [vec![Some(0.0); 3], vec![Some(1.0); 60]].concat(),
+                "  P",
+            ),
+            ("at the bar", vec![Some(0.4); 3], "  A"),
+            ("no number is no life", vec![Some(0.9), Some(f32::NAN), Some(0.9)], "  P"),
+            ("never asked, never granted", vec![None; 20], ""),
+        ] {
+            let said = show_ada(&mut Attempts::new(rule()), 1, 1_000, &checks);
+            assert_eq!(said.trim_end(), verdicts.trim_end(), "{story}");
+        }
+    }
+
+    #[test]
+    fn after_a_photograph_its_person_waits_on_every_track_and_others_do_not() {
+        let mut attempts = Attempts::new(rule());
+        assert_eq!(show_ada(&mut attempts, 1, 1_000, &[Some(0.0); 3]), "  P");
+        assert_eq!(show_ada(&mut attempts, 2, 2_000, &[Some(1.0); 30]).trim(), "", "shown again at once");
+        let bob: Vec<Verdict> = (0..3)
+            .flat_map(|i| {
+                let live = Live { score: 0.9, needed: 0.4 };
+                let seen = look(3, 9_000 + i, at(5_000 + i), outcome('B'));
+                attempts.observe(&[Look { proof: Proof::Asked(live), ..seen }], at(5_100 + i))
+            })
+            .collect();
+        let [Verdict::Grant(grant)] = &bob[..] else { panic!("{bob:?}") };
+        assert_eq!(grant.evidence().live, Some(Live { score: 0.9, needed: 0.4 }));
+        assert_eq!(show_ada(&mut attempts, 4, 12_000, &[Some(1.0); 3]), "  A", "ten seconds later");
+    }
+
+    #[test]
+    fn a_late_photograph_is_a_photograph() {
+        let mut attempts = Attempts::new(rule());
+        let live = Live { score: 0.1, needed: 0.4 };
+        let late = (0..3).flat_map(|i| {
+            let seen = Look { proof: Proof::Asked(live), ..look(1, i, at(1_000 + i), outcome('A')) };
+            attempts.observe(&[seen], at(9_000 + i))
+        });
+        assert_eq!(late.map(|verdict| letter(&verdict)).collect::<String>(), "P");
     }
 
     #[test]
@@ -623,6 +747,7 @@ mod tests {
         let [Verdict::Grant(grant)] = &said[..] else { panic!("{said:?}") };
         assert_eq!((grant.person(), grant.name(), grant.decided()), (PersonId(1), "Ada", at(1213)));
         let expected = Evidence {
+            live: None,
             track: TrackId(4),
             seq: 13,
             frame_age_ms: 200,

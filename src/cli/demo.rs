@@ -250,6 +250,10 @@ fn facts(frames: &[TracedFrame], records: &[Record], config: &Config) -> Vec<(&'
                 one_in(decision.far_per_attempt)
             ),
         ),
+        (
+            "Photo check",
+            format!("{}: the people of the clip are drawn from photographs", config.liveness.mode),
+        ),
         ("Let in by", format!("{} of {} frames", decision.frames_needed, decision.frames_window)),
         ("Frames looked at", format!("{} of {played}", frames.len())),
     ];

@@ -3,6 +3,7 @@
 mod cohort;
 mod curves;
 mod door;
+mod pad;
 mod pages;
 mod pairs;
 
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 use cohort::CohortArgs;
 use door::DoorArgs;
+use pad::PadArgs;
 
 use super::adapters::{cores, load_networks};
 use super::output::{Output, count};
@@ -28,7 +30,7 @@ use crate::eval::embed_set::{embed_all, require_images};
 use crate::eval::identify::{IdentifyReport, identify};
 use crate::eval::metrics::Interval;
 use crate::eval::openset::OpenSet;
-use crate::eval::pad::{self, PadReport};
+use crate::eval::pad::{ErrorRate, PadReport};
 use crate::eval::page::Page;
 use crate::eval::pairs::PairList;
 use crate::eval::verify::{VerifyReport, verify};
@@ -75,16 +77,10 @@ enum Protocol {
         run: Run,
     },
     /// Presentation attacks: APCER of each species and BPCER at a fixed threshold (ISO/IEC 30107-3)
-    Pad {
-        /// CSV with the columns label,path,score and, if known, subject; a label is live or the name of a species
-        #[arg(long, value_name = "FILE")]
-        scores: PathBuf,
-        /// Score from which a picture counts as live
-        #[arg(long, value_name = "SCORE", default_value_t = 0.5)]
-        threshold: f64,
-        #[command(flatten)]
-        told: Told,
-    },
+    ///
+    /// By the installed networks and the door's own rule, or from scores that something else gave. In a picture with
+    /// several faces the large and central one counts; a picture without a face counts as refused.
+    Pad(PadArgs),
     /// Losses of several training runs in one chart, and what came of them side by side
     Curves {
         /// Folders that `accessd train` wrote
@@ -190,11 +186,7 @@ impl Eval {
             }
             Protocol::Pairs { count, seed, run } => pairs::perform(globals, count as usize, seed, &run),
             Protocol::Curves { runs, out } => curves::perform(&runs, &out),
-            Protocol::Pad { scores, threshold, told } => {
-                let report = pad::judge(&pad::read(&scores)?, threshold);
-                told.page(|| Ok(pages::pad(&report, pad_rows(&report))))?;
-                told.tell(&report, pad_rows)
-            }
+            Protocol::Pad(args) => args.perform(globals),
             Protocol::Door(args) => args.perform(globals),
             Protocol::Cohort(args) => args.perform(globals),
         }
@@ -353,7 +345,7 @@ fn identify_rows(report: &IdentifyReport) -> Vec<(&'static str, String)> {
 }
 
 fn pad_rows(report: &PadReport) -> Vec<(&'static str, String)> {
-    let told = |rate: &pad::ErrorRate| {
+    let told = |rate: &ErrorRate| {
         let subjects =
             rate.subjects.map_or(String::new(), |n| format!(" of {}", count(n, "subject", "subjects")));
         format!(

@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, enrolment, gates, inputs_factory,
+    NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, doubt, enrolment, gates, inputs_factory,
     load_networks, open_lamps, patience, rule, start_guard, trust,
 };
 use super::backend::open_store;
@@ -66,11 +66,14 @@ impl Run {
         let trace = self.trace.as_deref().map(create_trace).transpose()?;
         let networks = load_networks(config)?;
         let model = networks.model().clone();
+        let (doubt, photo_check) = doubt(config, &model, networks.team())?;
+        log::info!("{photo_check}");
         let store = open_store(&config.paths.database, OpenMode::Create)?;
         Ok(Parts {
             camera: camera.to_string(),
             open_camera: camera_factory(camera, config, clock.clone()),
-            analyser: Box::new(FaceAnalyser::new(networks, gates(config), clock.clone())),
+            photo_check,
+            analyser: Box::new(FaceAnalyser::new(networks, gates(config), clock.clone()).with_doubt(doubt)),
             strike: Box::new(strike),
             open_inputs,
             lamps,

@@ -45,6 +45,7 @@ fn rows(state: &State) -> Vec<(&'static str, String)> {
         ("camera", format!("{}: {:.1} frames/s{latency}, {age}", state.camera, state.fps)),
         ("people", format!("{} with {}", count(state.people, "person", "people"), state.model)),
         ("rule", rule(state)),
+        ("photos", state.photo_check.clone()),
         ("service", format!("accessd {}, pid {}, up {}", state.version, state.pid, up(state.uptime_s))),
     ];
     if state.lockdown {

@@ -1,13 +1,20 @@
-//! The [`Analyser`] of the product: detector, tracks, quality gates, encoder and gallery, one frame at a time.
+//! The [`Analyser`] of the product: detector, tracks, quality gates, encoder, gallery and photo check, one frame at a time.
 
 use std::time::Duration;
 
+use image::RgbImage;
+
 use super::analysis::{AnalyseError, Analyser, Analysis, SeenFace, StageTimes};
+use crate::access::{Live, Proof, Rule};
+use crate::calibration::Bar;
 use crate::clock::{Clock, MonoTime};
 use crate::encoder::ModelId;
+use crate::encoder::Score;
 use crate::frame::Frame;
-use crate::gallery::Gallery;
+use crate::gallery::{Gallery, Match};
+use crate::liveness::check::PhotoCheck;
 use crate::recognition::{FoundFace, Recogniser, RecognitionError};
+use crate::vision::BBox;
 use crate::vision::quality::QualityGates;
 use crate::vision::tracks::Tracker;
 
@@ -15,18 +22,66 @@ use crate::vision::tracks::Tracker;
 /// door.
 const MAX_EMBEDDED: usize = 4;
 
+/// Mean difference between two pictures of a face, in grey levels, up to which they are the same picture. A sensor's noise
+/// alone makes more of it, a still that is played again makes none.
+const SAME_PICTURE: f32 = 0.05;
+
+/// What tells faces from pictures of them, and from which score on a face may be let in and is worth asking about.
+pub struct Doubt {
+    /// The networks.
+    pub check: PhotoCheck,
+    /// Where the threshold comes from.
+    pub bar: Bar,
+    /// What a grant takes.
+    pub rule: Rule,
+}
+
 /// Networks and tracks. One per camera.
 pub struct FaceAnalyser {
     recogniser: Recogniser,
     gates: QualityGates,
     tracker: Tracker,
     clock: std::sync::Arc<dyn Clock>,
+    doubt: Option<Doubt>,
+    /// The threshold for the people of this generation of the gallery.
+    threshold: Option<(u64, Score)>,
+    /// The last picture with a face in it.
+    before: Option<RgbImage>,
 }
 
 impl FaceAnalyser {
     /// Puts the pieces together; no tracks yet.
     pub fn new(recogniser: Recogniser, gates: QualityGates, clock: std::sync::Arc<dyn Clock>) -> Self {
-        Self { recogniser, gates, tracker: Tracker::new(), clock }
+        Self { recogniser, gates, tracker: Tracker::new(), clock, doubt: None, threshold: None, before: None }
+    }
+
+    /// Has the photo check asked about every face that may be let in.
+    #[must_use]
+    pub fn with_doubt(self, doubt: Option<Doubt>) -> Self {
+        Self { doubt, ..self }
+    }
+
+    /// What the photo check says of a face; asked only when the face is near enough to somebody to be let in as them.
+    fn proof(
+        &mut self,
+        image: &RgbImage,
+        bbox: &BBox,
+        matched: Option<&Match>,
+        gallery: &Gallery,
+    ) -> Result<Proof, RecognitionError> {
+        let Some(doubt) = &mut self.doubt else { return Ok(Proof::Off) };
+        let Some(found) = matched else { return Ok(Proof::Unasked) };
+        let threshold = match self.threshold {
+            Some((generation, threshold)) if generation == gallery.generation() => threshold,
+            _ => doubt.bar.threshold(gallery, &doubt.rule),
+        };
+        self.threshold = Some((gallery.generation(), threshold));
+        if found.best.score < threshold {
+            return Ok(Proof::Unasked);
+        }
+        let failed = |source| RecognitionError::Run { name: "photo check".to_owned(), source };
+        let said = doubt.check.look(image, bbox).map_err(failed)?;
+        Ok(Proof::Asked(Live { score: said.together, needed: doubt.check.threshold() as f32 }))
     }
 
     fn look(&mut self, frame: &Frame, gallery: &Gallery) -> Result<Analysis, RecognitionError> {
@@ -51,7 +106,10 @@ impl FaceAnalyser {
         for (((found, track), issue), embedding) in found.iter().zip(tracks).zip(issues).zip(embeddings) {
             let track = embedding.as_ref().map_or(track, |e| self.tracker.confirm(track, e));
             let matched = embedding.as_ref().and_then(|e| gallery.find(e));
+            let repeated = self.before.as_ref().is_some_and(|b| is_same(b, &frame.image, &found.face.bbox));
             seen.push(SeenFace {
+                proof: Proof::Unasked,
+                repeated,
                 track,
                 face: found.face,
                 quality: found.quality,
@@ -60,7 +118,14 @@ impl FaceAnalyser {
                 matched,
             });
         }
-        self.lap(embedded, &mut times.match_us);
+        let matched = self.lap(embedded, &mut times.match_us);
+        for face in &mut seen {
+            face.proof = self.proof(&frame.image, &face.face.bbox, face.matched.as_ref(), gallery)?;
+        }
+        self.lap(matched, &mut times.live_us);
+        if !seen.is_empty() {
+            self.before = Some(frame.image.clone());
+        }
         Ok(Analysis {
             seq: frame.seq,
             captured: frame.captured,
@@ -90,5 +155,55 @@ impl Analyser for FaceAnalyser {
 
     fn model(&self) -> &ModelId {
         self.recogniser.model()
+    }
+}
+
+/// Whether two frames show the same picture in `bbox`.
+fn is_same(before: &RgbImage, now: &RgbImage, bbox: &BBox) -> bool {
+    if before.dimensions() != now.dimensions() {
+        return false;
+    }
+    let (width, height) = (now.width() as usize, now.height() as usize);
+    let span = |from: f32, length: f32, limit: usize| {
+        // A cast of what is no number, or beyond the range, gives 0 or the nearest bound.
+        let first = (from.max(0.0) as usize).min(limit);
+        first..((from + length).max(0.0).ceil() as usize).clamp(first, limit)
+    };
+    let (across, down) = (span(bbox.x, bbox.w, width), span(bbox.y, bbox.h, height));
+    let count = 3 * across.len() * down.len();
+    let (a, b) = (before.as_raw(), now.as_raw());
+    let apart: u64 = down
+        .map(|y| {
+            let row = 3 * (y * width + across.start)..3 * (y * width + across.end);
+            a[row.clone()].iter().zip(&b[row]).map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>()
+        })
+        .sum();
+    count > 0 && apart as f32 / count as f32 <= SAME_PICTURE
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    #[test]
+    fn the_same_picture_of_a_face_is_known_and_a_sensors_noise_is_another() {
+        let plain = RgbImage::from_fn(64, 48, |x, y| Rgb([x as u8, y as u8, 90]));
+        let bbox = BBox { x: 10.0, y: 10.0, w: 20.0, h: 20.0 };
+        assert!(is_same(&plain, &plain, &bbox));
+        let mut other_place = plain.clone();
+        other_place.put_pixel(50, 40, Rgb([255; 3]));
+        assert!(is_same(&plain, &other_place, &bbox), "what is not the face does not count");
+        let mut speck = plain.clone();
+        speck.put_pixel(15, 15, Rgb([15, 20, 90]));
+        assert!(is_same(&plain, &speck, &bbox), "nearly the same is the same");
+        let noisy =
+            RgbImage::from_fn(64, 48, |x, y| Rgb([x as u8, y as u8, 90 + ((x * 7 + y * 3) % 2) as u8]));
+        assert!(!is_same(&plain, &noisy, &bbox), "half a level in one colour is more than none");
+        for nowhere in [BBox { x: f32::NAN, ..bbox }, BBox { x: 500.0, ..bbox }, BBox { w: -5.0, ..bbox }] {
+            is_same(&plain, &plain, &nowhere);
+        }
+        assert!(!is_same(&plain, &RgbImage::new(8, 8), &bbox), "another size is another picture");
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::Proof;
 use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
@@ -26,6 +27,12 @@ pub struct SeenFace {
     pub embedding: Option<Embedding>,
     /// Whom it looks like, when it was good enough and somebody is enrolled.
     pub matched: Option<Match>,
+    /// Whether it looks like a face or like a picture of one.
+    #[serde(default)]
+    pub proof: Proof,
+    /// The camera gave the same picture of it as before: it is no new evidence.
+    #[serde(default)]
+    pub repeated: bool,
 }
 
 /// How long the stages took, in µs.
@@ -39,6 +46,9 @@ pub struct StageTimes {
     pub embed_us: u64,
     /// Search in the gallery.
     pub match_us: u64,
+    /// Photo check of all faces that may be let in.
+    #[serde(default)]
+    pub live_us: u64,
 }
 
 /// One frame, looked at.

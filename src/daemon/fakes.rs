@@ -11,6 +11,7 @@ use std::time::Duration;
 use image::RgbImage;
 use jiff::Timestamp;
 
+use crate::access::Proof;
 use crate::camera::{Camera, CameraError};
 use crate::clock::{Clock, MonoTime, SystemClock};
 use crate::door::{Relay, RelayError};
@@ -69,6 +70,8 @@ pub(crate) fn seen(track: u64, values: &[f32]) -> SeenFace {
         issue: None,
         embedding: Some(embedding(values)),
         matched: None,
+        proof: Proof::Off,
+        repeated: false,
     }
 }
 
@@ -94,6 +97,7 @@ pub(crate) fn board() -> Board {
         version: "0".into(),
         camera: "fake".into(),
         relay: "fake".into(),
+        photo_check: "none".into(),
         model: model(),
         started: MonoTime::from_millis(0),
     })

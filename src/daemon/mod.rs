@@ -80,6 +80,8 @@ pub struct Parts {
     pub open_camera: CameraFactory,
     /// The camera as configured, for messages.
     pub camera: String,
+    /// What is known of the photo check, for `accessd status`.
+    pub photo_check: String,
     /// The networks, loaded.
     pub analyser: Box<dyn Analyser>,
     /// The strike.
@@ -330,7 +332,7 @@ impl Daemon {
         let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
         let start = json!({
             "version": parts.version, "model": model, "camera": parts.camera, "relay": relay,
-            "people": gallery.people(), "threshold": rule.threshold, "pid": std::process::id(),
+            "people": gallery.people(), "threshold": rule.threshold, "photo_check": parts.photo_check, "pid": std::process::id(),
         });
         store
             .append(&Event::new(EventKind::Start, start), Stamp::now(&*clock))
@@ -340,6 +342,7 @@ impl Daemon {
             version: parts.version,
             camera: parts.camera,
             relay,
+            photo_check: parts.photo_check,
             model: model.clone(),
             started,
         }));

@@ -175,6 +175,9 @@ pub struct Status {
     pub latency_ms: Option<u64>,
     /// Encoder id.
     pub model: String,
+    /// What keeps photographs out, and what has been shown of that.
+    #[serde(default)]
+    pub photo_check: String,
     /// People with a template of this model.
     pub people: usize,
     /// The threshold in force, a cosine.

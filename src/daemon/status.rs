@@ -21,6 +21,7 @@ pub(crate) struct Fixed {
     pub(crate) version: String,
     pub(crate) camera: String,
     pub(crate) relay: String,
+    pub(crate) photo_check: String,
     pub(crate) model: ModelId,
     pub(crate) started: MonoTime,
 }
@@ -166,6 +167,7 @@ impl Board {
             fps: now.fps(at.since(self.fixed.started)),
             latency_ms: now.median_latency_ms(),
             model: self.fixed.model.to_string(),
+            photo_check: self.fixed.photo_check.clone(),
             people: now.people,
             threshold: now.threshold,
             far: now.far,
@@ -214,6 +216,7 @@ mod tests {
             version: "1.2.3".into(),
             camera: "clip:a".into(),
             relay: "sim:b".into(),
+            photo_check: "none".into(),
             model: ModelId("m@1".into()),
             started: MonoTime::from_millis(0),
         })

@@ -147,6 +147,7 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Proof;
     use crate::clock::MonoTime;
     use crate::daemon::analysis::{SeenFace, StageTimes};
     use crate::encoder::Score;
@@ -167,8 +168,16 @@ mod tests {
         let face =
             Face { bbox: BBox { x: 1.5, y: 2.0, w: 30.0, h: 40.0 }, landmarks: [[3.0; 2]; 5], score: 0.9 };
         let best = Candidate { person: PersonId(7), name: "Ada".into(), score: Score(0.75) };
-        let seen =
-            |issue, matched| SeenFace { track: TrackId(4), face, quality, issue, embedding: None, matched };
+        let seen = |issue, matched| SeenFace {
+            track: TrackId(4),
+            face,
+            quality,
+            issue,
+            embedding: None,
+            matched,
+            proof: Proof::Unasked,
+            repeated: false,
+        };
         Analysis {
             seq: 9,
             captured: MonoTime::from_millis(1234),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::metrics::Proportion;
 use super::openset::OpenSet;
-use crate::access::{Attempts, Look, LookOutcome, Rule, Verdict};
+use crate::access::{Attempts, Look, LookOutcome, Proof, Rule, Verdict};
 use crate::calibration::cohort::Cohort;
 use crate::calibration::{Calibration, Estimate, calibrate, exposure};
 use crate::clock::MonoTime;
@@ -245,6 +245,7 @@ fn attempt(gallery: &Gallery, looks: &[&Embedding], rule: &Rule) -> Option<(Pers
             seq: seq as u64,
             captured,
             outcome: LookOutcome::Compared(gallery.find(embedding)),
+            proof: Proof::Off,
         };
         for verdict in attempts.observe(&[look], captured) {
             if let Verdict::Grant(grant) = verdict {

@@ -18,13 +18,20 @@ const LIVE: &str = "live";
 
 /// One picture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Presentation {
+pub struct Labelled {
     /// `live`, or the species of the attack.
     pub label: String,
     /// Who is shown.
     pub subject: Option<String>,
     /// Which picture.
     pub path: String,
+}
+
+/// One picture with what was said of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Presentation {
+    /// The picture.
+    pub picture: Labelled,
     /// How live it looked.
     pub score: f64,
 }
@@ -64,12 +71,26 @@ pub struct PadReport {
 /// # Errors
 /// When it cannot be read, lacks a column, has a line that is wrong, or lacks live pictures or attacks.
 pub fn read(path: &Path) -> Result<Vec<Presentation>, EvalError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_owned(), source })?;
-    parse(&text, path)
+    let listed = parse(&text_of(path)?, path, true)?;
+    Ok(listed.into_iter().map(|(picture, score)| Presentation { picture, score }).collect())
 }
 
-fn parse(text: &str, path: &Path) -> Result<Vec<Presentation>, EvalError> {
+/// Reads a list of pictures without scores: the same without that column.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_labels(path: &Path) -> Result<Vec<Labelled>, EvalError> {
+    let listed = parse(&text_of(path)?, path, false)?;
+    Ok(listed.into_iter().map(|(picture, _)| picture).collect())
+}
+
+fn text_of(path: &Path) -> Result<String, EvalError> {
+    std::fs::read_to_string(path).map_err(|source| EvalError::Read { path: path.to_owned(), source })
+}
+
+/// Pictures with their scores; 0 where none are wanted.
+fn parse(text: &str, path: &Path, scored: bool) -> Result<Vec<(Labelled, f64)>, EvalError> {
+    let columns = if scored { "label,path,score" } else { "label,path" };
     let list = |what: String| EvalError::List { path: path.to_owned(), what };
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
@@ -77,11 +98,11 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Presentation>, EvalError> {
     let column = |name: &str| header.iter().position(|h| h == name);
     let need = |name: &str| {
         let found = header.iter().collect::<Vec<_>>().join(",");
-        column(name).ok_or_else(|| {
-            list(format!("no column {name:?} in the header ({found}); expected label,path,score"))
-        })
+        column(name)
+            .ok_or_else(|| list(format!("no column {name:?} in the header ({found}); expected {columns}")))
     };
-    let (label, picture, score, subject) = (need("label")?, need("path")?, need("score")?, column("subject"));
+    let (label, picture, subject) = (need("label")?, need("path")?, column("subject"));
+    let score = scored.then(|| need("score")).transpose()?;
     let mut all = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|e| list(e.to_string()))?;
@@ -89,19 +110,25 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Presentation>, EvalError> {
         let at = |what: String| EvalError::Line { path: path.to_owned(), line, what };
         let field = |column: usize, name: &str| match record.get(column) {
             Some(value) if !value.is_empty() => Ok(value),
-            _ => Err(at(format!("no {name}; expected label,path,score"))),
+            _ => Err(at(format!("no {name}; expected {columns}"))),
         };
-        let text = field(score, "score")?;
-        let score: Option<f64> = text.parse().ok().filter(|v| (0.0..=1.0).contains(v));
-        all.push(Presentation {
+        let score = match score {
+            None => 0.0,
+            Some(score) => {
+                let text = field(score, "score")?;
+                let number: Option<f64> = text.parse().ok().filter(|v| (0.0..=1.0).contains(v));
+                number.ok_or_else(|| at(format!("score {text:?} is not a number from 0 to 1")))?
+            }
+        };
+        let picture = Labelled {
             label: field(label, "label")?.to_owned(),
             subject: subject.map(|c| field(c, "subject").map(str::to_owned)).transpose()?,
             path: field(picture, "path")?.to_owned(),
-            score: score.ok_or_else(|| at(format!("score {text:?} is not a number from 0 to 1")))?,
-        });
+        };
+        all.push((picture, score));
     }
     for (wanted, what) in [(true, "no picture has the label live"), (false, "no picture is an attack")] {
-        if !all.iter().any(|p| (p.label == LIVE) == wanted) {
+        if !all.iter().any(|(p, _)| (p.label == LIVE) == wanted) {
             return Err(list(format!("{what}; both kinds are needed")));
         }
     }
@@ -114,11 +141,11 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Presentation>, EvalError> {
 /// When there is no live picture or no attack, which [`read`] refuses.
 pub fn judge(all: &[Presentation], threshold: f64) -> PadReport {
     let rate = |label: &str| {
-        let of: Vec<&Presentation> = all.iter().filter(|p| p.label == label).collect();
+        let of: Vec<&Presentation> = all.iter().filter(|p| p.picture.label == label).collect();
         let taken_for_live = of.iter().filter(|p| p.score >= threshold).count();
         let wrong = if label == LIVE { of.len() - taken_for_live } else { taken_for_live };
         let share = Proportion { hits: wrong, trials: of.len() };
-        let subjects: Option<BTreeSet<&String>> = of.iter().map(|p| p.subject.as_ref()).collect();
+        let subjects: Option<BTreeSet<&String>> = of.iter().map(|p| p.picture.subject.as_ref()).collect();
         ErrorRate {
             rate: share.rate(),
             ci95: share.wilson95(),
@@ -127,7 +154,7 @@ pub fn judge(all: &[Presentation], threshold: f64) -> PadReport {
             subjects: subjects.map(|s| s.len()),
         }
     };
-    let species: BTreeSet<&String> = all.iter().map(|p| &p.label).filter(|l| *l != LIVE).collect();
+    let species: BTreeSet<&String> = all.iter().map(|p| &p.picture.label).filter(|l| *l != LIVE).collect();
     let apcer: BTreeMap<String, ErrorRate> = species.into_iter().map(|s| (s.clone(), rate(s))).collect();
     let bpcer = rate(LIVE);
     let apcer_worst = apcer.values().map(|r| r.rate).fold(f64::NAN, f64::max);
@@ -143,7 +170,8 @@ mod tests {
         print,1,e,0.1\nprint,2,f,0.5\nreplay,1,g,0.2\nreplay,1,h,0.3\n";
 
     fn parsed(text: &str) -> Result<Vec<Presentation>, String> {
-        parse(text, Path::new("pad.csv")).map_err(|e| e.to_string())
+        let listed = parse(text, Path::new("pad.csv"), true).map_err(|e| e.to_string())?;
+        Ok(listed.into_iter().map(|(picture, score)| Presentation { picture, score }).collect())
     }
 
     #[test]
@@ -155,6 +183,20 @@ mod tests {
         let Interval(low, high) = report.apcer["replay"].ci95;
         assert!(low == 0.0 && high > 0.6, "two pictures without an error show little");
         assert_eq!(judge(&parsed(LIST).unwrap(), 0.51).apcer_worst, 0.0);
+    }
+
+    #[test]
+    fn a_list_for_the_networks_has_no_scores() {
+        let listed = parse("label,path\nlive,a.jpg\nphone,b.jpg\n", Path::new("pad.csv"), false).unwrap();
+        assert_eq!(
+            (listed[1].0.label.as_str(), listed[1].0.subject.as_ref(), listed[1].1),
+            ("phone", None, 0.0)
+        );
+        let error = parse("label,file\nlive,a\n", Path::new("pad.csv"), false).unwrap_err().to_string();
+        assert!(
+            error.contains("no column \"path\" in the header (label,file); expected label,path"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Is it a face or a picture of one? The networks for presentation attack detection (ISO/IEC 30107): a face with its
-//! surroundings in, how far it looks alive out. What follows from that over a track is decided elsewhere.
+//! surroundings in, how far it looks alive out, and the rule by which several say it together ([`check`]). What follows
+//! from that over a track is decided in `access`.
 
+pub mod check;
 pub mod minifasnet;
 pub mod network;

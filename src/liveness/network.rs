@@ -66,6 +66,11 @@ impl Liveness {
         &self.model
     }
 
+    /// The name of its architecture.
+    pub fn architecture(&self) -> &'static str {
+        self.variant.name
+    }
+
     /// Side in px of the crops it takes.
     pub fn side(&self) -> u32 {
         self.variant.side

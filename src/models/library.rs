@@ -100,6 +100,19 @@ impl Library {
         Ok(installed.collect())
     }
 
+    /// All networks that do this job, by name.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or a file in it is damaged: it may be one of them.
+    pub fn of_job(&self, wanted: &str) -> Result<Vec<ModelFile>, LibraryError> {
+        let mut files = Vec::new();
+        for name in self.names()? {
+            let file = ModelFile::read(&self.path(&name))?;
+            files.extend((file.card.job == wanted).then_some(file));
+        }
+        Ok(files)
+    }
+
     /// Loads a network of this name that does this job.
     ///
     /// # Errors

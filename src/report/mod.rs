@@ -149,7 +149,7 @@ pub(crate) mod testing {
 
     use jiff::Timestamp;
 
-    use crate::access::{Evidence, Rule};
+    use crate::access::{Evidence, Proof, Rule};
     use crate::clock::MonoTime;
     use crate::daemon::analysis::{Analysis, SeenFace, StageTimes};
     use crate::daemon::trace::{Conclusion, DoorState, TracedFrame};
@@ -202,6 +202,8 @@ pub(crate) mod testing {
             },
             issue: seen.err(),
             embedding: None,
+            proof: Proof::Off,
+            repeated: false,
             matched: seen.ok().map(|score| Match { best: candidate(score), runner_up: None }),
         }
     }
@@ -214,6 +216,7 @@ pub(crate) mod testing {
     /// What a decision at that frame rested on.
     pub fn evidence(seq: u64, score: f32) -> Evidence {
         Evidence {
+            live: None,
             track: TrackId(1),
             seq,
             frame_age_ms: 40,

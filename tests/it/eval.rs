@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Outcome, Site, photo};
+use crate::support::{self, Outcome, Site, photo};
 
 /// Three people's photographs in the folders of the protocols: Obama 1–3, Biden 1, Collins 1.
 fn with_photos(site: &Site) {
@@ -233,4 +233,45 @@ fn the_demo_says_what_it_lacks() {
         outcome.stderr
     );
     assert!(!site.path("played/report.html").exists());
+}
+
+#[test]
+fn eval_pad_runs_the_networks_where_there_are_any_and_says_so_where_there_is_none() {
+    let site = Site::new();
+    fs::create_dir(site.path("pictures")).unwrap();
+    for (from, to) in [("obama.jpg", "a.jpg"), ("biden.jpg", "b.jpg")] {
+        fs::copy(photo(from), site.path("pictures").join(to)).unwrap();
+    }
+    fs::write(site.path("labels.csv"), "label,path\nlive,a.jpg\nprint,b.jpg\n").unwrap();
+    let args = ["eval", "pad", "--images", "pictures", "--labels", "labels.csv", "--json", "-"];
+    for name in ["yunet", "sface"] {
+        let file = format!("{name}.safetensors");
+        fs::copy(support::models_dir().join(&file), site.path("models").join(&file)).unwrap();
+    }
+    let without = site.run(args);
+    assert_eq!(without.code, 1);
+    assert!(
+        without.stderr.contains("no network in") && without.stderr.contains("where npm is installed"),
+        "{}",
+        without.stderr
+    );
+    let missing = site.run(["eval", "pad", "--images", "pictures"]);
+    assert_eq!(missing.code, 2, "{}", missing.stderr);
+    let network = support::models_dir().join("fr_liveness.safetensors");
+    if !network.is_file() {
+        println!("no fr_liveness among the networks: skipped");
+        return;
+    }
+    fs::copy(network, site.path("models/fr_liveness.safetensors")).unwrap();
+    let with = site.run(args.into_iter().chain(["--write-scores", "scores.csv"]));
+    assert_eq!(with.code, 0, "{}", with.stderr);
+    let told: Value = serde_json::from_str(&with.stdout).unwrap();
+    assert_eq!((&told["threshold"], &told["bpcer"]["pictures"]), (&0.38.into(), &1.into()));
+    assert!(told["networks"][0].as_str().unwrap().starts_with("fr_liveness@"), "{told}");
+    let again = site.run(["eval", "pad", "--scores", "scores.csv", "--threshold", "0.38", "--json", "-"]);
+    let again: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!(
+        again["apcer"]["print"]["wrong"], told["apcer"]["print"]["wrong"],
+        "what is written is what is read"
+    );
 }

@@ -1,10 +1,12 @@
 //! The PAD networks: both forms equal, and equal to the reference where it stands beside the project.
 
+use accessd::journal::{EventKind, Filter};
 use accessd::liveness::minifasnet::{MiniFasNet, VARIANTS, Variant};
 use accessd::liveness::network::Liveness;
 use accessd::models::{ImportOptions, Library, import_own};
 use accessd::nn::model_file::{Channels, InputSpec, ModelCard, ModelFile};
 use accessd::nn::onnx::{Constant, Weights};
+use accessd::store::{OpenMode, SqliteStore, Store, boot_id};
 use accessd::vision::BBox;
 use accessd::vision::margin::{MarginCrop, crop};
 use candle_core::{DType, Device};
@@ -12,7 +14,7 @@ use candle_nn::{VarBuilder, VarMap};
 use image::{Rgb, RgbImage};
 use safetensors::SafeTensors;
 
-use crate::support::{self, Site, models_dir};
+use crate::support::{self, Service, Site, models_dir};
 
 fn pattern(side: u32, seed: u32) -> MarginCrop {
     let image = RgbImage::from_fn(side, side, |x, y| {
@@ -171,4 +173,32 @@ fn a_state_dict_is_imported_and_one_of_another_network_is_not() {
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     let listed = site.run(["models", "list"]);
     assert!(listed.stdout.contains("fasnet") && listed.stdout.contains("liveness"), "{}", listed.stdout);
+}
+
+/// Plays twenty pictures of an enrolled person's photograph, each moved by `step` px, to a door without a photo check; how
+/// often it opened.
+fn grants_for_a_photograph_that_moves_by(step: u32) -> usize {
+    let site = Site::with_networks();
+    let enrolled = support::photo("obama.jpg");
+    let enrolment = site.run(["enroll", "--name", "Ada", "--images", enrolled.to_str().unwrap()]);
+    assert_eq!(enrolment.code, 0, "{}", enrolment.stderr);
+    let photo = accessd::frame::load_image(&support::photo("obama2.jpg")).unwrap();
+    let (width, height) = (photo.width() - 20 * 4, photo.height());
+    std::fs::create_dir(site.path("clip")).unwrap();
+    for number in 0..20 {
+        let shown = image::imageops::crop_imm(&photo, number * step, 0, width, height).to_image();
+        shown.save(site.path(&format!("clip/{number:02}.png"))).unwrap();
+    }
+    site.write_config(
+        "[camera]\nsource = \"clip:clip?fps=10\"\n[door]\nrelay = \"sim:relay.log\"\n[liveness]\nmode = \"off\"\n",
+    );
+    assert_eq!(Service::spawn(&site).wait(), Some(0));
+    let store = SqliteStore::open(&site.path("accessd.db"), OpenMode::ReadOnly, &boot_id()).unwrap();
+    store.records(&Filter { kinds: vec![EventKind::Grant], ..Filter::default() }).unwrap().len()
+}
+
+#[test]
+fn net_a_still_that_the_camera_repeats_opens_nothing() {
+    assert_eq!(grants_for_a_photograph_that_moves_by(0), 0);
+    assert_eq!(grants_for_a_photograph_that_moves_by(4), 1, "and it is the standstill that keeps it shut");
 }

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use accessd::access::Rule;
+use accessd::access::{Proof, Rule};
 use accessd::calibration::Bar;
 use accessd::camera::{Camera, CameraError};
 use accessd::clock::{Clock, SystemClock};
@@ -72,6 +72,8 @@ impl Analyser for SeesAda {
             },
             quality: template(&ADA).quality,
             issue: None,
+            proof: Proof::Off,
+            repeated: false,
             matched: gallery.find(&embedding),
             embedding: Some(embedding),
         };
@@ -107,6 +109,7 @@ fn be_the_daemon(folder: &Path) {
     let parts = Parts {
         open_camera: Box::new(|| Ok(Box::new(Blank(0)))),
         camera: "blank".into(),
+        photo_check: "none".into(),
         analyser: Box::new(SeesAda(ModelId("made-up@1".into()))),
         strike: Box::new(strike),
         open_inputs: None,

@@ -117,6 +117,12 @@ fn refused(detail: &Value) -> Option<String> {
             format!("two people too close: {best} and {second}, wanted {:.2} apart", rule.margin)
         }
         RefusalReason::NobodyEnrolled => "nobody is enrolled".into(),
+        RefusalReason::NotLive => {
+            let live = evidence
+                .live
+                .map_or(String::new(), |l| format!(": alive {:.2}, wanted {:.2}", l.score, l.needed));
+            format!("a picture of a face, {best}{live}")
+        }
         RefusalReason::Stale => format!(
             "too late: {best}, but {} ms old, at most {}",
             evidence.frame_age_ms,
@@ -174,6 +180,7 @@ mod tests {
             score: Score(score),
         };
         let evidence = Evidence {
+            live: None,
             track: TrackId(1),
             seq: 9,
             frame_age_ms: 80,
@@ -230,6 +237,12 @@ mod tests {
         assert_eq!(
             refusal("stale", evidence(0.8, None)),
             "refused       too late: 0.80 (Ada), but 80 ms old, at most 500"
+        );
+        let mut picture = evidence(0.8, None);
+        picture["live"] = json!({"score": 0.02, "needed": 0.38});
+        assert_eq!(
+            refusal("not_live", picture),
+            "refused       a picture of a face, 0.80 (Ada): alive 0.02, wanted 0.38"
         );
         let mut flat = evidence(0.31, None);
         flat["reason"] = "nobody_enrolled".into();

@@ -128,12 +128,17 @@ impl Control {
     }
 }
 
-/// What one face says about its track; nothing when it was good enough but has not been compared.
+/// What one face says about its track; nothing when it was good enough but has not been compared,
+/// or when the camera repeats itself: a frozen picture of somebody who was there says nothing about now.
 fn look(analysis: &Analysis, face: &SeenFace) -> Option<Look> {
+    if face.repeated {
+        return None;
+    }
     let outcome = match face.issue {
         Some(issue) => LookOutcome::Unusable(issue),
         None if face.embedding.is_some() => LookOutcome::Compared(face.matched.clone()),
         None => return None,
     };
-    Some(Look { track: face.track, seq: analysis.seq, captured: analysis.captured, outcome })
+    let (seq, captured) = (analysis.seq, analysis.captured);
+    Some(Look { track: face.track, seq, captured, outcome, proof: face.proof })
 }

@@ -222,6 +222,7 @@ fn parts(
     Parts {
         open_camera: stage.camera(),
         camera: "fake camera".into(),
+        photo_check: "none".into(),
         analyser: stage.analyser(),
         strike: Box::new(DirectStrike::new(Box::new(FakeRelay(log.clone())), StrikeKind::FailSecure)),
         open_inputs: None,
