@@ -161,7 +161,8 @@ impl fmt::Display for ClipSpec {
         let options: Vec<String> = [fps, repeat, pace].into_iter().flatten().collect();
         let path = self.path.display().to_string();
         write!(f, "{path}")?;
-        if !options.is_empty() || path.contains('?') {
+        // A path with a question mark of its own, or one that ends in a blank, is told from options and line end by it.
+        if !options.is_empty() || path.contains('?') || path.ends_with(char::is_whitespace) {
             write!(f, "?{}", options.join("&"))?;
         }
         Ok(())
@@ -213,6 +214,8 @@ mod tests {
         assert_eq!(parsed("clip:what?.y4m?"), CameraSpec::Clip(ClipSpec::new("what?.y4m")));
         assert_eq!(parsed("clip:a.y4m?fps=29.97").to_string(), "clip:a.y4m?fps=29.97");
         assert_eq!(parsed("clip:a.y4m?pace=on").to_string(), "clip:a.y4m");
+        assert_eq!(parsed("clip:a b.y4m ").to_string(), "clip:a b.y4m", "blanks at the end of a line are no part of it");
+        assert_eq!(parsed("clip:\u{b}?").to_string(), "clip:\u{b}?", "unless a question mark stands behind them");
     }
 
     #[test]
@@ -257,8 +260,6 @@ mod tests {
         #[test]
         fn printed_and_parsed_is_the_same(spec in any_spec()) {
             let text = spec.to_string();
-            // A path that ends in blanks loses them: configuration files are full of such blanks.
-            prop_assume!(text.trim() == text);
             prop_assert_eq!(text.parse(), Ok(spec));
         }
 
