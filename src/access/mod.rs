@@ -1,10 +1,11 @@
 //! PURE. From what was seen to a verdict: looks at one track go in with the time, a [`Verdict`] comes out.
-//! Only this module can make a [`Grant`].
+//! Only this module can make a [`Grant`], from looks or from a [`PinProof`].
 //!
 //! It stands between `gallery`, whose matches it weighs, and `journal`, which writes its grants down before `door`
 //! may act on them. It owns no thread, file or clock.
 
 mod attempt;
+pub mod pin;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::vision::quality::QualityIssue;
 use crate::vision::tracks::TrackId;
 
 pub use attempt::{Attempts, FORGET_AFTER, MAX_LEAD, SUSPECTED_FOR};
+pub use pin::PinProof;
 
 /// How long after the decision a grant may still move the relay. Writing it down takes some ms, on a bad SD card
 /// some hundred; after this time the person may be gone, and the door would open for whoever stands there now.
@@ -147,7 +149,7 @@ pub enum RefusalReason {
 /// use accessd::gallery::PersonId;
 ///
 /// fn forge(evidence: Evidence) -> Grant {
-///     Grant { person: PersonId(1), name: "Mallory".into(), evidence, decided: MonoTime::from_millis(0) }
+///     Grant { person: PersonId(1), name: "Mallory".into(), evidence: Some(evidence), decided: MonoTime::from_millis(0) }
 /// }
 /// ```
 ///
@@ -163,7 +165,7 @@ pub enum RefusalReason {
 pub struct Grant {
     person: PersonId,
     name: String,
-    evidence: Evidence,
+    evidence: Option<Evidence>,
     decided: MonoTime,
 }
 
@@ -178,9 +180,9 @@ impl Grant {
         &self.name
     }
 
-    /// Why.
-    pub fn evidence(&self) -> &Evidence {
-        &self.evidence
+    /// What the looks showed; `None` when it rests on a PIN alone.
+    pub fn evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_ref()
     }
 
     /// When the decision fell.
@@ -217,7 +219,7 @@ impl Grant {
             frames_seen: 4,
             rule,
         };
-        Self { person: PersonId(person), name: name.to_owned(), evidence, decided }
+        Self { person: PersonId(person), name: name.to_owned(), evidence: Some(evidence), decided }
     }
 }
 

@@ -6,15 +6,16 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 
 use super::adapters::{bar, rule};
+use crate::access::pin::Pin;
 use crate::calibration::Bar;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::actor;
 use crate::daemon::client::Client;
 use crate::daemon::ops::{self, Terms};
-use crate::daemon::protocol::{EnrolProgress, LookAlike, Reply, Request, Status};
+use crate::daemon::protocol::{EnrolProgress, LookAlike, PinAnswer, Reply, Request, Status};
 use crate::encoder::{ModelId, Score};
-use crate::gallery::{NewTemplate, Person};
+use crate::gallery::{NewTemplate, Person, PersonId};
 use crate::journal::{Filter, Record, Stamp};
 use crate::policy::{Change, RuleBook};
 use crate::store::{OpenMode, SqliteStore, StoreError, boot_id};
@@ -112,9 +113,22 @@ impl Backend {
         }
     }
 
+    /// Whether the threshold in force is supported by measurements, as far as a running service says.
+    pub(super) fn threshold_supported(&mut self) -> anyhow::Result<bool> {
+        match self {
+            Self::Daemon(service) => Ok(service.status()?.far.is_none_or(|far| far.supported)),
+            Self::Direct(_) => Ok(true),
+        }
+    }
+
     /// Changes it.
     pub(super) fn change_policy(&mut self, change: Change) -> anyhow::Result<()> {
         done(self.ask(&Request::ChangePolicy { change })?)
+    }
+
+    /// Changes what is known of a person otherwise: a new one without a face, their PINs.
+    pub(super) fn change_person(&mut self, request: &Request) -> anyhow::Result<()> {
+        done(self.ask(request)?)
     }
 
     /// Renames a person.
@@ -173,6 +187,22 @@ impl Service {
         done(self.ask(request)?)
     }
 
+    /// Hands it what was typed.
+    pub(super) fn type_pin(&mut self, person: Option<PersonId>, pin: Pin) -> anyhow::Result<PinAnswer> {
+        match self.ask(&Request::TypePin { person, pin })? {
+            Reply::Typed { answer } => Ok(answer),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// One person of those it knows.
+    pub(super) fn person(&mut self, name: &str) -> anyhow::Result<Person> {
+        match self.ask(&Request::Person { name: name.to_owned() })? {
+            Reply::People { mut people } if people.len() == 1 => Ok(people.remove(0)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Enrols at its camera and tells how it goes.
     pub(super) fn enrol_live(
         &mut self,
@@ -207,15 +237,16 @@ impl Direct {
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        let pin_digits = self.config.pin.min_digits;
         let terms = match request {
             // Of the encoder that enrolment has loaded.
             Request::Enrol { templates, .. } if !templates.is_empty() => {
                 let model = templates[0].model.clone();
-                Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config) }
+                Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config), pin_digits }
             }
             _ => {
                 let model = ModelId(self.config.encoder.model.clone());
-                Terms { model, bar: Bar::Set(Score(1.0)), rule: rule(&self.config) }
+                Terms { model, bar: Bar::Set(Score(1.0)), rule: rule(&self.config), pin_digits }
             }
         };
         let actor = actor(rustix::process::getuid().as_raw());

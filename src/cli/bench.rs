@@ -1,6 +1,7 @@
 //! `accessd bench`: how long each stage takes on this machine, from a JPEG to the person it shows. `make bench` sets
 //! the same stages beside other programs.
 
+mod book;
 mod drawing;
 
 use std::hint::black_box;
@@ -20,6 +21,8 @@ use super::adapters::load_networks;
 use super::backend::open_store;
 use super::output::{self, Output};
 use super::{Exit, Globals};
+use book::Book;
+
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::encoder::{Embedding, EmbeddingError, ModelId};
@@ -34,8 +37,9 @@ use crate::vision::margin;
 
 /// Measure each stage from a picture to a person on this machine
 ///
-/// Decodes a JPEG, seeks faces in it, aligns, embeds and matches one face against made-up people, over and over; and asks
-/// a PAD network, when one is installed, whether the face is live.
+/// Decodes a JPEG, seeks faces in it, aligns, embeds and matches one face against made-up people, over and over; decides by
+/// a rule book of 10,000 people and 200 rules, the longest way through it; and asks a PAD network, when one is installed,
+/// whether the face is live.
 #[derive(Args, Debug)]
 pub(super) struct Bench {
     /// Picture to use; a drawn one of the camera's size when not given
@@ -79,6 +83,8 @@ enum Stage {
     Match,
     /// A face with its surroundings to how far it looks alive, by the first PAD network that is installed.
     Pad,
+    /// Whether somebody may enter, by a rule book of 10,000 people and 200 rules.
+    Decide,
     /// All templates copied once in memory: what matching, which reads them once, is held against.
     Copy,
 }
@@ -95,6 +101,7 @@ impl Stage {
             Self::Embed => "embed",
             Self::Match => "match",
             Self::Pad => "pad",
+            Self::Decide => "decide",
             Self::Copy => "copy",
         }
     }
@@ -139,6 +146,7 @@ impl Bench {
         let mut stages = self.only.clone();
         if stages.is_empty() {
             stages.extend(Stage::OF_A_FRAME);
+            stages.push(Stage::Decide);
             stages.extend(subject.pad.is_some().then_some(Stage::Pad));
         }
         let times = measure(&mut subject, &stages, self.rounds)?;
@@ -159,9 +167,11 @@ impl Bench {
                 output::count(subject.faces, "face", "faces")
             ))?;
             out.line(format_args!(
-                "{}, {}\n",
+                "{}, {}; a rule book of {} people and {} rules\n",
                 output::count(subject.gallery.people(), "person", "people"),
-                output::count(self.rounds as usize, "round", "rounds")
+                output::count(self.rounds as usize, "round", "rounds"),
+                book::PEOPLE,
+                book::RULES
             ))?;
             out.table(&table(&times))?;
         }
@@ -238,6 +248,7 @@ struct Subject {
     /// As many bytes as the gallery's templates, twice.
     memory: (Vec<u8>, Vec<u8>),
     pad: Option<Liveness>,
+    book: Book,
 }
 
 impl Subject {
@@ -251,7 +262,8 @@ impl Subject {
         let gallery = crowd(networks.model().clone(), probe.dim(), people)?;
         let bytes = gallery.templates() * gallery.dim() * size_of::<f32>();
         let memory = (vec![1; bytes], vec![2; bytes]);
-        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory, pad: None })
+        let book = Book::new()?;
+        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory, pad: None, book })
     }
 
     /// How long one stage takes.
@@ -269,6 +281,7 @@ impl Subject {
                 let crop = margin::crop(&self.picture, &self.face.face.bbox, net.margin(), net.side());
                 black_box(net.live(&crop)?);
             }
+            Stage::Decide => drop(black_box(self.book.decide())),
             Stage::Copy => black_box(&mut self.memory.1).copy_from_slice(black_box(&self.memory.0)),
         }
         Ok(SystemClock.now().since(start))

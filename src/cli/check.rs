@@ -8,7 +8,7 @@ use clap::Args;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::adapters::{NO_DOOR, doubt, load_networks, patience, wired_inputs};
+use super::adapters::{NO_DOOR, doubt, keypad_spec, load_networks, patience, wired_inputs};
 use super::backend::{Service, open_to_read};
 use super::output::{self, Output, count};
 use super::settings::Origin;
@@ -16,6 +16,7 @@ use super::{Exit, Globals};
 use crate::camera::{CameraSpec, V4lDevice};
 use crate::config::{Config, ConfigError};
 use crate::daemon::Patience;
+use crate::door::keypad::look_for_keypad;
 use crate::door::{self, LineSpec};
 use crate::encoder::ModelId;
 use crate::store::{self, Store};
@@ -102,6 +103,7 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     findings.push(camera(&config.camera.source));
     findings.push(relay(&config.door.relay));
     findings.extend(inputs(&config));
+    findings.extend(keypad(&config));
     findings.push(socket(&config.paths.socket));
     findings
 }
@@ -248,6 +250,19 @@ fn inputs(config: &Config) -> Vec<Finding> {
         LineSpec::Sim(_) | LineSpec::Pi(_) => ok(WHAT, format!("{} {spec}", sensor.as_str())),
     });
     each.collect()
+}
+
+/// The keypad, if there is to be one.
+fn keypad(config: &Config) -> Option<Finding> {
+    const WHAT: &str = "keypad";
+    Some(match keypad_spec(config) {
+        Ok(None) => return None,
+        Err(error) => fail(WHAT, format!("{error:#}")),
+        Ok(Some(spec)) => match look_for_keypad(&spec) {
+            Ok(found) => ok(WHAT, format!("{spec}: {found}")),
+            Err(error) => failure(WHAT, error),
+        },
+    })
 }
 
 fn socket(path: &Path) -> Finding {

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::adapters::{
     NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, doubt, enrolment, gates, inputs_factory,
-    load_networks, open_lamps, patience, rule, start_guard, trust,
+    keypad_factory, load_networks, open_lamps, patience, pin_options, risks, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
@@ -76,6 +76,9 @@ impl Run {
             analyser: Box::new(FaceAnalyser::new(networks, gates(config), clock.clone()).with_doubt(doubt)),
             strike: Box::new(strike),
             open_inputs,
+            open_keypad: keypad_factory(config)?,
+            pins: pin_options(config),
+            risks: risks(config),
             lamps,
             store: Box::new(store),
             clock,

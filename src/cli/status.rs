@@ -57,6 +57,8 @@ fn rows(state: &State) -> Vec<(&'static str, String)> {
             "NOT TRUSTED, neither kept nor set since boot: what is limited in time refuses".into(),
         ));
     }
+    rows.extend(state.prompt.iter().map(|what| ("asks", what.clone())));
+    rows.extend(state.duress.iter().map(|who| ("DURESS", format!("{who}: accessd log --kind duress"))));
     rows.extend(state.throttle.iter().map(|what| ("THROTTLED", what.clone())));
     rows.extend(state.alarms.iter().map(|alarm| ("ALARM", (*alarm).clone())));
     rows.extend(faults);

@@ -6,8 +6,12 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::access::PinProof;
+use crate::access::pin::Pin;
 use crate::clock::MonoTime;
+use crate::door::keypad::Typed;
 use crate::door::{Order, Sensor};
+use crate::gallery::PersonId;
 
 use super::analysis::Analysis;
 use super::protocol::{Reply, Request};
@@ -51,6 +55,17 @@ pub(crate) enum Note {
     },
     /// They can be read again.
     InputsBack,
+    /// Something was typed at the keypad.
+    Typed(Typed),
+    /// What was typed has been held against somebody's PINs.
+    PinChecked(Option<PinProof>),
+    /// The keypad cannot be read; it is being tried again.
+    KeypadFailed {
+        /// What it said.
+        what: String,
+    },
+    /// It can be read again.
+    KeypadBack,
     /// The recording is over and its last frame has been analysed.
     RecordingOver,
 }
@@ -73,6 +88,15 @@ pub(crate) enum Command {
         order: Order,
         /// Who asks.
         actor: String,
+        /// Where the answer goes.
+        reply: tokio::sync::oneshot::Sender<Reply>,
+    },
+    /// A PIN that a client hands on.
+    TypePin {
+        /// Whose it is said to be.
+        person: Option<PersonId>,
+        /// The PIN.
+        pin: Pin,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Reply>,
     },

@@ -7,6 +7,8 @@
 //! | main    | the other threads                          | their ends and beats      | –             |
 //! | camera  | the camera                                 | frames                    | camera errors: opens it again; a panic or a driver that hangs: the daemon stops |
 //! | inputs  | exit button, contact, tamper switch        | their edges               | input errors: opens them again; a panic: the daemon stops |
+//! | keypad  | the keypad                                 | keys                      | it is gone: opens it again; a panic: the daemon stops |
+//! | pin     | nothing; hashes PINs                       | what was typed            | a panic: the daemon stops |
 //! | vision  | the networks                               | the slot                  | the daemon stops |
 //! | control | store, attempts, door with its relay       | the mailbox, door deadlines | locks, writes a fault, the daemon stops |
 //! | socket  | the listener, a read-only view of the store | clients, signals         | the daemon stops |
@@ -22,8 +24,10 @@ pub(crate) mod enrolment;
 #[cfg(test)]
 mod fakes;
 mod input_loop;
+mod keypad_loop;
 mod mailbox;
 pub mod ops;
+mod pin_loop;
 pub mod protocol;
 mod readiness;
 mod slot;
@@ -49,6 +53,7 @@ use tokio::sync::watch;
 use crate::access::{Attempts, Rule};
 use crate::calibration::Bar;
 use crate::clock::{Clock, MonoTime};
+use crate::door::keypad::KeypadFactory;
 use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
 use crate::frame::Frame;
 use crate::journal::{Event, EventKind, Stamp};
@@ -56,10 +61,12 @@ use crate::store::{Store, StoreError};
 
 use analysis::Analyser;
 use camera_loop::{Backoff, CameraLoop};
-use control::{Control, HouseRules, LampBoard};
+use control::{Control, HouseRules, LampBoard, Pins};
 use input_loop::InputLoop;
+use keypad_loop::KeypadLoop;
 use mailbox::{Mailbox, Note};
 use ops::Terms;
+use pin_loop::PinLoop;
 use readiness::Readiness;
 use slot::Slot;
 use socket::{ControlSocket, Desk};
@@ -88,6 +95,12 @@ pub struct Parts {
     pub strike: Box<dyn Strike>,
     /// Opens what else is wired to the door, if anything is.
     pub open_inputs: Option<InputsFactory>,
+    /// Opens the keypad, if there is one.
+    pub open_keypad: Option<KeypadFactory>,
+    /// How PINs are gone about.
+    pub pins: PinOptions,
+    /// What doubts lead to.
+    pub risks: crate::policy::Risks,
     /// Lamps and their lines.
     pub lamps: Vec<(Lamp, Box<dyn Relay>)>,
     /// People and journal; the daemon is their only writer.
@@ -112,6 +125,24 @@ pub struct Parts {
     pub trace: Option<Box<dyn Write + Send>>,
     /// accessd's version.
     pub version: String,
+}
+
+/// How PINs are gone about.
+#[derive(Clone, Copy, Debug)]
+pub struct PinOptions {
+    /// Fewest digits of a new one.
+    pub digits: usize,
+    /// How long face and PIN wait for each other.
+    pub wait: Duration,
+    /// How many wrong ones are borne.
+    pub patience: crate::policy::PinPatience,
+}
+
+impl Default for PinOptions {
+    fn default() -> Self {
+        let patience = crate::policy::PinPatience { attempts: 5, off_after: 50 };
+        Self { digits: 6, wait: Duration::from_secs(15), patience }
+    }
 }
 
 /// Why the daemon stopped in good order.
@@ -324,12 +355,13 @@ impl Daemon {
             None => None,
         };
         let book = store.rule_book().map_err(DaemonError::Read)?;
-        let house =
-            HouseRules::new(book, parts.patience, parts.trust, &*clock).map_err(DaemonError::Policy)?;
         let model = analyser.model().clone();
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
         let reader = store.reader().map_err(DaemonError::Read)?;
         let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
+        let supported = known.as_ref().is_none_or(|known| known.supported);
+        let house = HouseRules::new(book, parts.patience, parts.risks, supported, parts.trust, &*clock)
+            .map_err(DaemonError::Policy)?;
         let start = json!({
             "version": parts.version, "model": model, "camera": parts.camera, "relay": relay,
             "people": gallery.people(), "threshold": rule.threshold, "photo_check": parts.photo_check, "pid": std::process::id(),
@@ -363,9 +395,10 @@ impl Daemon {
             halt: halt.clone(),
             limits,
         };
+        let (jobs, pins) = sync_channel(1);
         let control = Control {
             attempts: Attempts::new(rule),
-            terms: Terms { model, rule: parts.rule, bar: parts.bar },
+            terms: Terms { model, rule: parts.rule, bar: parts.bar, pin_digits: parts.pins.digits },
             store,
             driver,
             gallery: gallery.clone(),
@@ -384,7 +417,15 @@ impl Daemon {
             enrolling: None,
             recording_over: false,
             house,
+            pins: Pins::new(jobs, &parts.pins),
         };
+        let pins = PinLoop { jobs: pins, mailbox: mailbox.clone(), halt: halt.clone() };
+        let keypad = parts.open_keypad.map(|open| KeypadLoop {
+            open,
+            mailbox: mailbox.clone(),
+            clock: clock.clone(),
+            halt: halt.clone(),
+        });
         let vision = VisionLoop {
             analyser,
             frames: frames.clone(),
@@ -434,6 +475,23 @@ impl Daemon {
                     crew.start("inputs", inputs).map_err(no_thread("inputs"))
                 }
                 None => Ok(()),
+            })
+            .and_then(|()| match keypad {
+                Some(keypad) => {
+                    let keypad = move || {
+                        keypad.run();
+                        Ok::<(), Infallible>(())
+                    };
+                    crew.start("keypad", keypad).map_err(no_thread("keypad"))
+                }
+                None => Ok(()),
+            })
+            .and_then(|()| {
+                let pins = move || {
+                    pins.run();
+                    Ok::<(), Infallible>(())
+                };
+                crew.start("pin", pins).map_err(no_thread("pin"))
             })
             .and_then(|()| {
                 let control = move || {

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gallery::{NewTemplate, Person};
+use crate::access::pin::Pin;
+use crate::gallery::{NewTemplate, Person, PersonId};
 use crate::journal::{Filter, Record};
 use crate::policy::{Change, RuleBook};
 use crate::vision::quality::Quality;
@@ -78,6 +79,42 @@ pub enum Request {
     },
     /// Lets faces open the door again after failed attempts.
     FaceOn,
+    /// Adds a person without a face.
+    AddPerson {
+        /// Their name.
+        name: String,
+    },
+    /// Gives a person a PIN; a duress PIN from before goes.
+    SetPin {
+        /// Who.
+        name: String,
+        /// The PIN.
+        pin: Pin,
+    },
+    /// Gives a person who has a PIN another one that opens as usual and calls for help.
+    SetDuressPin {
+        /// Who.
+        name: String,
+        /// The PIN.
+        pin: Pin,
+    },
+    /// Takes a person's PINs away.
+    ClearPin {
+        /// Who.
+        name: String,
+    },
+    /// Takes a person's PIN again after too many wrong ones.
+    PinOn {
+        /// Who.
+        name: String,
+    },
+    /// What was typed at the door; replies [`Reply::Typed`].
+    TypePin {
+        /// Whose it is said to be; `None` is whoever is being asked.
+        person: Option<PersonId>,
+        /// The PIN.
+        pin: Pin,
+    },
 }
 
 /// What the daemon answers.
@@ -117,11 +154,41 @@ pub enum Reply {
         /// The rule book.
         book: Box<RuleBook>,
     },
+    /// What came of a PIN that was typed.
+    Typed {
+        /// In a word.
+        answer: PinAnswer,
+    },
     /// Not done; nothing has changed.
     Error {
         /// What failed, on what, and what to try.
         message: String,
     },
+}
+
+/// What a PIN that was typed has led to. One that calls for help answers as the usual one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinAnswer {
+    /// The door is open.
+    Open,
+    /// It was right; the face is still to be seen.
+    Look,
+    /// It was wrong, or there is no such person, or they have none.
+    Wrong,
+    /// It was right, and they may not come in now; the log says why.
+    Refused,
+    /// After wrong PINs none is taken for so long.
+    Paused {
+        /// In s.
+        for_s: u64,
+    },
+    /// After far too many it is not taken before an operator says so.
+    Off,
+    /// Nobody is being asked for a PIN: the number comes first.
+    NobodyAsked,
+    /// Another one is being looked at, or somebody is being enrolled.
+    Busy,
 }
 
 /// A person whose face is close to the one just enrolled.
@@ -194,6 +261,12 @@ pub struct Status {
     /// What failed attempts have led to, if anything.
     #[serde(default)]
     pub throttle: Option<String>,
+    /// What the door is asking somebody for.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// Who called for help last, and when. Told to root and to the service's own user alone.
+    #[serde(default)]
+    pub duress: Option<String>,
     /// `deciding` or `enrolling NAME`.
     pub mode: String,
     /// Camera trouble or other faults now; empty when all is well.

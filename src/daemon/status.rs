@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::calibration::Calibration;
 use crate::clock::MonoTime;
 use crate::door::Door;
@@ -67,6 +69,8 @@ struct Now {
     lockdown: bool,
     clock_trusted: bool,
     gate: Gate,
+    prompt: Option<String>,
+    duress: Option<String>,
 }
 
 impl Board {
@@ -140,6 +144,16 @@ impl Board {
         (now.lockdown, now.clock_trusted, now.gate) = (lockdown, clock_trusted, gate);
     }
 
+    /// What the door asks somebody for.
+    pub(crate) fn set_prompt(&self, prompt: Option<String>) {
+        self.lock().prompt = prompt;
+    }
+
+    /// Somebody has called for help. It is no trouble of the door: no lamp may show it.
+    pub(crate) fn set_duress(&self, name: &str, at: Timestamp) {
+        self.lock().duress = Some(format!("{name} at {at:.0}"));
+    }
+
     /// Sets or clears what is wrong with one part.
     pub(crate) fn set_fault(&self, part: &'static str, fault: Option<String>) {
         let mut now = self.lock();
@@ -178,6 +192,8 @@ impl Board {
                 Gate::Paused(left) => Some(format!("no face opens the door for {} s", left.as_secs())),
                 Gate::Off => Some("no face opens the door before `accessd door face-on`".into()),
             },
+            prompt: now.prompt.clone(),
+            duress: now.duress.clone(),
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
             faults: now.faults.values().cloned().collect(),
         }

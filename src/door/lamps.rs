@@ -6,6 +6,9 @@
 //! | `Refused` | for 2 s after a face was refused, unless the strike is unlocked           |
 //! | `Look`    | while a face is in view that is not decided on: look at the camera        |
 //! | `Fault`   | while something is wrong: the camera, an input, a door held or forced open |
+//! | `Pin`     | while the door waits for somebody's PIN                                   |
+//!
+//! A call for help under duress is not among what is wrong: no lamp shows it.
 
 use std::time::Duration;
 
@@ -28,11 +31,13 @@ pub enum Lamp {
     Look,
     /// Something is wrong with the door.
     Fault,
+    /// Enter your PIN.
+    Pin,
 }
 
 impl Lamp {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Granted, Self::Refused, Self::Look, Self::Fault];
+    pub const ALL: [Self; 5] = [Self::Granted, Self::Refused, Self::Look, Self::Fault, Self::Pin];
 
     /// For messages.
     pub fn as_str(self) -> &'static str {
@@ -41,6 +46,7 @@ impl Lamp {
             Self::Refused => "refused",
             Self::Look => "look",
             Self::Fault => "fault",
+            Self::Pin => "pin",
         }
     }
 }
@@ -50,6 +56,19 @@ impl Lamp {
 pub struct Lamps {
     refused: Option<MonoTime>,
     seen: Option<MonoTime>,
+    waits: Waits,
+}
+
+/// What the door waits for from somebody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waits {
+    /// For nothing.
+    #[default]
+    Nothing,
+    /// For a PIN.
+    Pin,
+    /// For a face, after a PIN.
+    Face,
 }
 
 impl Lamps {
@@ -63,6 +82,11 @@ impl Lamps {
         self.seen = Some(now);
     }
 
+    /// The door waits for this now.
+    pub fn waits(&mut self, waits: Waits) {
+        self.waits = waits;
+    }
+
     /// Whether `lamp` is on.
     pub fn is_on(&self, lamp: Lamp, unlocked: bool, fault: bool, now: MonoTime) -> bool {
         let lately = |then: Option<MonoTime>, time: Duration| then.is_some_and(|then| now.since(then) < time);
@@ -70,8 +94,12 @@ impl Lamps {
         match lamp {
             Lamp::Granted => unlocked,
             Lamp::Refused => refused && !unlocked,
-            Lamp::Look => lately(self.seen, SEEN_FOR) && !refused && !unlocked,
+            Lamp::Look => {
+                let seen = lately(self.seen, SEEN_FOR) && self.waits == Waits::Nothing;
+                (seen || self.waits == Waits::Face) && !refused && !unlocked
+            }
             Lamp::Fault => fault,
+            Lamp::Pin => self.waits == Waits::Pin,
         }
     }
 }
@@ -102,6 +130,18 @@ mod tests {
         assert_eq!(on(&lamps, false, false, 3_199), "r");
         assert_eq!(on(&lamps, false, false, 3_200), "");
         assert_eq!(on(&lamps, true, true, 1_300), "gf");
+    }
+
+    #[test]
+    fn a_person_is_asked_for_what_is_missing() {
+        let mut lamps = Lamps::default();
+        lamps.seen(at(0));
+        lamps.waits(Waits::Pin);
+        assert_eq!(on(&lamps, false, false, 100), "p", "not to look, which they have done");
+        lamps.waits(Waits::Face);
+        assert_eq!(on(&lamps, false, false, 9_000), "l");
+        lamps.waits(Waits::Nothing);
+        assert_eq!(on(&lamps, false, false, 9_000), "");
     }
 
     #[test]

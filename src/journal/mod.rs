@@ -101,6 +101,22 @@ pub enum EventKind {
     FaceOff,
     /// An operator lets faces open the door again.
     FaceOn,
+    /// A person got a PIN, or a PIN to be typed under duress.
+    PinSet,
+    /// A person's PINs were taken away.
+    PinCleared,
+    /// Somebody recognised is asked for their PIN.
+    PinAsked,
+    /// A wrong PIN was typed.
+    WrongPin,
+    /// After wrong PINs none is taken for some time, of one person or of anybody.
+    PinThrottled,
+    /// After far too many wrong PINs a person's is not taken before an operator says so.
+    PinOff,
+    /// An operator lets a person's PIN be taken again.
+    PinOn,
+    /// Somebody typed the PIN that calls for help. The door opened as usual.
+    Duress,
 }
 
 /// Whom an event is about. The name is kept as it was then.
@@ -203,8 +219,12 @@ pub fn record_grant<E>(
     append: impl FnOnce(&Event) -> Result<EventId, E>,
 ) -> Result<Recorded<Grant>, E> {
     let grant = admitted.grant();
-    let mut evidence = detail(grant.evidence());
+    let mut evidence = grant.evidence().map_or_else(|| serde_json::json!({}), detail);
     evidence["by"] = admitted.by().into();
+    evidence["with"] = admitted.factors().as_str().into();
+    // Of one length and at one place, whichever it was: what is written takes as long. The alarm itself comes once the door
+    // is open; should the power go in between, this is left of it.
+    evidence["code"] = if admitted.under_duress() { 2 } else { 1 }.into();
     let event = Event {
         kind: EventKind::Grant,
         person: Some(PersonRef { id: grant.person(), name: grant.name().to_owned() }),
@@ -258,7 +278,7 @@ mod tests {
         assert_eq!(written.person, Some(PersonRef { id: PersonId(3), name: "Ada".into() }));
         assert_eq!(written.actor, None, "the door's own decision");
         let evidence: crate::access::Evidence = serde_json::from_value(written.detail).unwrap();
-        assert_eq!(&evidence, grant().evidence());
+        assert_eq!(Some(&evidence), grant().evidence());
     }
 
     #[test]
@@ -309,6 +329,8 @@ mod tests {
                     "regrant_after": { "secs": 10, "nanos": 0 },
                 },
                 "by": "rule 1: allow everybody always",
+                "with": "face",
+                "code": 1,
             },
         });
         let text = serde_json::to_string(&record).unwrap();

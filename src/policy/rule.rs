@@ -10,6 +10,8 @@ use std::str::FromStr;
 use jiff::civil::{Date, DateTime, Weekday};
 use serde::{Deserialize, Serialize};
 
+use super::factors::With;
+
 /// A text that is no part of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} {what}")]
@@ -20,7 +22,7 @@ pub struct RuleError {
     pub what: &'static str,
 }
 
-fn wrong(text: &str, what: &'static str) -> RuleError {
+pub(super) fn wrong(text: &str, what: &'static str) -> RuleError {
     RuleError { text: text.to_owned(), what }
 }
 
@@ -344,7 +346,7 @@ impl fmt::Display for Schedule {
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Rule {
     /// What it does.
     pub effect: Effect,
@@ -354,6 +356,8 @@ pub struct Rule {
     pub when: Schedule,
     /// Only once a member of this group has been let in within the present window.
     pub after_first: Option<Who>,
+    /// What they must show; of rules that allow.
+    pub with: With,
 }
 
 /// A rule as it is written: what goes without saying is left out, and a misspelt key is refused.
@@ -375,15 +379,22 @@ struct Written {
     holidays: OnHolidays,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after_first: Option<Who>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    with: Option<With>,
 }
 
 fn everybody() -> Who {
     Who::Everybody
 }
 
-impl From<Written> for Rule {
-    fn from(written: Written) -> Self {
-        let Written { effect, who, days, from, until, dates, holidays, after_first } = written;
+impl TryFrom<Written> for Rule {
+    type Error = RuleError;
+    fn try_from(written: Written) -> Result<Self, RuleError> {
+        let Written { effect, who, days, from, until, dates, holidays, after_first, with } = written;
+        let with = with.unwrap_or_default();
+        if effect != Effect::Allow && with != With::Face {
+            return Err(wrong(&with.to_string(), "is asked by rules that allow, and by no others"));
+        }
         let always = Schedule::ALWAYS;
         let when = Schedule {
             days: days.unwrap_or(always.days),
@@ -392,7 +403,7 @@ impl From<Written> for Rule {
             dates,
             holidays,
         };
-        Self { effect, who, when, after_first }
+        Ok(Self { effect, who, when, after_first, with })
     }
 }
 
@@ -409,6 +420,7 @@ impl From<Rule> for Written {
             dates,
             holidays,
             after_first: rule.after_first,
+            with: Some(rule.with).filter(|with| *with != With::Face),
         }
     }
 }
@@ -420,9 +432,12 @@ impl fmt::Display for Rule {
             Effect::Deny => write!(f, "deny {} {}", self.who, self.when)?,
             Effect::HoldOpen => write!(f, "hold open {}", self.when)?,
         }
-        match &self.after_first {
-            Some(who) => write!(f, ", once {who} came in"),
-            None => Ok(()),
+        if let Some(who) = &self.after_first {
+            write!(f, ", once {who} came in")?;
+        }
+        match self.with {
+            With::Face => Ok(()),
+            with => write!(f, ", with {with}"),
         }
     }
 }

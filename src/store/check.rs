@@ -168,7 +168,9 @@ fn embeddings(conn: &Connection, findings: &mut Vec<Finding>) -> Result<(), Trou
 
 fn people_without_templates(conn: &Connection, findings: &mut Vec<Finding>) -> Result<(), Trouble> {
     let mut names = conn.prepare(
-        "SELECT name FROM people WHERE id NOT IN (SELECT person FROM templates) ORDER BY name_key",
+        "SELECT name FROM people WHERE id NOT IN (SELECT person FROM templates)
+         AND id NOT IN (SELECT person FROM events WHERE kind = 'enrol' AND detail ->> 'templates' = 0)
+         ORDER BY name_key",
     )?;
     for name in names.query_map([], |row| row.get::<_, String>(0))? {
         let name = name?;

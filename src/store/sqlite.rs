@@ -10,7 +10,8 @@ use super::lock::WriterLock;
 use super::open::{self, BUSY, CHECKPOINT_PAGES, OpenMode};
 use super::people::{self, Name};
 use super::trouble::{self, Trouble};
-use super::{Store, StoreError, journal, policy, templates};
+use super::{PinChange, Store, StoreError, journal, pins, policy, templates};
+use crate::access::pin::StoredPin;
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
@@ -157,10 +158,26 @@ impl Store for SqliteStore {
         templates::check(templates)?;
         self.write(&format!("enrolling {:?}", name.text), |tx, boot_id| {
             people::must_be_free(tx, &name, None)?;
+            pins::check_room(tx, 1, None)?;
             let id = people::insert(tx, &name, at.wall)?;
             templates::insert(tx, id, templates, at.wall)?;
             let person = PersonRef { id, name: name.text.clone() };
             let event = by(actor, EventKind::Enrol, person, enrolment(templates));
+            journal::insert(tx, &event, at, boot_id)?;
+            people::changed(tx)?;
+            Ok(id)
+        })
+    }
+
+    fn add_person(&mut self, name: &str, actor: &str, at: Stamp) -> Result<PersonId, StoreError> {
+        let name = Name::new(name)?;
+        self.write(&format!("adding {:?}", name.text), |tx, boot_id| {
+            people::must_be_free(tx, &name, None)?;
+            pins::check_room(tx, 1, None)?;
+            let id = people::insert(tx, &name, at.wall)?;
+            let person = PersonRef { id, name: name.text.clone() };
+            let event =
+                by(actor, EventKind::Enrol, person, json!({ "templates": 0, "what": "without a face" }));
             journal::insert(tx, &event, at, boot_id)?;
             people::changed(tx)?;
             Ok(id)
@@ -236,6 +253,30 @@ impl Store for SqliteStore {
         })
     }
 
+    fn pin(&self, person: PersonId) -> Result<Option<StoredPin>, StoreError> {
+        self.read("reading a PIN", |conn| pins::of(conn, person))
+    }
+
+    fn change_pin(
+        &mut self,
+        name: &str,
+        change: &PinChange,
+        actor: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        self.commit(&format!("changing the PIN of {name:?}"), |tx, boot_id| {
+            let person = people::known(tx, name)?;
+            let policy::Done { kind, person, what } = pins::change(tx, &person, change)?;
+            let detail = if what.is_empty() { json!({}) } else { json!({ "what": what }) };
+            let event = Event { kind, person, actor: Some(actor.to_owned()), detail };
+            journal::insert(tx, &event, at, boot_id)?;
+            Ok(())
+        })?;
+        // The old hash is not to be left in the log.
+        self.erase_traces();
+        Ok(())
+    }
+
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
         // Somebody waits at the door for a grant to be on disk: the commit syncs the log, and folding a full log into
         // the database, which costs more syncs, is left to the next event.
@@ -249,6 +290,7 @@ impl Store for SqliteStore {
             if let (EventKind::Grant, Some(person)) = (event.kind, &event.person) {
                 policy::spend_entry(tx, person.id)?;
             }
+            pins::count(tx, event)?;
             Ok(journal::insert(tx, event, at, boot_id)?)
         };
         if is_grant { self.commit(doing, insert) } else { self.write(doing, insert) }

@@ -13,6 +13,7 @@ mod fetch;
 mod liveness;
 mod models;
 mod networks;
+mod pins;
 mod policy;
 mod powercut;
 mod real_clips;

@@ -10,6 +10,7 @@ use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
 use crate::door::{Handled, Input};
 use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
+use crate::policy::{Admitted, Refusal, TurnedAway};
 use crate::store::StoreError;
 
 use super::Control;
@@ -20,54 +21,72 @@ impl Control {
         if analysis.gallery_generation != self.gallery.load().generation() {
             // Matched against people who may have been removed or renamed since.
             self.attempts.forget();
+            self.pins.forget();
             return Ok(Vec::new());
         }
         let looks: Vec<Look> = analysis.faces.iter().filter_map(|face| look(analysis, face)).collect();
         let verdicts = self.attempts.observe(&looks, self.clock.now());
-        verdicts
-            .into_iter()
-            .map(|verdict| match verdict {
-                Verdict::Grant(grant) => self.grant(grant),
-                Verdict::Refuse(reason, evidence) => self.refuse(reason, evidence),
-            })
-            .collect()
+        let mut conclusions = Vec::new();
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Grant(grant) => conclusions.extend(self.grant(grant)?),
+                Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(reason, evidence)?),
+            }
+        }
+        Ok(conclusions)
     }
 
-    fn grant(&mut self, grant: Grant) -> Result<Conclusion, DaemonError> {
-        let (name, evidence) = (grant.name().to_owned(), grant.evidence().clone());
+    /// What is concluded; nothing when somebody who is being asked for their PIN was seen once more.
+    fn grant(&mut self, grant: Grant) -> Result<Option<Conclusion>, DaemonError> {
+        let name = grant.name().to_owned();
+        let evidence = grant.evidence().cloned().expect("looks grant with evidence");
         if !self.is_still_enrolled(&grant)? {
             log::warn!("{name} was recognised but is enrolled no more; the door stays locked");
             self.attempts.forget();
-            return Ok(Conclusion::Refused { reason: "no longer enrolled".into(), evidence });
+            self.pins.forget();
+            return Ok(Some(Conclusion::Refused { reason: "no longer enrolled".into(), evidence }));
         }
         let at = Stamp::now(&*self.clock);
         let person = PersonRef { id: grant.person(), name: name.clone() };
-        let admitted = match self.house.admit(grant, at) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return self.turn_away(person, &refusal, evidence),
-        };
+        let pin = self.pins.take_proof(person.id, at.mono);
+        match self.house.admit(grant, pin.as_ref(), at) {
+            Ok(admitted) => Ok(Some(if self.let_in(admitted, at)? {
+                Conclusion::Granted { name, evidence }
+            } else {
+                Conclusion::Refused { reason: "late".into(), evidence }
+            })),
+            Err(turned) if matches!(turned.refusal, Refusal::NeedsPin(..)) => {
+                self.ask_for_pin(turned, person)
+            }
+            Err(TurnedAway { refusal, .. }) => {
+                let reason = self.turn_away(person, &refusal, Some(evidence.clone()))?;
+                Ok(Some(Conclusion::Refused { reason, evidence }))
+            }
+        }
+    }
+
+    /// Writes an admission down and opens; whether the door was unlocked by it.
+    pub(super) fn let_in(&mut self, admitted: Admitted, at: Stamp) -> Result<bool, DaemonError> {
+        let (person, name) = (admitted.grant().person(), admitted.grant().name().to_owned());
+        let frame_age_ms = admitted.grant().evidence().map(|evidence| evidence.frame_age_ms);
         let recorded = record_grant(admitted, |event| self.store.append(event, at))
             .map_err(|source| DaemonError::Write { what: "a grant", source })?;
         self.tell_followers();
-        log::info!(
-            event = recorded.event().0, person = name.as_str(), frame_age_ms = evidence.frame_age_ms;
-            "{name} is let in (event {})", recorded.event().0
-        );
         let event = recorded.event();
+        log::info!(
+            event = event.0, person = name.as_str(), frame_age_ms = frame_age_ms.unwrap_or_default();
+            "{name} is let in (event {})", event.0
+        );
         let opened = self.drive(Input::Grant(recorded), Some(event))?;
         if opened {
-            self.entered(person.id, at);
+            self.entered(person, at);
         }
-        self.count_entry(person.id)?;
-        Ok(if opened {
-            Conclusion::Granted { name, evidence }
-        } else {
-            Conclusion::Refused { reason: "late".into(), evidence }
-        })
+        self.count_entry(person)?;
+        Ok(opened)
     }
 
     /// The gallery's generation says so already; this asks the database itself, once a grant.
-    fn is_still_enrolled(&self, grant: &Grant) -> Result<bool, DaemonError> {
+    pub(super) fn is_still_enrolled(&self, grant: &Grant) -> Result<bool, DaemonError> {
         match self.store.person(grant.name()) {
             Ok(person) => Ok(person.id == grant.person()),
             Err(StoreError::UnknownPerson { .. }) => Ok(false),

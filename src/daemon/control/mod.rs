@@ -5,6 +5,7 @@ mod camera_watch;
 mod deciding;
 mod hardware;
 mod people;
+mod pins;
 mod rules;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,6 +39,7 @@ pub(crate) use camera_watch::CameraWatch;
 use camera_watch::Change;
 pub(crate) use hardware::LampBoard;
 use people::LiveEnrolment;
+pub(crate) use pins::Pins;
 pub(crate) use rules::HouseRules;
 
 /// What the control thread owns and works with.
@@ -63,6 +65,7 @@ pub(crate) struct Control {
     pub(crate) enrolling: Option<LiveEnrolment>,
     pub(crate) recording_over: bool,
     pub(crate) house: HouseRules,
+    pub(crate) pins: Pins,
 }
 
 impl Control {
@@ -99,6 +102,10 @@ impl Control {
                 Some(Mail::Note(Note::InputsFailed { what })) => self.inputs_lost(what)?,
                 Some(Mail::Note(Note::InputsBack)) => self.inputs_back()?,
                 Some(Mail::Note(Note::RecordingOver)) => self.recording_over = true,
+                Some(Mail::Note(Note::Typed(typed))) => self.keyed(typed)?,
+                Some(Mail::Note(Note::PinChecked(proof))) => self.pin_checked(proof)?,
+                Some(Mail::Note(Note::KeypadFailed { what })) => self.keypad_lost(what)?,
+                Some(Mail::Note(Note::KeypadBack)) => self.keypad_back()?,
                 Some(Mail::Command(command)) => self.command(command)?,
                 Some(Mail::Analysis(analysis)) => self.analysed(&analysis)?,
                 None => {}
@@ -127,6 +134,7 @@ impl Control {
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
+        self.tend_pins()?;
         self.lamps.show(&self.board, now);
         self.readiness.alive(now);
         Ok(())
@@ -154,6 +162,7 @@ impl Control {
         log::error!("{what}");
         self.board.set_fault("camera", Some(what.to_owned()));
         self.attempts.forget();
+        self.pins.forget();
         self.append("the loss of the camera", Event::new(EventKind::CameraLost, json!({ "what": what })))?;
         self.readiness.status(what);
         self.readiness.ready();

@@ -39,6 +39,7 @@ impl Control {
                 let _ = reply.send(answer);
                 Ok(())
             }
+            Command::TypePin { person, pin, reply } => self.typed(person, pin, Some(reply)),
             Command::EnrolLive { name, more, actor, replies } => {
                 self.begin_enrolment(name, more, actor, replies)
             }
@@ -56,6 +57,16 @@ impl Control {
         match (&reply, request) {
             (Reply::Error { .. }, _) => {}
             (_, Request::ChangePolicy { change }) => self.rules_changed(change)?,
+            (
+                _,
+                Request::SetPin { name, .. }
+                | Request::SetDuressPin { name, .. }
+                | Request::ClearPin { name }
+                | Request::PinOn { name },
+            ) => {
+                self.pins_changed(name)?;
+                self.tell_followers();
+            }
             _ => self.people_changed()?,
         }
         Ok(reply)
@@ -68,7 +79,9 @@ impl Control {
         // More people are more to be taken for.
         let (rule, known) = self.terms.bar.apply(&gallery, &self.terms.rule);
         self.board.set_bar(rule.threshold, known.as_ref());
+        self.house.set_supported(known.is_none_or(|known| known.supported));
         self.attempts.set_rule(rule);
+        self.pins.forget();
         self.gallery.store(Arc::new(gallery));
         self.read_rules()?;
         self.tell_followers();
@@ -102,6 +115,7 @@ impl Control {
         self.append("the beginning of an enrolment", event)?;
         log::info!("{name} is being enrolled by {actor}; the door decides nothing meanwhile");
         self.attempts.forget();
+        self.pins.forget();
         self.board.set_enrolling(Some(&name));
         let sampling = Sampling::new(self.options, self.terms.model.clone(), self.clock.now());
         self.enrolling = Some(LiveEnrolment { name, more, actor, replies, sampling });

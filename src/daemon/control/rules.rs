@@ -4,18 +4,17 @@
 use jiff::civil::DateTime;
 use serde_json::json;
 
-use crate::access::{Evidence, Grant};
+use crate::access::{Evidence, Grant, PinProof};
 use crate::clock::{Clock, MonoTime, Trust};
 use crate::daemon::DaemonError;
 use crate::daemon::ops;
 use crate::daemon::protocol::{Reply, Request};
-use crate::daemon::trace::Conclusion;
 use crate::door::{Input, MAX_HOLD_OPEN, Order};
 use crate::gallery::PersonId;
 use crate::journal::{Event, EventKind, PersonRef, Stamp};
 use crate::policy::{
-    Admitted, Change, Entries, Entry, Gate, HoldOpen, Now, Patience, Policy, PolicyError, Refusal, RuleBook,
-    RuleId, Throttle,
+    Admitted, Change, Entries, Entry, Gate, HoldOpen, Now, Patience, Policy, PolicyError, Refusal, Risks,
+    RuleBook, RuleId, Throttle, TurnedAway,
 };
 
 use super::Control;
@@ -30,6 +29,8 @@ pub(crate) struct HouseRules {
     throttle: Throttle,
     trust: Trust,
     trusted: bool,
+    risks: Risks,
+    supported: bool,
     next_look: MonoTime,
     holding: Option<Holding>,
 }
@@ -51,6 +52,8 @@ impl HouseRules {
     pub(crate) fn new(
         book: RuleBook,
         patience: Patience,
+        risks: Risks,
+        supported: bool,
         trust: Trust,
         clock: &dyn Clock,
     ) -> Result<Self, PolicyError> {
@@ -60,7 +63,9 @@ impl HouseRules {
         });
         Ok(Self {
             entries: entries.collect(),
-            policy: Policy::new(book)?,
+            policy: Policy::new(book)?.with_risks(risks),
+            risks,
+            supported,
             throttle: Throttle::new(patience),
             trust,
             trusted: trust.holds(clock),
@@ -81,11 +86,38 @@ impl HouseRules {
 
     fn now(&self, at: Stamp) -> Now {
         let gate = self.throttle.gate(at.mono);
-        Now { wall: at.wall, mono: Some(at.mono), clock_trusted: self.trusted, gate }
+        Now {
+            wall: at.wall,
+            mono: Some(at.mono),
+            clock_trusted: self.trusted,
+            threshold_supported: self.supported,
+            gate,
+        }
     }
 
-    pub(super) fn admit(&self, grant: Grant, at: Stamp) -> Result<Admitted, Refusal> {
-        self.policy.admit(grant, &self.entries, &self.now(at))
+    pub(super) fn admit(
+        &self,
+        grant: Grant,
+        pin: Option<&PinProof>,
+        at: Stamp,
+    ) -> Result<Admitted, TurnedAway> {
+        self.policy.admit(grant, pin, &self.entries, &self.now(at))
+    }
+
+    /// A refusal in words.
+    pub(super) fn words(&self, refusal: &Refusal) -> String {
+        self.policy.words(refusal)
+    }
+
+    /// Who has this number.
+    pub(super) fn person(&self, id: PersonId) -> Option<PersonRef> {
+        let row = self.policy.book().people.iter().find(|row| row.id == id)?;
+        Some(PersonRef { id, name: row.name.clone() })
+    }
+
+    /// Whether measurements show that the threshold in force keeps the rate that is wanted.
+    pub(super) fn set_supported(&mut self, supported: bool) {
+        self.supported = supported;
     }
 
     /// An operator orders the door about: open hours stand back until the next ones.
@@ -100,7 +132,7 @@ impl Control {
     /// Takes the rule book as it is now.
     pub(super) fn read_rules(&mut self) -> Result<(), DaemonError> {
         let book = self.store.rule_book().map_err(DaemonError::Read)?;
-        self.house.policy = Policy::new(book).map_err(DaemonError::Policy)?;
+        self.house.policy = Policy::new(book).map_err(DaemonError::Policy)?.with_risks(self.house.risks);
         let policy = &self.house.policy;
         self.house.entries.retain(|person, _| policy.knows(*person));
         self.house.next_look = MonoTime::default();
@@ -108,22 +140,22 @@ impl Control {
         Ok(())
     }
 
-    /// Somebody recognised may not enter: said to the journal with the rule.
+    /// Somebody known may not enter: said to the journal with the rule. Gives why, in words.
     pub(super) fn turn_away(
         &mut self,
         person: PersonRef,
         refusal: &Refusal,
-        evidence: Evidence,
-    ) -> Result<Conclusion, DaemonError> {
+        evidence: Option<Evidence>,
+    ) -> Result<String, DaemonError> {
         let why = self.house.policy.words(refusal);
         log::info!(person = person.name.as_str(); "{} is known but not let in: {why}", person.name);
         self.lamps.state.refused(self.clock.now());
-        let mut detail = crate::journal::detail(&evidence);
+        let mut detail = evidence.as_ref().map_or_else(|| json!({}), crate::journal::detail);
         detail["reason"] = "policy".into();
         detail["why"] = why.clone().into();
         let event = Event { person: Some(person), ..Event::new(EventKind::Refusal, detail) };
         self.append("a refusal", event)?;
-        Ok(Conclusion::Refused { reason: why, evidence })
+        Ok(why)
     }
 
     /// The door has opened for somebody.

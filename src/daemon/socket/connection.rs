@@ -24,10 +24,11 @@ use super::lines::{self, Line, Lines, MAX_LINE};
 pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
     let peer = stream.peer_cred();
     let (from, to) = stream.into_split();
-    let mut client = Client { from: Lines::new(from), to, desk, actor: String::new() };
+    let mut client = Client { from: Lines::new(from), to, desk, actor: String::new(), administers: false };
     let served = match peer {
         Ok(peer) => {
             client.actor = actor(peer.uid());
+            client.administers = peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw();
             client.converse().await
         }
         Err(error) => client.refuse(format!("the system does not say who you are: {error}")).await,
@@ -42,6 +43,8 @@ struct Client {
     to: OwnedWriteHalf,
     desk: Arc<Desk>,
     actor: String,
+    /// Root, or the service's own user: who may know of a call for help from `status`, which may be on a screen.
+    administers: bool,
 }
 
 impl Client {
@@ -75,7 +78,14 @@ impl Client {
 
     async fn answer(&mut self, request: Request) -> io::Result<()> {
         let reply = match request {
-            Request::Status => Reply::Status(Box::new(self.desk.board.status(self.desk.clock.now()))),
+            Request::Status => {
+                let mut status = self.desk.board.status(self.desk.clock.now());
+                status.duress = status.duress.filter(|_| self.administers);
+                Reply::Status(Box::new(status))
+            }
+            Request::TypePin { person, pin } => {
+                self.command(|reply| Command::TypePin { person, pin, reply }).await
+            }
             Request::Follow { filter } => return self.follow(filter).await,
             Request::EnrolLive { name, more } => return self.enrol_live(name, more).await,
             Request::Unlock => self.order(Order::Unlock).await,

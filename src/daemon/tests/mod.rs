@@ -4,6 +4,7 @@ mod door;
 mod hardware;
 mod live_enrolment;
 mod operators;
+mod pins;
 mod real_store;
 mod rules;
 
@@ -226,6 +227,9 @@ fn parts(
         analyser: stage.analyser(),
         strike: Box::new(DirectStrike::new(Box::new(FakeRelay(log.clone())), StrikeKind::FailSecure)),
         open_inputs: None,
+        open_keypad: None,
+        pins: super::PinOptions { digits: 4, ..Default::default() },
+        risks: crate::policy::Risks::default(),
         lamps: Vec::new(),
         store: Box::new(store.clone()),
         clock,
