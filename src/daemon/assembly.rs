@@ -31,6 +31,7 @@ use super::trace::Trace;
 use super::vision_loop::VisionLoop;
 use super::{CameraFactory, DaemonError, DoorParts, Exit, Limits, Parts, Shutdown};
 use crate::frame::Frame;
+use crate::gallery::Gallery;
 
 /// The threads at work and what main watches them by.
 pub(super) struct Daemon {
@@ -106,6 +107,66 @@ fn prepare(
     Ok(Prepared { doorway, analyser, open_camera, inputs, told })
 }
 
+/// What the threads of all doors share.
+struct Shared {
+    gallery: Arc<ArcSwap<Gallery>>,
+    mailbox: Arc<Mailbox>,
+    clock: Arc<dyn Clock>,
+    halt: Arc<Halt>,
+    limits: Limits,
+    several: bool,
+}
+
+impl Shared {
+    /// The threads of one door, ready to start, and what control and main keep of it.
+    fn threads_of(&self, id: DoorId, door: Prepared) -> (Doorway, Watched, Vec<(Worker, Work)>) {
+        let Prepared { doorway, analyser, open_camera, inputs, .. } = door;
+        let (mailbox, clock, halt) = (&self.mailbox, &self.clock, &self.halt);
+        let name = doorway.place.door.clone();
+        let worker = |thread| Worker { thread, door: self.several.then(|| name.clone()) };
+        let [camera_beat, vision_beat]: [Arc<Beat>; 2] = Default::default();
+        let vision = VisionLoop {
+            door: id,
+            analyser,
+            frames: doorway.frames.clone(),
+            gallery: self.gallery.clone(),
+            mailbox: mailbox.clone(),
+            clock: clock.clone(),
+            beat: vision_beat.clone(),
+        };
+        let camera = CameraLoop {
+            door: id,
+            open: open_camera,
+            frames: doorway.frames.clone(),
+            mailbox: mailbox.clone(),
+            board: doorway.board.clone(),
+            clock: clock.clone(),
+            beat: camera_beat.clone(),
+            halt: halt.clone(),
+            backoff: Backoff::new(self.limits.camera_backoff.0, self.limits.camera_backoff.1),
+        };
+        let camera = move || {
+            camera.run();
+            Ok(())
+        };
+        let mut threads: Vec<(Worker, Work)> = vec![
+            (worker("vision"), Box::new(move || Ok(vision.run()?))),
+            (worker("camera"), Box::new(camera)),
+        ];
+        if let Some((inputs, open)) = inputs {
+            let (mailbox, clock, halt) = (mailbox.clone(), clock.clone(), halt.clone());
+            let inputs = InputLoop { door: id, inputs, open, mailbox, clock, halt };
+            let inputs = move || {
+                inputs.run();
+                Ok(())
+            };
+            threads.push((worker("inputs"), Box::new(inputs)));
+        }
+        let watched = Watched { name, frames: doorway.frames.clone(), camera_beat, vision_beat };
+        (doorway, watched, threads)
+    }
+}
+
 impl Daemon {
     /// Locks the doors, writes the start down, and starts the threads.
     pub(super) fn assemble(
@@ -162,63 +223,28 @@ impl Daemon {
             limits,
         };
 
-        let several = prepared.len() > 1;
-        let mut threads: Vec<(Worker, Work)> = Vec::new();
-        threads.push(("socket".into(), Box::new(move || Ok(socket.serve(desk, &shutdown)?))));
+        let shared = Shared {
+            gallery,
+            mailbox: mailbox.clone(),
+            clock: clock.clone(),
+            halt: halt.clone(),
+            limits,
+            several: prepared.len() > 1,
+        };
+        let mut threads: Vec<(Worker, Work)> =
+            vec![("socket".into(), Box::new(move || Ok(socket.serve(desk, &shutdown)?)))];
         let (mut doorways, mut watched) = (Vec::new(), Vec::new());
         for (n, door) in prepared.into_iter().enumerate() {
-            let id = DoorId(n);
-            let Prepared { doorway, analyser, open_camera, inputs, .. } = door;
-            let name = doorway.place.door.clone();
-            let worker = |thread| Worker { thread, door: several.then(|| name.clone()) };
-            let [camera_beat, vision_beat]: [Arc<Beat>; 2] = Default::default();
-            let vision = VisionLoop {
-                door: id,
-                analyser,
-                frames: doorway.frames.clone(),
-                gallery: gallery.clone(),
-                mailbox: mailbox.clone(),
-                clock: clock.clone(),
-                beat: vision_beat.clone(),
-            };
-            threads.push((worker("vision"), Box::new(move || Ok(vision.run()?))));
-            let camera = CameraLoop {
-                door: id,
-                open: open_camera,
-                frames: doorway.frames.clone(),
-                mailbox: mailbox.clone(),
-                board: doorway.board.clone(),
-                clock: clock.clone(),
-                beat: camera_beat.clone(),
-                halt: halt.clone(),
-                backoff: Backoff::new(limits.camera_backoff.0, limits.camera_backoff.1),
-            };
-            threads.push((
-                worker("camera"),
-                Box::new(move || {
-                    camera.run();
-                    Ok(())
-                }),
-            ));
-            if let Some((inputs, open)) = inputs {
-                let (mailbox, clock, halt) = (mailbox.clone(), clock.clone(), halt.clone());
-                let inputs = InputLoop { door: id, inputs, open, mailbox, clock, halt };
-                threads.push((
-                    worker("inputs"),
-                    Box::new(move || {
-                        inputs.run();
-                        Ok(())
-                    }),
-                ));
-            }
-            watched.push(Watched { name, frames: doorway.frames.clone(), camera_beat, vision_beat });
+            let (doorway, watch, of_door) = shared.threads_of(DoorId(n), door);
             doorways.push(doorway);
+            watched.push(watch);
+            threads.extend(of_door);
         }
         let control = Control {
             doors: Doors(doorways),
             terms: Terms { model, rule: parts.rule, bar: parts.bar },
             store,
-            gallery,
+            gallery: shared.gallery,
             options: parts.enrolment,
             mailbox: mailbox.clone(),
             board,

@@ -1,6 +1,8 @@
 //! Two doors in one daemon: an entry and an exit, each with its camera and its relay.
 
+use super::hardware::{FakeInputs, Levels};
 use super::*;
+use crate::door::Sensor;
 
 fn two_doors() -> House {
     House::open_two(limits(), |_| {}, |_, _| {})
@@ -223,4 +225,151 @@ fn one_recording_that_ends_does_not_end_the_service_and_the_last_one_does() {
     house.exit.shots.send(Shot::End).unwrap();
     house.clock.skip(Duration::from_secs(3));
     assert_eq!(house.outcome().unwrap(), Exit::RecordingOver);
+}
+
+fn change(house: &House, change: crate::policy::Change) {
+    assert_eq!(house.ask(&Request::ChangePolicy { change }), Reply::Done);
+}
+
+/// Shows Ada at a door until there is one more of this kind, and gives it.
+fn ada_at(house: &House, stage: &Stage, kind: EventKind) -> crate::journal::Event {
+    // Whoever was decided on just now is left alone for ten seconds.
+    house.clock.skip(Duration::from_secs(11));
+    let before = house.store.count(kind);
+    show(stage, 1, ADA);
+    until(&format!("{kind:?} of Ada"), || house.store.count(kind) > before);
+    house.store.last(kind)
+}
+
+fn why(refusal: &crate::journal::Event) -> &str {
+    refusal.detail["why"].as_str().unwrap()
+}
+
+#[test]
+fn whoever_is_inside_leaves_before_coming_in_again_or_is_forgiven() {
+    use crate::policy::{Change, Direction};
+    let house = two_doors();
+    change(&house, Change::Direction(Direction::Both));
+    ada_at(&house, &house.stage, EventKind::Grant);
+    let again = ada_at(&house, &house.stage, EventKind::Refusal);
+    assert!(why(&again).starts_with("anti-passback: is inside since"), "{}", why(&again));
+    ada_at(&house, &house.exit, EventKind::Grant);
+    let again = ada_at(&house, &house.exit, EventKind::Refusal);
+    assert!(why(&again).starts_with("anti-passback: left"), "{}", why(&again));
+    ada_at(&house, &house.stage, EventKind::Grant);
+    change(&house, Change::Forgive(Some("Ada".into())));
+    ada_at(&house, &house.stage, EventKind::Grant);
+    let refused = refused(house.ask(&Request::ChangePolicy { change: Change::Forgive(Some("Zoe".into())) }));
+    assert!(refused.contains("nobody is enrolled as"), "{refused}");
+    house.close();
+}
+
+#[test]
+fn the_time_between_two_entries_does_not_keep_anybody_inside_and_ends_with_leaving() {
+    use crate::policy::Change;
+    let house = two_doors();
+    change(&house, Change::Passback(3600));
+    ada_at(&house, &house.stage, EventKind::Grant);
+    let again = ada_at(&house, &house.stage, EventKind::Refusal);
+    assert!(why(&again).starts_with("anti-passback: came in"), "{}", why(&again));
+    ada_at(&house, &house.exit, EventKind::Grant);
+    ada_at(&house, &house.stage, EventKind::Grant);
+    ada_at(&house, &house.stage, EventKind::Refusal);
+    change(&house, Change::Forgive(None));
+    ada_at(&house, &house.stage, EventKind::Grant);
+    house.close();
+}
+
+/// Two doors with a contact each, both closed.
+fn two_doors_with_contacts() -> (House, [Levels; 2]) {
+    let levels = [Levels::default(), Levels::default()];
+    levels.iter().for_each(|levels| levels.set(Sensor::Contact, false));
+    let wired = levels.clone();
+    let house = House::open_two(
+        limits(),
+        |_| {},
+        |parts, clock| {
+            for (door, levels) in parts.doors.iter_mut().zip(wired) {
+                let clock = clock.clone();
+                door.open_inputs = Some(Box::new(move || {
+                    let (levels, clock) = (levels.clone(), clock.clone());
+                    Ok(Box::new(FakeInputs { levels, clock }))
+                }));
+            }
+        },
+    );
+    until("the contacts are read", || house.status().doors.iter().all(|door| door.leaf.is_some()));
+    (house, levels)
+}
+
+#[test]
+fn who_did_not_open_the_door_has_not_gone_through() {
+    use crate::policy::{Change, Direction};
+    let (house, [entry, exit]) = two_doors_with_contacts();
+    let opened_and_closed = |levels: &Levels| {
+        let before = house.store.count(EventKind::DoorClosed);
+        levels.set(Sensor::Contact, true);
+        until("it is open", || house.status().doors.iter().any(|door| door.leaf.as_deref() == Some("open")));
+        levels.set(Sensor::Contact, false);
+        until("it is closed", || house.store.count(EventKind::DoorClosed) > before);
+    };
+    change(&house, Change::Direction(Direction::Both));
+    // She is let in, and does not open the door in the three seconds.
+    ada_at(&house, &house.stage, EventKind::Grant);
+    house.clock.skip(Duration::from_secs(3));
+    house.until_event(EventKind::NotPassed);
+    let event = house.store.last(EventKind::NotPassed);
+    assert_eq!((event.door.as_deref(), event.person.unwrap().name.as_str()), (Some("entry"), "Ada"));
+    // So she may try again, and now she goes through.
+    ada_at(&house, &house.stage, EventKind::Grant);
+    opened_and_closed(&entry);
+    let again = ada_at(&house, &house.stage, EventKind::Refusal);
+    assert!(why(&again).starts_with("anti-passback: is inside"), "{}", why(&again));
+    // The same on the way out.
+    ada_at(&house, &house.exit, EventKind::Grant);
+    house.clock.skip(Duration::from_secs(3));
+    until("she stayed", || house.store.count(EventKind::NotPassed) == 2);
+    ada_at(&house, &house.exit, EventKind::Grant);
+    opened_and_closed(&exit);
+    ada_at(&house, &house.exit, EventKind::Refusal);
+    ada_at(&house, &house.stage, EventKind::Grant);
+    house.close();
+}
+
+#[test]
+fn a_passage_that_is_cut_off_leaves_people_inside() {
+    use crate::policy::{Change, Direction};
+    // In: it is put down with the grant, before the door opens. Out: not before it has.
+    for (side, name) in [(Side::In, "entry"), (Side::Out, "exit")] {
+        let (house, _contacts) = two_doors_with_contacts();
+        change(&house, Change::Direction(Direction::Both));
+        let stage = if side == Side::In { &house.stage } else { &house.exit };
+        ada_at(&house, stage, EventKind::Grant);
+        until("it is unlocked", || house.log.has(&format!("{name} relay on")));
+        let book = house.store.rule_book().unwrap();
+        let ada = book.people.iter().find(|row| row.name == "Ada").unwrap();
+        let inside = ada.passage("inside").map(|seen| seen.inside);
+        assert_eq!(inside, if side == Side::In { Some(true) } else { None }, "{name}");
+        house.close();
+    }
+}
+
+#[test]
+fn rules_may_name_doors_that_are_there_and_no_others() {
+    use crate::policy::{Change, RuleId};
+    let house = two_doors();
+    let rule = |json: &str| Change::AddRule(serde_json::from_str(json).unwrap());
+    let gate = rule(r#"{"effect":"allow","who":"everybody","doors":["gate"]}"#);
+    let message = refused(house.ask(&Request::ChangePolicy { change: gate }));
+    assert_eq!(message, "no door is called \"gate\"; there are: entry, exit");
+    change(&house, Change::RemoveRule(RuleId(1)));
+    let refusal = ada_at(&house, &house.stage, EventKind::Refusal);
+    assert_eq!(why(&refusal), "no rule lets them in now");
+    let grant = ada_at(&house, &house.exit, EventKind::Grant);
+    assert_eq!(grant.detail["by"], "the way out: whoever is enrolled may leave");
+    change(&house, rule(r#"{"effect":"hold-open","doors":["exit"]}"#));
+    until("the exit is held open", || door(&house.status(), "exit").held_open);
+    assert!(!door(&house.status(), "entry").held_open);
+    assert_eq!(house.store.last(EventKind::OpenHours).door.as_deref(), Some("exit"));
+    house.close();
 }
