@@ -188,8 +188,13 @@ impl Service {
     }
 
     /// Hands it what was typed.
-    pub(super) fn type_pin(&mut self, person: Option<PersonId>, pin: Pin) -> anyhow::Result<PinAnswer> {
-        match self.ask(&Request::TypePin { person, pin })? {
+    pub(super) fn type_pin(
+        &mut self,
+        person: Option<PersonId>,
+        pin: Pin,
+        door: Option<String>,
+    ) -> anyhow::Result<PinAnswer> {
+        match self.ask(&Request::TypePin { person, pin, door })? {
             Reply::Typed { answer } => Ok(answer),
             other => Err(unexpected(&other)),
         }
@@ -208,9 +213,10 @@ impl Service {
         &mut self,
         name: &str,
         more: bool,
+        door: Option<String>,
         mut progress: impl FnMut(&EnrolProgress),
     ) -> anyhow::Result<(Person, Vec<LookAlike>)> {
-        for reply in self.client.stream(&Request::EnrolLive { name: name.to_owned(), more })? {
+        for reply in self.client.stream(&Request::EnrolLive { name: name.to_owned(), more, door })? {
             match reply? {
                 Reply::Progress(step) => progress(&step),
                 last => return enrolled(refused(last)?),

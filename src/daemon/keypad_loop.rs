@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::door::keypad::{Keypad, KeypadError, KeypadFactory, Typing};
 
+use super::doorway::DoorId;
 use super::mailbox::{Mailbox, Note};
 use super::supervise::{Halt, chain};
 
@@ -17,6 +18,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the keypad thread works with.
 pub(crate) struct KeypadLoop {
+    pub(crate) door: DoorId,
     pub(crate) open: KeypadFactory,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -26,12 +28,12 @@ pub(crate) struct KeypadLoop {
 impl KeypadLoop {
     /// Runs until the daemon halts. A keypad that is not there yet is waited for: a door without it still knows faces.
     pub(crate) fn run(mut self) {
-        let mut lost = false;
+        let (door, mut lost) = (self.door, false);
         while !self.halt.is_set() {
             let error = match (self.open)() {
                 Ok(keypad) => {
                     if std::mem::take(&mut lost) {
-                        self.mailbox.note(Note::KeypadBack);
+                        self.mailbox.note(Note::KeypadBack { door });
                     }
                     self.read(keypad)
                 }
@@ -39,7 +41,7 @@ impl KeypadLoop {
             };
             let Some(error) = error else { return };
             if !std::mem::replace(&mut lost, true) {
-                self.mailbox.note(Note::KeypadFailed { what: chain(&error) });
+                self.mailbox.note(Note::KeypadFailed { door, what: chain(&error) });
             }
             self.halt.wait(RETRY_AFTER);
         }
@@ -52,7 +54,7 @@ impl KeypadLoop {
             match keypad.wait(TURN) {
                 Ok(keys) => keys.into_iter().for_each(|key| {
                     if let Some(typed) = typing.press(key, self.clock.now()) {
-                        self.mailbox.note(Note::Typed(typed));
+                        self.mailbox.note(Note::Typed { door: self.door, typed });
                     }
                 }),
                 Err(error) => return Some(error),

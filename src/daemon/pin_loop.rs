@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::access::pin::{Against, Pin, check};
 use crate::clock::MonoTime;
 
+use super::doorway::DoorId;
 use super::mailbox::{Mailbox, Note};
 use super::supervise::Halt;
 
@@ -17,6 +18,7 @@ const TURN: Duration = Duration::from_millis(100);
 /// One PIN to be looked at.
 #[derive(Debug)]
 pub(crate) struct Job {
+    pub(crate) door: DoorId,
     pub(crate) pin: Pin,
     pub(crate) against: Against,
     pub(crate) typed: MonoTime,
@@ -34,8 +36,8 @@ impl PinLoop {
     pub(crate) fn run(self) {
         while !self.halt.is_set() {
             match self.jobs.recv_timeout(TURN) {
-                Ok(Job { pin, against, typed }) => {
-                    self.mailbox.note(Note::PinChecked(check(&pin, &against, typed)));
+                Ok(Job { door, pin, against, typed }) => {
+                    self.mailbox.note(Note::PinChecked { door, proof: check(&pin, &against, typed) });
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 // Control is gone, and with it the daemon.

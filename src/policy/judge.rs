@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
-use super::book::{PersonRow, PersonTerms, RuleBook};
-use super::factors::{self, Demand, Doubts, Risks, Shown, Why};
+use super::book::{NumberedRule, PersonRow, PersonTerms, RuleBook};
+use super::factors::{self, Demand, Doubts, Risks, Shown, Why, With};
+use super::passback::{self, Passage};
+use super::place::{Place, Side, same_name};
 use super::rule::{Effect, Rule, RuleId, Schedule, Who};
 use super::{Admitted, Entries, Factors, Gate, Now, TurnedAway};
 use crate::access::{Grant, PinProof};
@@ -52,6 +54,16 @@ pub enum Refusal {
         /// How long it must be.
         within: Duration,
     },
+    /// They are inside, came in so long ago, and must leave before they come in again.
+    IsInside {
+        /// How long ago.
+        ago: Duration,
+    },
+    /// They are outside, left so long ago, and must come in before they leave again.
+    IsOutside {
+        /// How long ago.
+        ago: Duration,
+    },
     /// A rule keeps them out.
     Denied(RuleId),
     /// A rule would let them in once somebody of a group has come in.
@@ -85,6 +97,17 @@ impl fmt::Display for Refusal {
                     ago.as_secs(),
                     within.as_secs()
                 )
+            }
+            Self::IsInside { ago } => {
+                let ago = ago.as_secs();
+                write!(
+                    f,
+                    "anti-passback: is inside since {ago} s, must leave first (or: accessd policy forgive)"
+                )
+            }
+            Self::IsOutside { ago } => {
+                let ago = ago.as_secs();
+                write!(f, "anti-passback: left {ago} s ago, must come in first (or: accessd policy forgive)")
             }
             Self::Denied(rule) => write!(f, "rule {} denies", rule.0),
             Self::WaitsForFirst(rule, who) => write!(f, "rule {} waits for the first of {who}", rule.0),
@@ -248,14 +271,16 @@ impl Policy {
         grant: Grant,
         pin: Option<&PinProof>,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
     ) -> Result<Admitted, TurnedAway> {
         let pin = pin.filter(|pin| pin.person() == grant.person());
         let shown = Shown { face: grant.evidence().map(Doubts::of), pin: pin.is_some() };
         match self.decide(grant.person(), shown, entries, now) {
             Ok(rule) => {
+                let Place { door, side, .. } = now.place;
+                let (by, factors) = (self.name_of(rule), Factors::of(shown));
                 let under_duress = pin.is_some_and(PinProof::under_duress);
-                Ok(Admitted { grant, by: self.name_of(rule), factors: Factors::of(shown), under_duress })
+                Ok(Admitted { grant, by, factors, under_duress, door: door.clone(), side: *side })
             }
             Err(refusal) => Err(TurnedAway { refusal, grant }),
         }
@@ -270,13 +295,13 @@ impl Policy {
         person: PersonId,
         shown: Shown,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
     ) -> Result<RuleId, Refusal> {
         self.walk(person, shown, entries, now, |_| {})
     }
 
     /// The steps of the same judgement, in order; the last one decides.
-    pub fn explain(&self, person: PersonId, shown: Shown, entries: &Entries, now: &Now) -> Vec<Step> {
+    pub fn explain(&self, person: PersonId, shown: Shown, entries: &Entries, now: &Now<'_>) -> Vec<Step> {
         let mut steps = Vec::new();
         // The last step says what the walk returns.
         let _ = self.walk(person, shown, entries, now, |step| steps.push(step));
@@ -285,18 +310,35 @@ impl Policy {
 
     /// A rule as the journal names it.
     pub fn name_of(&self, id: RuleId) -> String {
+        if id == RuleId::WAY_OUT {
+            return "the way out: whoever is enrolled may leave".to_owned();
+        }
         let rule = self.book.rules.iter().find(|numbered| numbered.id == id);
         rule.map_or_else(|| format!("rule {}", id.0), |found| format!("rule {}: {}", id.0, found.rule))
     }
 
+    /// Somebody has passed a door; or what was thought so is taken back.
+    pub fn set_passage(&mut self, person: PersonId, area: &str, passage: Option<Passage>) {
+        let Some(at) = self.people.get(&person) else { return };
+        let passages = &mut self.book.people[*at].passages;
+        passages.retain(|known| !same_name(&known.area, area));
+        passages.extend(passage);
+    }
+
+    /// Where somebody was last seen to go, of one area.
+    pub fn passage(&self, person: PersonId, area: &str) -> Option<&Passage> {
+        self.book.people[*self.people.get(&person)?].passage(area)
+    }
+
     /// Which rule holds the door open now, if any. None does in lockdown or while the clock is not trusted.
-    pub fn hold_open(&self, entries: &Entries, now: &Now) -> Option<HoldOpen> {
+    pub fn hold_open(&self, entries: &Entries, now: &Now<'_>) -> Option<HoldOpen> {
         if self.book.lockdown || !now.clock_trusted {
             return None;
         }
         let shown = self.zone.to_datetime(now.wall);
         let rules = self.book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::HoldOpen);
         rules
+            .filter(|numbered| numbered.rule.doors.is_empty() || numbered.rule.names(now.place))
             .filter_map(|numbered| {
                 let (began, ends) = self.window(&numbered.rule.when, shown)?;
                 let first = numbered.rule.after_first.as_ref();
@@ -318,7 +360,7 @@ impl Policy {
         person: PersonId,
         shown: Shown,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
         mut tell: impl FnMut(Step),
     ) -> Result<RuleId, Refusal> {
         let Some(row) = self.row(person) else {
@@ -327,19 +369,23 @@ impl Policy {
             return Err(Refusal::NotEnrolled);
         };
         tell(Step { subject: Subject::Enrolled, says: Says::Passes });
+        // Time that is up, and entries that are used, keep nobody inside.
         let terms = &row.terms;
-        let asks = |holds: bool, why| holds.then_some(why);
-        // A PIN that was typed, or can be asked for, stands against failed faces.
-        let pin_for_faces = row.has_pin && shown.face.is_some();
+        let comes_in = now.place.side == Side::In;
+        let no_entries = (comes_in && terms.entries_left == Some(0)).then_some(Refusal::NoEntriesLeft);
+        let validity = outside_validity(terms, now).filter(|_| comes_in);
+        let (within, entry) = (Duration::from_secs(self.book.passback_s.into()), entries.get(&person));
+        let passback = passback::against(row, self.book.direction, within, entry, now);
+        // Failed faces say nothing about who shows none; a PIN besides, typed or to be asked for, stands against them.
         let gate = at_the_gate(now.gate).filter(|_| shown.face.is_some());
-        let validity = outside_validity(terms, now);
-        let pin_for_clock = self.risks.clock_asks && validity == Some(Refusal::ClockNotTrusted);
+        let pin_for_faces = row.has_pin.then_some(Why::FailedAttempts);
+        let no_clock = self.risks.clock_asks && validity == Some(Refusal::ClockNotTrusted);
         let checks = [
             (Subject::Lockdown, self.book.lockdown.then_some(Refusal::Lockdown), None),
-            (Subject::Attempts, gate, asks(pin_for_faces, Why::FailedAttempts)),
-            (Subject::Validity, validity, asks(pin_for_clock, Why::Clock)),
-            (Subject::Entries, (terms.entries_left == Some(0)).then_some(Refusal::NoEntriesLeft), None),
-            (Subject::Passback, self.passback(person, entries, now), None),
+            (Subject::Attempts, gate, pin_for_faces),
+            (Subject::Validity, validity, no_clock.then_some(Why::Clock)),
+            (Subject::Entries, no_entries, None),
+            (Subject::Passback, passback, None),
         ];
         let mut because = None;
         for (subject, refusal, instead) in checks {
@@ -363,6 +409,11 @@ impl Policy {
             because,
         };
         let demand = self.denials(terms, demand, entries, now, &mut tell)?;
+        let is_named =
+            |numbered: &NumberedRule| numbered.rule.effect == Effect::Allow && numbered.rule.names(now.place);
+        if !comes_in && !self.book.rules.iter().any(is_named) {
+            return leave(demand, &mut tell);
+        }
         self.allowances(terms, demand, entries, now, &mut tell)
     }
 
@@ -381,7 +432,7 @@ impl Policy {
         terms: &PersonTerms,
         demand: Demand,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
         tell: &mut impl FnMut(Step),
     ) -> Result<Demand, Refusal> {
         let mut because = demand.because;
@@ -409,7 +460,7 @@ impl Policy {
         terms: &PersonTerms,
         demand: Demand,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
         tell: &mut impl FnMut(Step),
     ) -> Result<RuleId, Refusal> {
         let mut end = Refusal::NoRule;
@@ -451,12 +502,17 @@ impl Policy {
 
     fn applies(
         &self,
-        numbered: &super::NumberedRule,
+        numbered: &NumberedRule,
         terms: &PersonTerms,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
     ) -> Applies {
         let rule = &numbered.rule;
+        match (rule.doors.is_empty(), now.place.side) {
+            (true, Side::Out) => return Applies::No("it is about coming in"),
+            (false, _) if !rule.names(now.place) => return Applies::No("it is about another door"),
+            _ => {}
+        }
         if !terms.is_of(&rule.who) {
             return Applies::No("they are not of this group");
         }
@@ -480,19 +536,23 @@ impl Policy {
     }
 
     /// Whether somebody of `who` has been let in since the clock on the wall showed `began`.
-    fn has_come_in(&self, who: &Who, began: DateTime, entries: &Entries, now: &Now) -> bool {
+    fn has_come_in(&self, who: &Who, began: DateTime, entries: &Entries, now: &Now<'_>) -> bool {
         let recent = entries
             .iter()
             .filter(|(_, entry)| entry.wall <= now.wall && self.zone.to_datetime(entry.wall) >= began);
         let mut terms = recent.filter_map(|(id, _)| self.people.get(id));
         terms.any(|at| self.book.people[*at].terms.is_of(who))
     }
+}
 
-    fn passback(&self, person: PersonId, entries: &Entries, now: &Now) -> Option<Refusal> {
-        let within = Duration::from_secs(self.book.passback_s.into());
-        let ago = entries.get(&person)?.ago(now)?;
-        (ago < within).then_some(Refusal::Passback { ago, within })
-    }
+/// The way out, which no rule is about: a face or a PIN of theirs will do, and doubts about the face keep nobody inside.
+fn leave(demand: Demand, tell: &mut impl FnMut(Step)) -> Result<RuleId, Refusal> {
+    let subject = Subject::Rule(RuleId::WAY_OUT);
+    let met = Demand { risks: Risks::default(), ..demand }.met(With::FaceOrPin);
+    let refusal = met.err().map(|missing| factors::refusal(RuleId::WAY_OUT, missing));
+    let says = refusal.clone().map_or(Says::Admits, Says::Refuses);
+    tell(Step { subject, says });
+    refusal.map_or(Ok(RuleId::WAY_OUT), Err)
 }
 
 fn at_the_gate(gate: Gate) -> Option<Refusal> {
@@ -503,7 +563,7 @@ fn at_the_gate(gate: Gate) -> Option<Refusal> {
     }
 }
 
-fn outside_validity(terms: &PersonTerms, now: &Now) -> Option<Refusal> {
+fn outside_validity(terms: &PersonTerms, now: &Now<'_>) -> Option<Refusal> {
     let limited = terms.valid_from.is_some() || terms.valid_until.is_some();
     if limited && !now.clock_trusted {
         return Some(Refusal::ClockNotTrusted);

@@ -6,11 +6,14 @@
 //!
 //! The order of judgement is fixed, and [`Policy::explain`] prints it: enrolled, lockdown, failed attempts, validity,
 //! entries left, anti-passback, rules that deny, rules that allow. What no rule allows is refused. A rule allows with what it
-//! asks for: a face, a face and a PIN, or either.
+//! asks for: a face, a face and a PIN, or either. At a door that leads out, only rules that name it count, and where none
+//! does, whoever is enrolled may leave: nobody is to be kept inside by hours that are about coming in.
 
 mod book;
 mod factors;
 mod judge;
+mod passback;
+mod place;
 mod rule;
 mod throttle;
 
@@ -28,12 +31,14 @@ pub use book::{
 };
 pub use factors::{Doubts, OnRisk, Risks, Shown, Why, With};
 pub use judge::{HoldOpen, Policy, PolicyError, Refusal, Says, Step, Subject, check_zone};
+pub use passback::{Direction, DirectionError, Passage};
+pub use place::{Place, Side, SideError, WhichDoor, same_name, which_door};
 pub use rule::{Dates, Days, Effect, OnHolidays, Rule, RuleError, RuleId, Schedule, TimeOfDay, Who};
 pub use throttle::{Gate, Patience, PinPatience, PinPause, PinThrottle, Throttle};
 
 /// The time as a judgement sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Now {
+pub struct Now<'a> {
     /// Calendar time.
     pub wall: Timestamp,
     /// Time since boot; `None` when the moment is a supposed one (`accessd policy why --at`).
@@ -44,6 +49,8 @@ pub struct Now {
     pub threshold_supported: bool,
     /// Whether faces are looked at, after failed attempts.
     pub gate: Gate,
+    /// At which door.
+    pub place: &'a Place,
 }
 
 /// When somebody was let in last.
@@ -57,7 +64,7 @@ pub struct Entry {
 
 impl Entry {
     /// How long ago it was; `None` when it lies ahead, which is a calendar that was set back and proves nothing.
-    fn ago(&self, now: &Now) -> Option<Duration> {
+    fn ago(&self, now: &Now<'_>) -> Option<Duration> {
         if let (Some(then), Some(now)) = (self.mono, now.mono) {
             return Some(now.since(then));
         }
@@ -73,10 +80,10 @@ pub type Entries = BTreeMap<PersonId, Entry>;
 ///
 /// ```compile_fail,E0451
 /// use accessd::access::Grant;
-/// use accessd::policy::Admitted;
+/// use accessd::policy::{Admitted, Side};
 ///
 /// fn wave_through(grant: Grant) -> Admitted {
-///     Admitted { grant, by: "me".into() }
+///     Admitted { grant, by: "me".into(), door: "mine".into(), side: Side::In }
 /// }
 /// ```
 #[derive(Debug, PartialEq)]
@@ -86,6 +93,8 @@ pub struct Admitted {
     by: String,
     factors: Factors,
     under_duress: bool,
+    door: String,
+    side: Side,
 }
 
 /// What an admission rests on.
@@ -148,6 +157,16 @@ impl Admitted {
         self.under_duress
     }
 
+    /// Which door it is for.
+    pub fn door(&self) -> &str {
+        &self.door
+    }
+
+    /// Whether it is for coming in or for going out.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
     /// Back to the grant, for whoever has written it down.
     pub fn into_grant(self) -> Grant {
         self.grant
@@ -157,7 +176,8 @@ impl Admitted {
     #[cfg(test)]
     pub(crate) fn for_tests(grant: Grant) -> Self {
         let by = "rule 1: allow everybody always".to_owned();
-        Self { grant, by, factors: Factors::Face, under_duress: false }
+        let (door, side) = ("door".to_owned(), Side::In);
+        Self { grant, by, factors: Factors::Face, under_duress: false, door, side }
     }
 }
 

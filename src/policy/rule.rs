@@ -4,6 +4,7 @@
 //! nobody in; where they go back, the hour that comes twice counts twice. Whoever stands at the door can check the rule
 //! against a watch.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,6 +12,7 @@ use jiff::civil::{Date, DateTime, Weekday};
 use serde::{Deserialize, Serialize};
 
 use super::factors::With;
+use super::place::{Place, same_name};
 
 /// A text that is no part of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +49,12 @@ as_text!(Days, TimeOfDay, Dates, Who);
 /// Number of a rule; never used again after its removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RuleId(pub i64);
+
+impl RuleId {
+    /// What stands in for a rule at a door that leads out and that no rule names: whoever is enrolled may leave. Numbers of
+    /// rules count from 1.
+    pub const WAY_OUT: Self = Self(0);
+}
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -358,6 +366,21 @@ pub struct Rule {
     pub after_first: Option<Who>,
     /// What they must show; of rules that allow.
     pub with: With,
+    /// At these doors; at all of them when none is named.
+    pub doors: BTreeSet<String>,
+}
+
+impl Rule {
+    /// Whether it names this door.
+    pub fn names(&self, place: &Place) -> bool {
+        self.doors.iter().any(|door| place.is_called(door))
+    }
+
+    /// The doors that it names and that are not there.
+    pub fn unknown_doors<'a>(&'a self, there: &'a [&str]) -> impl Iterator<Item = &'a str> {
+        let is_there = |door: &str| there.iter().any(|known| same_name(known, door));
+        self.doors.iter().map(String::as_str).filter(move |door| !is_there(door))
+    }
 }
 
 /// A rule as it is written: what goes without saying is left out, and a misspelt key is refused.
@@ -381,6 +404,8 @@ struct Written {
     after_first: Option<Who>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     with: Option<With>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    doors: BTreeSet<String>,
 }
 
 fn everybody() -> Who {
@@ -390,7 +415,7 @@ fn everybody() -> Who {
 impl TryFrom<Written> for Rule {
     type Error = RuleError;
     fn try_from(written: Written) -> Result<Self, RuleError> {
-        let Written { effect, who, days, from, until, dates, holidays, after_first, with } = written;
+        let Written { effect, who, days, from, until, dates, holidays, after_first, with, doors } = written;
         let with = with.unwrap_or_default();
         if effect != Effect::Allow && with != With::Face {
             return Err(wrong(&with.to_string(), "is asked by rules that allow, and by no others"));
@@ -403,7 +428,7 @@ impl TryFrom<Written> for Rule {
             dates,
             holidays,
         };
-        Ok(Self { effect, who, when, after_first, with })
+        Ok(Self { effect, who, when, after_first, with, doors })
     }
 }
 
@@ -421,6 +446,7 @@ impl From<Rule> for Written {
             holidays,
             after_first: rule.after_first,
             with: Some(rule.with).filter(|with| *with != With::Face),
+            doors: rule.doors,
         }
     }
 }
@@ -435,9 +461,10 @@ impl fmt::Display for Rule {
         if let Some(who) = &self.after_first {
             write!(f, ", once {who} came in")?;
         }
-        match self.with {
-            With::Face => Ok(()),
-            with => write!(f, ", with {with}"),
+        if self.with != With::Face {
+            write!(f, ", with {}", self.with)?;
         }
+        let doors: Vec<&str> = self.doors.iter().map(String::as_str).collect();
+        if doors.is_empty() { Ok(()) } else { write!(f, ", at {}", doors.join(" and ")) }
     }
 }

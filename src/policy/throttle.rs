@@ -118,7 +118,7 @@ pub struct PinPatience {
     pub off_after: u32,
 }
 
-/// Wrong PINs at one door: counted for each person that one was typed for, and for the door.
+/// Wrong PINs: counted for each person that one was typed for, at whichever door, and for each door.
 ///
 /// **Whom a stranger can lock out, and for how long.** Faces are not touched by wrong PINs, nor PINs by failed faces: whoever
 /// hammers one way in leaves the other. Pauses are those of [`Throttle`], five minutes at most, so the keypad is anybody's
@@ -129,7 +129,7 @@ pub struct PinPatience {
 #[derive(Debug)]
 pub struct PinThrottle {
     patience: PinPatience,
-    door: Throttle,
+    doors: BTreeMap<usize, Throttle>,
     people: BTreeMap<PersonId, Throttle>,
 }
 
@@ -145,16 +145,16 @@ pub enum PinPause {
 impl PinThrottle {
     /// Nothing typed yet.
     pub fn new(patience: PinPatience) -> Self {
-        Self { patience, door: Throttle::new(patience.into()), people: BTreeMap::new() }
+        Self { patience, doors: BTreeMap::new(), people: BTreeMap::new() }
     }
 
-    /// Whether a PIN of this person is looked at. `wrong` is how many were typed for them since the last right one.
-    pub fn gate(&self, person: PersonId, wrong: u32, now: MonoTime) -> Gate {
+    /// Whether a PIN of this person is looked at, at a door by its number. `wrong` is how many were typed for them since the last right one.
+    pub fn gate(&self, door: usize, person: PersonId, wrong: u32, now: MonoTime) -> Gate {
         if wrong >= self.patience.off_after {
             return Gate::Off;
         }
-        let theirs = self.people.get(&person).map_or(Gate::Open, |theirs| theirs.gate(now));
-        match (self.door.gate(now), theirs) {
+        let gate = |throttle: Option<&Throttle>| throttle.map_or(Gate::Open, |found| found.gate(now));
+        match (gate(self.doors.get(&door)), gate(self.people.get(&person))) {
             (Gate::Paused(door), Gate::Paused(person)) => Gate::Paused(door.max(person)),
             (Gate::Open, gate) | (gate, _) => gate,
         }
@@ -166,18 +166,19 @@ impl PinThrottle {
     }
 
     /// A wrong PIN was typed for this person, or for a number that is nobody's.
-    pub fn failed(&mut self, person: PersonId, now: MonoTime) -> Vec<PinPause> {
+    pub fn failed(&mut self, door: usize, person: PersonId, now: MonoTime) -> Vec<PinPause> {
         self.people.retain(|_, theirs| !theirs.is_idle(now));
         let patience = self.patience.into();
-        let theirs = self.people.entry(person).or_insert_with(|| Throttle::new(patience)).failed(now);
-        let pauses =
-            [pause(self.door.failed(now)).map(PinPause::OfTheDoor), pause(theirs).map(PinPause::OfThePerson)];
+        let new = || Throttle::new(patience);
+        let of_door = self.doors.entry(door).or_insert_with(new).failed(now);
+        let theirs = self.people.entry(person).or_insert_with(new).failed(now);
+        let pauses = [pause(of_door).map(PinPause::OfTheDoor), pause(theirs).map(PinPause::OfThePerson)];
         pauses.into_iter().flatten().collect()
     }
 
     /// A right PIN of this person was typed.
-    pub fn right(&mut self, person: PersonId) {
-        self.door.clear();
+    pub fn right(&mut self, door: usize, person: PersonId) {
+        self.doors.remove(&door);
         self.people.remove(&person);
     }
 
@@ -249,30 +250,30 @@ mod tests {
         let mut pins = PinThrottle::new(PinPatience { attempts: 5, off_after: 50 });
         let (ada, bob, nobody) = (PersonId(1), PersonId(2), PersonId(99));
         let half = Duration::from_secs(30);
-        assert!((0..4).all(|_| pins.failed(ada, at(100)).is_empty()));
-        assert_eq!(pins.gate(ada, 4, at(100)), Gate::Open);
+        assert!((0..4).all(|_| pins.failed(0, ada, at(100)).is_empty()));
+        assert_eq!(pins.gate(0, ada, 4, at(100)), Gate::Open);
         // The fifth is typed for another: the door pauses, they do not.
-        assert_eq!(pins.failed(nobody, at(100)), [PinPause::OfTheDoor(half)]);
-        assert_eq!(pins.gate(bob, 0, at(100)), Gate::Paused(half));
-        assert_eq!(pins.gate(bob, 0, at(130)), Gate::Open);
-        assert_eq!(pins.failed(ada, at(130)), [PinPause::OfThePerson(half)]);
+        assert_eq!(pins.failed(0, nobody, at(100)), [PinPause::OfTheDoor(half)]);
+        assert_eq!(pins.gate(0, bob, 0, at(100)), Gate::Paused(half));
+        assert_eq!(pins.gate(0, bob, 0, at(130)), Gate::Open);
+        assert_eq!(pins.failed(0, ada, at(130)), [PinPause::OfThePerson(half)]);
         assert_eq!(
-            (pins.gate(ada, 5, at(131)), pins.gate(bob, 0, at(131))),
+            (pins.gate(0, ada, 5, at(131)), pins.gate(0, bob, 0, at(131))),
             (Gate::Paused(half - Duration::from_secs(1)), Gate::Open)
         );
         // A right one of another ends what is held against the door, not what is held against a person.
-        pins.right(bob);
-        assert_eq!(pins.gate(ada, 5, at(131)), Gate::Paused(half - Duration::from_secs(1)));
-        assert_eq!((pins.gate(ada, 49, at(999)), pins.gate(ada, 50, at(999))), (Gate::Open, Gate::Off));
+        pins.right(0, bob);
+        assert_eq!(pins.gate(0, ada, 5, at(131)), Gate::Paused(half - Duration::from_secs(1)));
+        assert_eq!((pins.gate(0, ada, 49, at(999)), pins.gate(0, ada, 50, at(999))), (Gate::Open, Gate::Off));
         assert!(pins.is_the_last(50) && !pins.is_the_last(49) && !pins.is_the_last(51));
-        assert_eq!(pins.gate(bob, 0, at(131)), Gate::Open, "others are not touched");
+        assert_eq!(pins.gate(0, bob, 0, at(131)), Gate::Open, "others are not touched");
     }
 
     #[test]
     fn numbers_that_are_nobodys_fill_no_memory() {
         let mut pins = PinThrottle::new(PinPatience { attempts: 5, off_after: 50 });
         for n in 0..10_000 {
-            pins.failed(PersonId(n), at(300 * u64::try_from(n).unwrap()));
+            pins.failed(0, PersonId(n), at(300 * u64::try_from(n).unwrap()));
         }
         assert!(pins.people.len() < 10, "{}", pins.people.len());
     }
@@ -287,12 +288,12 @@ mod tests {
             let mut guesses = 0_u64;
             while now < 365 * 86_400 && wrong.iter().any(|wrong| *wrong < 50) {
                 let open = (0..people as usize)
-                    .find(|p| pins.gate(PersonId(*p as i64), wrong[*p], at(now)) == Gate::Open);
+                    .find(|p| pins.gate(0, PersonId(*p as i64), wrong[*p], at(now)) == Gate::Open);
                 let Some(person) = open else {
                     now += 30;
                     continue;
                 };
-                pins.failed(PersonId(person as i64), at(now));
+                pins.failed(0, PersonId(person as i64), at(now));
                 wrong[person] += 1;
                 guesses += 1;
             }

@@ -93,7 +93,8 @@ fn pins_are_given_listed_and_taken_away_and_never_shown() {
     assert_eq!(site.run(["pin", "set", "Ada", "483920"]).code, 2, "never on the command line");
     done(&site, ["pin", "clear", "Ada"]);
     let log = done(&site, ["log"]);
-    for words in ["PIN set       Ada  by uid ", "PIN set       Ada  for duress  by uid ", "PIN cleared   Ada"] {
+    for words in ["PIN set       Ada  by uid ", "PIN set       Ada  for duress  by uid ", "PIN cleared   Ada"]
+    {
         assert!(log.contains(words), "{words}: {log}");
     }
     set(&site, &["pin", "set", "Ada"], "483920");
@@ -138,17 +139,23 @@ fn a_thousand_pins_for_each_person_also_when_more_people_come() {
 fn what_must_be_shown_is_agreed_explained_and_taken_elsewhere() {
     let site = Site::new();
     site.enrol("Ada", &[[1.0, 0.0, 0.0]]);
-    done(&site, ["policy", "allow", "everybody", "--from", "19:00", "--until", "07:00", "--with", "face-and-pin"]);
+    done(
+        &site,
+        ["policy", "allow", "everybody", "--from", "19:00", "--until", "07:00", "--with", "face-and-pin"],
+    );
     done(&site, ["policy", "remove", "1"]);
     done(&site, ["policy", "zone", "UTC"]);
     let why = |show: &str| site.run(["policy", "why", "Ada", "--at", "2026-11-23T22:00:00Z", "--show", show]);
     let last = |outcome: &Outcome| outcome.stdout.lines().last().unwrap().trim().to_owned();
     let none = why("face");
     assert_eq!(none.code, 3);
-    let told = "KEEPS THEM OUT: a PIN is asked for and they have none (accessd pin set): it takes face and PIN";
+    let told =
+        "KEEPS THEM OUT: a PIN is asked for and they have none (accessd pin set): it takes face and PIN";
     assert!(last(&none).contains(told), "{}", none.stdout);
     set(&site, &["pin", "set", "Ada"], "483920");
-    assert!(last(&why("face")).contains("WAITS FOR THE PIN: the PIN is asked for: it takes face and PIN; rule 2"));
+    assert!(
+        last(&why("face")).contains("WAITS FOR THE PIN: the PIN is asked for: it takes face and PIN; rule 2")
+    );
     assert_eq!((why("face-and-pin").code, why("pin").code), (0, 3));
     assert_eq!(done(&site, ["person", "set", "Ada", "--with", "face-or-pin"]), "Ada: with face or PIN\n");
     assert_eq!(why("pin").code, 0, "what is agreed goes before the rule");
@@ -246,7 +253,10 @@ fn net_a_door_that_asks_for_pins_as_the_people_at_it_meet_it() {
         assert!(log.contains(words), "{words}: {log}");
     }
     done(&site, ["pin", "on", "Ines"]);
-    assert!(with_pin(&site, &["door", "pin", "Ines"], "720416").stdout.contains("no PIN is taken for"), "the door pauses");
+    assert!(
+        with_pin(&site, &["door", "pin", "Ines"], "720416").stdout.contains("no PIN is taken for"),
+        "the door pauses"
+    );
 
     // A keypad that is unplugged is missed, and used again.
     assert_eq!(service.stop(), Some(0));

@@ -1,5 +1,6 @@
 //! A rule book as large as a firm's, made up, in which the longest way through is gone.
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 
 use jiff::Timestamp;
@@ -7,7 +8,8 @@ use jiff::Timestamp;
 use crate::gallery::PersonId;
 use crate::policy::{
     Doubts, Effect, Entries, Entry, Gate, Holiday, Now, NumberedRule, OnHolidays, OnRisk, PersonRow,
-    PersonTerms, Policy, PolicyError, Refusal, Risks, Rule, RuleBook, RuleId, Schedule, Shown, Who, With,
+    PersonTerms, Place, Policy, PolicyError, Refusal, Risks, Rule, RuleBook, RuleId, Schedule, Shown, Who,
+    With,
 };
 
 /// People in the book.
@@ -22,7 +24,8 @@ const NOON: &str = "2026-11-23T12:00:00Z";
 pub(super) struct Book {
     policy: Policy,
     entries: Entries,
-    now: Now,
+    wall: Timestamp,
+    place: Place,
     person: PersonId,
 }
 
@@ -42,6 +45,8 @@ impl Book {
             name: format!("person {n}"),
             terms: PersonTerms { groups: groups.iter().cloned().collect(), ..PersonTerms::default() },
             last_entry: Some(wall),
+            passages: Vec::new(),
+            forgiven: None,
             has_pin: true,
         };
         let book = RuleBook {
@@ -60,7 +65,8 @@ impl Book {
         Ok(Self {
             policy: Policy::new(book)?.with_risks(risks),
             entries: (1..=PEOPLE).map(|n| (PersonId(n), Entry { wall, mono: None })).collect(),
-            now: Now { wall, mono: None, clock_trusted: true, threshold_supported: true, gate: Gate::Open },
+            wall,
+            place: Place { door: "door".into(), ..Place::default() },
             person: PersonId(PEOPLE / 2),
         })
     }
@@ -68,7 +74,15 @@ impl Book {
     /// One decision.
     pub(super) fn decide(&self) -> Result<RuleId, Refusal> {
         let shown = Shown { face: Some(Doubts { look_alike: true, unproven: true }), pin: true };
-        self.policy.decide(black_box(self.person), black_box(shown), &self.entries, &self.now)
+        let now = Now {
+            wall: self.wall,
+            mono: None,
+            clock_trusted: true,
+            threshold_supported: true,
+            gate: Gate::Open,
+            place: &self.place,
+        };
+        self.policy.decide(black_box(self.person), black_box(shown), &self.entries, &now)
     }
 }
 
@@ -82,7 +96,14 @@ fn rule(n: i64, groups: &[String]) -> Rule {
     };
     let effect = if n % 4 == 0 { Effect::Deny } else { Effect::Allow };
     let with = if effect == Effect::Allow { With::FaceAndPin } else { With::Face };
-    Rule { effect, who: Who::Group(groups[group].clone()), when, after_first: None, with }
+    Rule {
+        effect,
+        who: Who::Group(groups[group].clone()),
+        when,
+        after_first: None,
+        with,
+        doors: BTreeSet::new(),
+    }
 }
 
 #[cfg(test)]

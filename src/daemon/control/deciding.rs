@@ -6,9 +6,10 @@ use serde_json::json;
 use crate::access::{Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::{Analysis, SeenFace};
+use crate::daemon::doorway::DoorId;
 use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
-use crate::door::{Handled, Input};
+use crate::door::{Handled, Input, LeafNotice, Notice};
 use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
 use crate::policy::{Admitted, Refusal, TurnedAway};
 use crate::store::StoreError;
@@ -17,71 +18,87 @@ use super::Control;
 
 impl Control {
     /// Weighs what a frame showed, and acts on what follows.
-    pub(super) fn decide(&mut self, analysis: &Analysis) -> Result<Vec<Conclusion>, DaemonError> {
+    pub(super) fn decide(
+        &mut self,
+        door: DoorId,
+        analysis: &Analysis,
+    ) -> Result<Vec<Conclusion>, DaemonError> {
         if analysis.gallery_generation != self.gallery.load().generation() {
             // Matched against people who may have been removed or renamed since.
-            self.attempts.forget();
-            self.pins.forget();
+            self.doors[door].attempts.forget();
+            self.doors[door].asking.forget();
             return Ok(Vec::new());
         }
         let looks: Vec<Look> = analysis.faces.iter().filter_map(|face| look(analysis, face)).collect();
-        let verdicts = self.attempts.observe(&looks, self.clock.now());
+        let verdicts = self.doors[door].attempts.observe(&looks, self.clock.now());
         let mut conclusions = Vec::new();
         for verdict in verdicts {
             match verdict {
-                Verdict::Grant(grant) => conclusions.extend(self.grant(grant)?),
-                Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(reason, evidence)?),
+                Verdict::Grant(grant) => conclusions.extend(self.grant(door, grant)?),
+                Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(door, reason, evidence)?),
             }
         }
         Ok(conclusions)
     }
 
     /// What is concluded; nothing when somebody who is being asked for their PIN was seen once more.
-    fn grant(&mut self, grant: Grant) -> Result<Option<Conclusion>, DaemonError> {
+    fn grant(&mut self, door: DoorId, grant: Grant) -> Result<Option<Conclusion>, DaemonError> {
         let name = grant.name().to_owned();
         let evidence = grant.evidence().cloned().expect("looks grant with evidence");
         if !self.is_still_enrolled(&grant)? {
             log::warn!("{name} was recognised but is enrolled no more; the door stays locked");
-            self.attempts.forget();
-            self.pins.forget();
+            self.doors[door].attempts.forget();
+            self.doors[door].asking.forget();
             return Ok(Some(Conclusion::Refused { reason: "no longer enrolled".into(), evidence }));
         }
         let at = Stamp::now(&*self.clock);
         let person = PersonRef { id: grant.person(), name: name.clone() };
-        let pin = self.pins.take_proof(person.id, at.mono);
-        match self.house.admit(grant, pin.as_ref(), at) {
-            Ok(admitted) => Ok(Some(if self.let_in(admitted, at)? {
+        let pin = self.doors[door].asking.take_proof(person.id, self.pins.wait, at.mono);
+        match self.admit(door, grant, pin.as_ref(), at) {
+            Ok(admitted) => Ok(Some(if self.let_pass(door, admitted, at)? {
                 Conclusion::Granted { name, evidence }
             } else {
                 Conclusion::Refused { reason: "late".into(), evidence }
             })),
             Err(turned) if matches!(turned.refusal, Refusal::NeedsPin(..)) => {
-                self.ask_for_pin(turned, person)
+                self.ask_for_pin(door, turned, person)
             }
             Err(TurnedAway { refusal, .. }) => {
-                let reason = self.turn_away(person, &refusal, Some(evidence.clone()))?;
+                let reason = self.turn_away(door, person, &refusal, Some(evidence.clone()))?;
                 Ok(Some(Conclusion::Refused { reason, evidence }))
             }
         }
     }
 
     /// Writes an admission down and opens; whether the door was unlocked by it.
-    pub(super) fn let_in(&mut self, admitted: Admitted, at: Stamp) -> Result<bool, DaemonError> {
-        let (person, name) = (admitted.grant().person(), admitted.grant().name().to_owned());
-        let frame_age_ms = admitted.grant().evidence().map(|evidence| evidence.frame_age_ms);
-        let recorded = record_grant(admitted, |event| self.store.append(event, at))
+    pub(super) fn let_pass(
+        &mut self,
+        door: DoorId,
+        admitted: Admitted,
+        at: Stamp,
+    ) -> Result<bool, DaemonError> {
+        let grant = admitted.grant();
+        let person = PersonRef { id: grant.person(), name: grant.name().to_owned() };
+        let frame_age_ms = grant.evidence().map(|evidence| evidence.frame_age_ms);
+        let (passage, before) = (self.passage(door, at), self.before(door, person.id));
+        let inwards = passage.clone().filter(|passage| passage.inside);
+        let recorded = record_grant(admitted, |event| self.store.append_grant(event, inwards.as_ref(), at))
             .map_err(|source| DaemonError::Write { what: "a grant", source })?;
         self.tell_followers();
-        let event = recorded.event();
+        let (name, event) = (person.name.as_str(), recorded.event());
+        let (at_door, way) = (self.doors[door].place.door.as_str(), self.doors[door].place.side);
         log::info!(
-            event = event.0, person = name.as_str(), frame_age_ms = frame_age_ms.unwrap_or_default();
-            "{name} is let in (event {})", event.0
+            event = event.0, person = name, door = at_door, frame_age_ms = frame_age_ms.unwrap_or_default();
+            "{name} is let {way} (event {})", event.0
         );
-        let opened = self.drive(Input::Grant(recorded), Some(event))?;
-        if opened {
-            self.entered(person, at);
+        let opened = self.drive(door, Input::Grant(recorded), Some(event))?;
+        let id = person.id;
+        match (opened, inwards) {
+            (true, _) => self.passes(door, person, passage, before, at)?,
+            (false, Some(_)) => self.stays(door, id, before)?,
+            (false, None) => {}
         }
-        self.count_entry(person)?;
+        self.count_entry(id)?;
         Ok(opened)
     }
 
@@ -94,37 +111,79 @@ impl Control {
         }
     }
 
-    fn refuse(&mut self, reason: RefusalReason, evidence: Evidence) -> Result<Conclusion, DaemonError> {
+    fn refuse(
+        &mut self,
+        door: DoorId,
+        reason: RefusalReason,
+        evidence: Evidence,
+    ) -> Result<Conclusion, DaemonError> {
         let mut detail = serde_json::to_value(&evidence).expect("evidence is plain data");
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
         let is_attempt = matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous);
         let reason = detail["reason"].as_str().unwrap_or_default().to_owned();
-        log::info!(reason = reason.as_str(); "a face is refused: {reason}");
-        self.lamps.state.refused(self.clock.now());
-        self.append("a refusal", Event::new(EventKind::Refusal, detail))?;
+        let at_door = self.doors[door].place.door.as_str();
+        log::info!(reason = reason.as_str(), door = at_door; "a face is refused: {reason}");
+        self.doors[door].lamps.state.refused(self.clock.now());
+        self.append_at(door, "a refusal", Event::new(EventKind::Refusal, detail))?;
         if is_attempt {
-            self.failed_attempt()?;
+            self.failed_attempt(door)?;
         }
         Ok(Conclusion::Refused { reason, evidence })
     }
 
-    /// Hands an input to the door and writes down what became of it; whether the door was unlocked by it. `grant` is
+    /// Hands an input to a door and writes down what became of it; whether the door was unlocked by it. `grant` is
     /// the event that this is the consequence of.
-    pub(super) fn drive(&mut self, input: Input, grant: Option<EventId>) -> Result<bool, DaemonError> {
-        let Handled { transitions, notices, dropped, fault } = self.driver.handle(input, self.clock.now());
+    pub(super) fn drive(
+        &mut self,
+        door: DoorId,
+        input: Input,
+        grant: Option<EventId>,
+    ) -> Result<bool, DaemonError> {
+        let handled = self.act(door, input);
+        self.record(door, handled, grant)
+    }
+
+    /// Hands one input each to all doors, and only then writes down what became of them: no door waits for the record of
+    /// another.
+    pub(super) fn drive_all(&mut self, input: impl Fn() -> Input) -> Result<(), DaemonError> {
+        let handled: Vec<_> = self.doors.ids().map(|door| (door, self.act(door, input()))).collect();
+        let mut outcome = Ok(());
+        for (door, handled) in handled {
+            let recorded = self.record(door, handled, None).map(drop);
+            outcome = outcome.and(recorded);
+        }
+        outcome
+    }
+
+    fn act(&mut self, door: DoorId, input: Input) -> Handled {
+        let doorway = &mut self.doors[door];
+        let handled = doorway.driver.handle(input, self.clock.now());
+        doorway.board.set_door(DoorNow::of(doorway.driver.door()));
+        handled
+    }
+
+    fn record(
+        &mut self,
+        door: DoorId,
+        handled: Handled,
+        grant: Option<EventId>,
+    ) -> Result<bool, DaemonError> {
+        let Handled { transitions, notices, dropped, fault } = handled;
         let honoured = grant.is_some() && dropped.is_none() && fault.is_none();
-        self.board.set_door(DoorNow::of(self.driver.door()));
+        let was_opened = notices.contains(&Notice::Leaf(LeafNotice::Opened));
+        let was_locked = transitions.last().is_some_and(|last| !last.unlocked);
         for transition in transitions {
             let (kind, state) = match transition.unlocked {
                 true => (EventKind::Unlocked, "unlocked"),
                 false => (EventKind::Locked, "locked"),
             };
-            log::info!(door = state; "the door is {state}: {}", transition.why);
+            let name = self.doors[door].place.door.as_str();
+            log::info!(door = name, state = state; "the door is {state}: {}", transition.why);
             let detail = json!({ "why": transition.why, "grant": grant });
-            self.append("a move of the relay", Event::new(kind, detail))?;
+            self.append_at(door, "a move of the relay", Event::new(kind, detail))?;
         }
         for notice in notices {
-            self.note(&notice)?;
+            self.note(door, &notice)?;
         }
         if let Some(dropped) = dropped {
             log::warn!("{} is not let in after all: {}", dropped.name, dropped.why);
@@ -135,11 +194,16 @@ impl Control {
                     json!({ "reason": RefusalReason::Stale, "why": dropped.why, "grant": dropped.event }),
                 )
             };
-            self.append("a grant that came too late", event)?;
+            self.append_at(door, "a grant that came too late", event)?;
+        }
+        match (was_opened, was_locked) {
+            (true, _) => self.all_have_gone(door)?,
+            (false, true) => self.nobody_has_gone(door)?,
+            (false, false) => {}
         }
         match fault {
             Some(fault) => {
-                self.board.set_fault("relay", Some(fault.to_string()));
+                self.doors[door].board.set_fault("relay", Some(fault.to_string()));
                 Err(DaemonError::Relay(fault))
             }
             None => Ok(honoured),

@@ -62,7 +62,7 @@ fn ada_is_asked(house: &House, track: u64) {
 }
 
 fn typed(house: &House, person: Option<PersonId>, digits: &str) -> PinAnswer {
-    match house.ask(&Request::TypePin { person, pin: pin(digits) }) {
+    match house.ask(&Request::TypePin { person, pin: pin(digits), door: None }) {
         Reply::Typed { answer } => answer,
         other => panic!("{other:?}"),
     }
@@ -72,8 +72,8 @@ fn typed(house: &House, person: Option<PersonId>, digits: &str) -> PinAnswer {
 fn a_face_names_the_person_and_their_pin_opens() {
     let house = house(With::FaceAndPin);
     ada_is_asked(&house, 1);
-    assert_eq!(house.status().prompt.as_deref(), Some("Ada: enter PIN"));
-    assert_eq!((house.status().door.as_str(), house.store.count(EventKind::Grant)), ("locked", 0));
+    assert_eq!(house.at_door().prompt.as_deref(), Some("Ada: enter PIN"));
+    assert_eq!((house.at_door().state.as_str(), house.store.count(EventKind::Grant)), ("locked", 0));
     let why = house.store.last(EventKind::PinAsked).detail["why"].clone();
     assert_eq!(
         why,
@@ -89,7 +89,7 @@ fn a_face_names_the_person_and_their_pin_opens() {
     let lines = house.log.lines();
     let at = |line: &str| lines.iter().position(|l| l == line).unwrap();
     assert!(at("append pin_asked") < at("append grant") && at("append grant") < at("relay on"));
-    assert_eq!(house.status().prompt, None);
+    assert_eq!(house.at_door().prompt, None);
     let (_, store, _) = house.close();
     assert_eq!((store.count(EventKind::Grant), store.count(EventKind::Duress)), (1, 0));
 }
@@ -101,7 +101,7 @@ fn whoever_has_left_does_not_open_with_the_pin_of_the_one_who_stays() {
     // Ada leaves; what was seen of her is too old by now.
     house.clock.skip(Duration::from_secs(3));
     assert_eq!(typed(&house, None, "483920"), PinAnswer::Look);
-    assert_eq!(house.status().prompt.as_deref(), Some("look at the camera"));
+    assert_eq!(house.at_door().prompt.as_deref(), Some("look at the camera"));
     assert_eq!(house.store.count(EventKind::Grant), 0);
     // Another face does not do, hers does.
     (0..2).for_each(|_| house.film(&[(2, BOB)]));
@@ -121,7 +121,7 @@ fn a_pin_that_was_typed_first_waits_for_its_face_and_not_for_ever() {
     ada_is_asked(&house, 1);
     assert_eq!(house.store.count(EventKind::Grant), 0, "it was too long ago");
     house.clock.skip(Duration::from_secs(27));
-    until("nobody is asked any more", || house.status().prompt.is_none());
+    until("nobody is asked any more", || house.at_door().prompt.is_none());
     assert_eq!(typed(&house, Some(ADA_ID), "483920"), PinAnswer::Look);
     look(&house, 2);
     house.until_event(EventKind::Grant);
@@ -232,7 +232,7 @@ fn a_pin_ends_the_pause_that_failed_faces_have_made() {
     assert!(why.starts_with("the PIN is asked for: failed attempts at the door"), "{why}");
     look(&house, 1);
     assert_eq!(typed(&house, None, "483920"), PinAnswer::Open);
-    assert_eq!(house.status().throttle, None);
+    assert_eq!(house.at_door().throttle, None);
     house.close();
 }
 
@@ -245,9 +245,9 @@ fn a_duress_pin_opens_as_usual_and_calls_for_help_where_nobody_at_the_door_sees_
     let seen = |digits: &str| {
         let before = lamps.lines().len();
         assert_eq!(typed(&house, Some(ADA_ID), digits), PinAnswer::Open);
-        until("the door is unlocked", || house.status().door == "unlocked");
-        assert_eq!(house.ask(&Request::Lock), Reply::Done);
-        until("the door is locked", || house.status().door == "locked");
+        until("the door is unlocked", || house.at_door().state == "unlocked");
+        assert_eq!(house.ask(&Request::Lock { door: None }), Reply::Done);
+        until("the door is locked", || house.at_door().state == "locked");
         until("the lamp is off", || lamps.lines().last().is_some_and(|line| line.ends_with("off")));
         lamps.lines()[before..].to_vec()
     };
@@ -257,8 +257,11 @@ fn a_duress_pin_opens_as_usual_and_calls_for_help_where_nobody_at_the_door_sees_
     house.until_event(EventKind::Duress);
     assert_eq!(house.store.last(EventKind::Duress).person.unwrap().name, "Ada");
     let status = house.status();
-    assert!(status.duress.unwrap().starts_with("Ada at "), "told to the service's own user");
-    assert!(status.alarms.is_empty() && status.faults.is_empty(), "what the lamp for faults shows");
+    assert!(status.duress.unwrap().starts_with("Ada, "), "told to the service's own user");
+    assert!(
+        house.at_door().alarms.is_empty() && house.at_door().faults.is_empty(),
+        "what the lamp for faults shows"
+    );
     let kinds = house.store.kinds();
     let at = |kind| kinds.iter().rposition(|k| *k == kind).unwrap();
     assert!(
@@ -313,17 +316,17 @@ fn a_keypad_is_read_lost_and_found_again() {
     let events = folder.path().join("events");
     let spec: crate::door::keypad::KeypadSpec = format!("events:{}", events.display()).parse().unwrap();
     let house = House::open_full(Shutdown::by_hand(), limits(), give_ada_a_pin, |parts, _| {
-        parts.open_keypad = Some(Box::new(move || crate::door::keypad::open_keypad(&spec)));
+        parts.doors[0].open_keypad = Some(Box::new(move || crate::door::keypad::open_keypad(&spec)));
     });
     house.until_event(EventKind::InputsLost);
-    assert!(house.status().faults[0].starts_with("keypad events:"), "{:?}", house.status().faults);
+    assert!(house.at_door().faults[0].starts_with("keypad events:"), "{:?}", house.at_door().faults);
     std::fs::write(&events, crate::door::keypad::recording("1*483920\n")).unwrap();
     ask_for(&house, With::FaceOrPin);
     house.until_event(EventKind::InputsBack);
     until("what was typed has opened or was too early", || {
-        house.store.count(EventKind::Grant) > 0 || house.status().prompt.is_some()
+        house.store.count(EventKind::Grant) > 0 || house.at_door().prompt.is_some()
     });
-    assert!(house.status().faults.is_empty());
+    assert!(house.at_door().faults.is_empty());
     let mut file = std::fs::OpenOptions::new().append(true).open(&events).unwrap();
     std::io::Write::write_all(&mut file, &crate::door::keypad::recording("1*483920\n")).unwrap();
     house.until_event(EventKind::Grant);
@@ -347,7 +350,7 @@ fn ten_thousand_pins_tell_nothing_by_their_time() {
         dice ^= dice << 17;
         let duress = dice >> 63 == 1;
         let pin = pin(if duress { "593811" } else { "483920" });
-        let request = Request::TypePin { person: Some(ADA_ID), pin };
+        let request = Request::TypePin { person: Some(ADA_ID), pin, door: None };
         let begun = std::time::Instant::now();
         let reply = client.request(&request).unwrap();
         let took = begun.elapsed().as_secs_f64();
