@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::policy::{
     Change, Dates, Days, Direction, Document, Doubts, Effect, Entry, Gate, Now, OnHolidays, Passage,
     PersonRow, PersonTerms, Place, Policy as Judge, Refusal, Rule, RuleBook, RuleId, Says, Schedule, Shown,
-    Subject, TimeOfDay, WhichDoor, Who, With, which_door,
+    Side, Subject, TimeOfDay, WhichDoor, Who, With, which_door,
 };
 
 /// Say who may enter when
@@ -373,6 +373,10 @@ fn why(
         let went = if seen.inside { "came in" } else { "left" };
         out.line(format_args!("  was last seen: {went} on {}", output::local_time(seen.at)))?;
     }
+    let (lets, keeps) = match place.side {
+        Side::In => ("IN", "OUT"),
+        Side::Out => ("OUT", "IN"),
+    };
     for step in &steps {
         let about = match step.subject {
             Subject::Rule(id) => judge.name_of(id),
@@ -387,12 +391,12 @@ fn why(
         let says = match &step.says {
             Says::Passes => "nothing against it".to_owned(),
             Says::Silent(why) => format!("does not apply: {why}"),
-            Says::Admits => "LETS THEM IN".to_owned(),
+            Says::Admits => format!("LETS THEM {lets}"),
             Says::Asks(why) => format!("asks for the PIN: {why}"),
             Says::Refuses(refusal @ Refusal::NeedsPin(..)) => {
                 format!("WAITS FOR THE PIN: {}", judge.words(refusal))
             }
-            Says::Refuses(refusal) => format!("KEEPS THEM OUT: {}", judge.words(refusal)),
+            Says::Refuses(refusal) => format!("KEEPS THEM {keeps}: {}", judge.words(refusal)),
         };
         out.line(format_args!("  {about}: {says}"))?;
     }

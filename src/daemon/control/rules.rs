@@ -15,7 +15,7 @@ use crate::gallery::PersonId;
 use crate::journal::{Event, EventKind, PersonRef, Stamp};
 use crate::policy::{
     Admitted, Change, Direction, Entries, Entry, Gate, HoldOpen, Now, Passage, Policy, PolicyError, Refusal,
-    Risks, RuleBook, RuleId, TurnedAway,
+    Risks, RuleBook, RuleId, Side, TurnedAway,
 };
 
 use super::Control;
@@ -190,6 +190,9 @@ impl Control {
         let mut detail = evidence.as_ref().map_or_else(|| json!({}), crate::journal::detail);
         detail["reason"] = "policy".into();
         detail["why"] = why.clone().into();
+        if way == Side::Out {
+            detail["side"] = "out".into();
+        }
         let event = Event { person: Some(person), ..Event::new(EventKind::Refusal, detail) };
         self.append_at(door, "a refusal", event)?;
         Ok(why)
