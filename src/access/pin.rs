@@ -83,7 +83,7 @@ impl Pin {
         }
         let bytes = self.0.as_bytes();
         let all = |step: u8| bytes.windows(2).all(|pair| (pair[0] - b'0' + step) % 10 == pair[1] - b'0');
-        let halves = bytes.len() % 2 == 0 && bytes.chunks(2).all(|pair| pair == &bytes[..2]);
+        let halves = bytes.len().is_multiple_of(2) && bytes.chunks(2).all(|pair| pair == &bytes[..2]);
         match () {
             () if all(0) => Err(PinError::Easy("one digit over and over")),
             () if all(1) || all(9) => Err(PinError::Easy("digits in a row")),

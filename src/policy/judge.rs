@@ -282,7 +282,7 @@ impl Policy {
                 let under_duress = pin.is_some_and(PinProof::under_duress);
                 Ok(Admitted { grant, by, factors, under_duress, door: door.clone(), side: *side })
             }
-            Err(refusal) => Err(TurnedAway { refusal, grant }),
+            Err(refusal) => Err(TurnedAway { refusal, grant: Box::new(grant) }),
         }
     }
 

@@ -133,7 +133,7 @@ pub struct TurnedAway {
     /// Why.
     pub refusal: Refusal,
     /// The grant: it opens nothing, unless it is admitted after all, in its time.
-    pub grant: Grant,
+    pub grant: Box<Grant>,
 }
 
 impl Admitted {

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::access::pin::{Against, Pin};
 use crate::access::{Grant, PinProof};
 use crate::clock::MonoTime;
-use crate::daemon::doorway::DoorId;
+use crate::daemon::doorway::{DoorId, Doorway};
 use crate::daemon::pin_loop::Job;
 use crate::daemon::protocol::{PinAnswer, Reply};
 use crate::daemon::trace::Conclusion;
@@ -110,7 +110,7 @@ impl Control {
         self.doors[door].attempts.take_back(person.id);
         match &mut self.doors[door].asking.asked {
             Some(asked) if asked.person.id == person.id => {
-                asked.grant = grant;
+                asked.grant = *grant;
                 return Ok(None);
             }
             Some(_) => return Ok(None),
@@ -123,7 +123,7 @@ impl Control {
         let event = Event { person: Some(person.clone()), ..Event::new(EventKind::PinAsked, detail) };
         self.append_at(door, "that a PIN is asked for", event)?;
         let evidence = grant.evidence().cloned();
-        self.doors[door].asking.asked = Some(Asked { person, until: now + self.pins.wait, grant });
+        self.doors[door].asking.asked = Some(Asked { person, until: now + self.pins.wait, grant: *grant });
         self.show_prompt(door);
         Ok(evidence.map(|evidence| Conclusion::Refused { reason: why, evidence }))
     }
@@ -189,6 +189,8 @@ impl Control {
                 let under_duress = proof.under_duress();
                 self.pin_is_right(door, proof, person.clone(), answer)?;
                 // Last of all: the door, its lamps and the answer are as for the usual PIN, and so is their time.
+                let Doorway { lamps, board, .. } = &mut self.doors[door];
+                lamps.show(board, self.clock.now());
                 if under_duress { self.call_for_help(door, person) } else { Ok(()) }
             }
             (_, person) => self.pin_is_wrong(door, number, person, wrong_before, answer),
