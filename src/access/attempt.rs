@@ -249,7 +249,7 @@ impl Attempt {
     }
 
     fn grant(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Verdict {
-        let evidence = self.evidence(Some(person), look, rule, now);
+        let evidence = Box::new(self.evidence(Some(person), look, rule, now));
         let best = evidence.best.as_ref().expect("a look that names somebody has a best candidate");
         let name = best.name.to_string();
         self.granted = true;

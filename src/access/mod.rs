@@ -183,7 +183,8 @@ pub enum RefusalReason {
 pub struct Grant {
     person: PersonId,
     name: String,
-    evidence: Evidence,
+    /// Apart, so that what carries a grant stays small.
+    evidence: Box<Evidence>,
     decided: MonoTime,
 }
 
@@ -239,7 +240,7 @@ impl Grant {
             frames_seen: 4,
             rule,
         };
-        Self { person: PersonId(person), name: name.to_owned(), evidence, decided }
+        Self { person: PersonId(person), name: name.to_owned(), evidence: Box::new(evidence), decided }
     }
 }
 
