@@ -201,11 +201,13 @@ impl Default for DecisionConfig {
 pub struct LivenessConfig {
     /// `passive`: by the networks that are installed; `required`: the same, and none is no door; `off`.
     pub mode: String,
+    /// How long a face is watched before it opens the door, 0–10000 ms; 0 not at all.
+    pub watch_ms: u64,
 }
 
 impl Default for LivenessConfig {
     fn default() -> Self {
-        Self { mode: "passive".into() }
+        Self { mode: "passive".into(), watch_ms: 800 }
     }
 }
 
@@ -392,6 +394,8 @@ impl Default for ClockConfig {
 pub struct PathsConfig {
     /// The database file.
     pub database: PathBuf,
+    /// The key that templates are sealed with, in a folder of its own.
+    pub device_key: PathBuf,
     /// Folder of the installed networks.
     pub models: PathBuf,
     /// The daemon's control socket.
@@ -402,6 +406,7 @@ impl Default for PathsConfig {
     fn default() -> Self {
         Self {
             database: "/var/lib/accessd/accessd.db".into(),
+            device_key: "/var/lib/accessd-keys/device.key".into(),
             models: "/var/lib/accessd/models".into(),
             socket: "/run/accessd/control.sock".into(),
         }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::MonoTime;
 use crate::encoder::Score;
 use crate::gallery::{Candidate, Match, PersonId};
+use crate::liveness::signs::Signs;
 use crate::vision::quality::QualityIssue;
 use crate::vision::tracks::TrackId;
 
@@ -39,6 +40,18 @@ pub struct Rule {
     pub max_frame_age: Duration,
     /// A person already let in is let in again only after this time.
     pub regrant_after: Duration,
+    /// What it takes besides, so that no picture of a face opens the door.
+    #[serde(default)]
+    pub demands: Demands,
+}
+
+/// What a face must show of itself before it opens the door; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Demands {
+    /// It is watched for at least this long from its first look, and must stir meanwhile and bring nothing of its
+    /// surroundings along. Zero: it is not watched.
+    pub watch: Duration,
 }
 
 /// One track in one frame.
@@ -54,6 +67,10 @@ pub struct Look {
     pub outcome: LookOutcome,
     /// Whether it looked like a face or like a picture of one.
     pub proof: Proof,
+    /// What the track has shown of itself up to this look.
+    pub signs: Signs,
+    /// How far the head was turned to its side, in degrees; an estimate.
+    pub yaw_deg: f32,
 }
 
 /// What the photo check said of a look.
@@ -108,6 +125,9 @@ pub struct Evidence {
     /// How alive the looks that named the person were on average; `None` without a photo check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Live>,
+    /// What the track had shown of itself.
+    #[serde(default, skip_serializing_if = "Signs::is_empty")]
+    pub signs: Signs,
     /// The rule that was applied.
     pub rule: Rule,
 }
@@ -149,7 +169,7 @@ pub enum RefusalReason {
 /// use accessd::gallery::PersonId;
 ///
 /// fn forge(evidence: Evidence) -> Grant {
-///     Grant { person: PersonId(1), name: "Mallory".into(), evidence: Some(evidence), decided: MonoTime::from_millis(0) }
+///     Grant { person: PersonId(1), name: "Mallory".into(), evidence: Some(Box::new(evidence)), decided: MonoTime::from_millis(0) }
 /// }
 /// ```
 ///
@@ -165,7 +185,8 @@ pub enum RefusalReason {
 pub struct Grant {
     person: PersonId,
     name: String,
-    evidence: Option<Evidence>,
+    /// Apart, so that what carries a grant stays small.
+    evidence: Option<Box<Evidence>>,
     decided: MonoTime,
 }
 
@@ -182,7 +203,7 @@ impl Grant {
 
     /// What the looks showed; `None` when it rests on a PIN alone.
     pub fn evidence(&self) -> Option<&Evidence> {
-        self.evidence.as_ref()
+        self.evidence.as_deref()
     }
 
     /// When the decision fell.
@@ -206,10 +227,12 @@ impl Grant {
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            demands: Demands::default(),
         };
         let best = Candidate { person: PersonId(person), name: name.into(), score: Score(0.75) };
         let evidence = Evidence {
             live: None,
+            signs: Signs::default(),
             track: TrackId(7),
             seq: 42,
             frame_age_ms: 120,
@@ -219,7 +242,8 @@ impl Grant {
             frames_seen: 4,
             rule,
         };
-        Self { person: PersonId(person), name: name.to_owned(), evidence: Some(evidence), decided }
+        let evidence = Some(Box::new(evidence));
+        Self { person: PersonId(person), name: name.to_owned(), evidence, decided }
     }
 }
 

@@ -10,8 +10,8 @@ use clap::Args;
 
 use super::adapters::{
     NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, doubt, enrolment, gates, inputs_factory,
-    keypad_factory, load_networks, open_lamps, patience, pin_options, places, risks, rule, start_guard,
-    trust,
+    is_watched, keypad_factory, load_networks, open_lamps, patience, pin_options, places, risks, rule,
+    start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, UsageError, logging};
@@ -37,6 +37,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        // What is created from here on is for its owner alone, whatever the shell or the unit says.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let origin = globals.origin();
         let mut config = origin.load()?;
         logging::for_the_service(&config.log, globals);
@@ -79,12 +81,14 @@ impl Run {
         for (((setup, place), camera), strike) in setups.iter().zip(places(config)).zip(cameras).zip(strikes)
         {
             // Clones share the weights; the tracks are each door's own.
-            let analyser = FaceAnalyser::new(networks.clone(), gates(config), clock.clone());
+            let analyser = FaceAnalyser::new(networks.clone(), gates(config), clock.clone())
+                .with_doubt(doubt.clone())
+                .watching(is_watched(config));
             doors.push(DoorParts {
                 place,
                 camera: camera.to_string(),
                 open_camera: camera_factory(camera, &setup.camera, clock.clone()),
-                analyser: Box::new(analyser.with_doubt(doubt.clone())),
+                analyser: Box::new(analyser),
                 strike: Box::new(strike),
                 open_inputs: inputs_factory(&setup.inputs, clock.clone())?,
                 open_keypad: keypad_factory(&setup.inputs)?,
@@ -92,7 +96,7 @@ impl Run {
                 rules: door_rules(&setup.door)?,
             });
         }
-        let store = open_store(&config.paths.database, OpenMode::Create)?;
+        let store = open_store(config, OpenMode::Create)?;
         Ok(Parts {
             doors,
             photo_check,

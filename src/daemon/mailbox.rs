@@ -12,6 +12,7 @@ use crate::clock::MonoTime;
 use crate::door::keypad::Typed;
 use crate::door::{Order, Sensor};
 use crate::gallery::PersonId;
+use crate::journal::Event;
 
 use super::analysis::Analysis;
 use super::doorway::DoorId;
@@ -109,6 +110,13 @@ pub(crate) enum Command {
         request: Request,
         /// Who asks.
         actor: String,
+        /// Where the answer goes.
+        reply: tokio::sync::oneshot::Sender<Reply>,
+    },
+    /// An event to be written.
+    Write {
+        /// It.
+        event: Box<Event>,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Reply>,
     },

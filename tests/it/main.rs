@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests, not what they share")]
 
 mod allocations;
+mod attacks;
 mod bad_input;
 mod camera;
 mod cli;
@@ -10,6 +11,7 @@ mod crash;
 mod cuda;
 mod doors;
 mod eval;
+mod faults;
 mod fetch;
 mod liveness;
 mod models;
@@ -17,6 +19,7 @@ mod networks;
 mod pins;
 mod policy;
 mod powercut;
+mod privacy;
 mod real_clips;
 mod store;
 mod support;

@@ -81,6 +81,12 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::PinOn => "PIN on",
         EventKind::Duress => "DURESS",
         EventKind::NotPassed => "not passed",
+        EventKind::Consent => "consent",
+        EventKind::Export => "exported",
+        EventKind::Erase => "erased",
+        EventKind::Backup => "backup",
+        EventKind::Restore => "RESTORED",
+        EventKind::Repair => "REPAIRED",
     }
 }
 
@@ -203,6 +209,7 @@ mod tests {
         let evidence = Evidence {
             live: None,
             track: TrackId(1),
+            signs: crate::liveness::signs::Signs::default(),
             seq: 9,
             frame_age_ms: 80,
             best: Some(candidate("Ada", 1, best)),
@@ -216,6 +223,7 @@ mod tests {
                 frames_window: 5,
                 max_frame_age: Duration::from_millis(500),
                 regrant_after: Duration::from_secs(10),
+                demands: crate::access::Demands::default(),
             },
         };
         serde_json::to_value(evidence).unwrap()
