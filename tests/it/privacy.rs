@@ -366,10 +366,8 @@ fn whoever_has_not_been_seen_for_long_is_removed_and_nobody_else() {
     store.enrol("Bob", &[template(&BOB)], "x", at(0)).unwrap();
     store.enrol("Eve", &[template(&ADA)], "x", at(100)).unwrap();
     let grant = accessd::journal::Event {
-        kind: EventKind::Grant,
         person: Some(accessd::journal::PersonRef { id: ada, name: "Ada".into() }),
-        actor: None,
-        detail: serde_json::json!({}),
+        ..accessd::journal::Event::new(EventKind::Grant, serde_json::json!({}))
     };
     store.append(&grant, at(90)).unwrap();
     assert_eq!(store.expire(at(0).wall, at(120)).unwrap(), [""; 0]);
