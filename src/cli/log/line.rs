@@ -73,6 +73,12 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::FaceOff => "FACES OFF",
         EventKind::FaceOn => "faces on",
         EventKind::NotPassed => "not passed",
+        EventKind::Consent => "consent",
+        EventKind::Export => "exported",
+        EventKind::Erase => "erased",
+        EventKind::Backup => "backup",
+        EventKind::Restore => "RESTORED",
+        EventKind::Repair => "REPAIRED",
     }
 }
 

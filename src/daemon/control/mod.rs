@@ -125,6 +125,8 @@ impl Control {
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
+        // A reader may have kept what was erased in the log.
+        self.store.is_erased();
         for Doorway { lamps, board, .. } in &mut self.doors.0 {
             lamps.show(board, now);
         }
