@@ -332,8 +332,10 @@ impl Store for SqliteStore {
             .pragma_update(None, "wal_autocheckpoint", pages)
             .map_err(|e| Trouble::from(e).at(&self.path, doing))?;
         let insert = |tx: &Transaction<'_>, boot_id: &str| {
-            if let (EventKind::Grant, Some(person), false) = (event.kind, &event.person, event.is_leaving()) {
-                policy::spend_entry(tx, person.id)?;
+            if let (EventKind::Grant, Some(person)) = (event.kind, &event.person) {
+                if !event.is_leaving() {
+                    policy::spend_entry(tx, person.id)?;
+                }
                 people::used(tx, person.id, at.wall)?;
             }
             pins::count(tx, event)?;
