@@ -39,6 +39,8 @@ pub struct Config {
     pub throttle: ThrottleConfig,
     /// The calendar.
     pub clock: ClockConfig,
+    /// What is kept of people, and for how long.
+    pub privacy: PrivacyConfig,
     /// Files and folders.
     pub paths: PathsConfig,
     /// How patient the service is.
@@ -289,6 +291,14 @@ impl Default for ClockConfig {
     fn default() -> Self {
         Self { trust: "auto".into() }
     }
+}
+
+/// `[privacy]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrivacyConfig {
+    /// Days after which somebody who has not been let in is removed, 0–3650; 0 never.
+    pub forget_after_days: u32,
 }
 
 /// `[paths]`

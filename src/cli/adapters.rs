@@ -292,6 +292,11 @@ pub(super) fn doubt(
     }
 }
 
+/// Days after which unused people are forgotten, if ever.
+pub(super) fn forget_after(config: &Config) -> Option<u32> {
+    Some(config.privacy.forget_after_days).filter(|days| *days > 0)
+}
+
 /// Cores that this process may use.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -334,6 +339,13 @@ mod tests {
         assert!(!asked && told.contains("liveness.mode is \"off\""), "{told}");
         let error = with("required").unwrap_err();
         assert!(error.contains("liveness.mode is \"required\", and no network in"), "{error}");
+    }
+
+    #[test]
+    fn unused_people_are_forgotten_only_where_the_config_says_so() {
+        assert_eq!(forget_after(&Config::default()), None);
+        let config = Config::parse("[privacy]\nforget_after_days = 90\n").unwrap();
+        assert_eq!(forget_after(&config), Some(90));
     }
 
     #[test]

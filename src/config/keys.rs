@@ -72,6 +72,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("throttle.attempts", whole(0, 100)),
     ("throttle.face_off_after", whole(0, 10_000)),
     ("clock.trust", Takes::Word(&["auto", "always", "never"])),
+    ("privacy.forget_after_days", whole(0, 3650)),
     ("paths.database", Takes::Path),
     ("paths.device_key", Takes::Path),
     ("paths.models", Takes::Path),

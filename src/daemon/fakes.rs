@@ -258,7 +258,7 @@ impl Custody for FakeStore {
         Err(Self::broken())
     }
 
-    fn expire(&mut self, _unused_since: Timestamp, _at: Stamp) -> Result<Vec<String>, StoreError> {
+    fn forget_unused(&mut self, _at: Stamp) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::json;
 
@@ -12,6 +13,7 @@ use super::people::{self, Name};
 use super::sealing::Sealer;
 use super::trouble::{self, Trouble};
 use super::{Store, StoreError, journal, policy, templates};
+use crate::clock::MonoTime;
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
@@ -33,6 +35,8 @@ pub struct SqliteStore {
     sealer: Result<Sealer, String>,
     /// A removed template may still be in the write-ahead log.
     pub(super) erasing: bool,
+    /// After how long unused people are forgotten, and when to look next.
+    pub(super) forgetting: Option<(SignedDuration, MonoTime)>,
     /// Absent in a reader.
     lock: Option<WriterLock>,
 }
@@ -63,7 +67,7 @@ impl SqliteStore {
         lock: Option<WriterLock>,
     ) -> Self {
         let (path, boot_id) = (path.to_owned(), boot_id.to_owned());
-        Self { conn, path, boot_id, keys: keys.clone(), sealer, erasing: false, lock }
+        Self { conn, path, boot_id, keys: keys.clone(), sealer, erasing: false, forgetting: None, lock }
     }
 
     /// What seals and opens templates.

@@ -83,6 +83,25 @@ impl Control {
         Ok(())
     }
 
+    /// Finishes what a removal left to do, and forgets whoever has not come for too long: on a calendar that is believed
+    /// alone, since one that has jumped ahead would forget everybody.
+    pub(super) fn tend_people(&mut self) -> Result<(), DaemonError> {
+        // A reader may have kept what was erased in the log.
+        self.store.is_erased();
+        if !self.house.trusts_clock() {
+            return Ok(());
+        }
+        let at = Stamp::now(&*self.clock);
+        let forget = self.store.forget_unused(at);
+        let gone =
+            forget.map_err(|source| DaemonError::Write { what: "the end of unused people", source })?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        log::info!("forgotten, because they have not come for too long: {}", gone.join(", "));
+        self.people_changed()
+    }
+
     fn begin_enrolment(
         &mut self,
         name: String,
