@@ -133,6 +133,10 @@ pub struct DecisionConfig {
     pub threshold: f32,
     /// How far the person must be ahead of the runner-up, 0–1.
     pub margin: f32,
+    /// How far ahead of everybody else somebody must be who looks like another of those enrolled, 0–1.
+    pub alike_margin: f32,
+    /// Who is let in when several faces are in view: `nearest`, `refuse` or `each`.
+    pub several: String,
     /// k: looks that must agree, 1–30.
     pub frames_needed: usize,
     /// n: looks remembered, `frames_needed`–60.
@@ -149,6 +153,8 @@ impl Default for DecisionConfig {
             far_per_attempt: 1e-4,
             threshold: 0.0,
             margin: 0.08,
+            alike_margin: 0.16,
+            several: "nearest".into(),
             frames_needed: 3,
             frames_window: 5,
             max_frame_age_ms: 500,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::access::Rule;
+use crate::access::{Rule, Several};
 use crate::calibration::Bar;
 use crate::calibration::cohort::Cohort;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
@@ -48,10 +48,17 @@ pub(super) fn rule(config: &Config) -> Rule {
     Rule {
         threshold: Score(decision.threshold),
         margin: decision.margin,
+        alike_margin: decision.alike_margin,
         frames_needed: decision.frames_needed,
         frames_window: decision.frames_window,
         max_frame_age: patience(config).stretch(Duration::from_millis(decision.max_frame_age_ms)),
         regrant_after: Duration::from_millis(decision.regrant_after_ms),
+        several: match decision.several.as_str() {
+            "refuse" => Several::Refuse,
+            "each" => Several::Each,
+            _ => Several::Nearest,
+        },
+        supported: true,
     }
 }
 
@@ -320,6 +327,19 @@ mod tests {
         assert!(!asked && told.contains("liveness.mode is \"off\""), "{told}");
         let error = with("required").unwrap_err();
         assert!(error.contains("liveness.mode is \"required\", and no network in"), "{error}");
+    }
+
+    #[test]
+    fn each_word_for_company_and_the_margin_of_kin_reach_the_rule() {
+        for (word, several) in
+            [("nearest", Several::Nearest), ("refuse", Several::Refuse), ("each", Several::Each)]
+        {
+            let text = format!("[decision]\nseveral = \"{word}\"\nalike_margin = 0.3\n");
+            let made = rule(&Config::parse(&text).unwrap());
+            assert_eq!((made.several, made.alike_margin), (several, 0.3));
+        }
+        assert_eq!(rule(&Config::default()).several, Several::Nearest);
+        assert!(Config::parse("[decision]\nseveral = \"both\"\n").is_err());
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("decision.far_per_attempt", number(1e-7, 0.1)),
     ("decision.threshold", number(0.0, 1.0)),
     ("decision.margin", number(0.0, 1.0)),
+    ("decision.alike_margin", number(0.0, 1.0)),
+    ("decision.several", Takes::Word(&["nearest", "refuse", "each"])),
     ("decision.frames_needed", whole(1, 30)),
     ("decision.frames_window", whole(1, 60)),
     ("decision.max_frame_age_ms", whole(100, 2000)),

@@ -46,7 +46,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::access::{Attempts, Rule};
+use crate::access::{Adviser, Attempts, LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::clock::{Clock, MonoTime};
 use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
@@ -330,6 +330,8 @@ impl Daemon {
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
         let reader = store.reader().map_err(DaemonError::Read)?;
         let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
+        let mut attempts = Attempts::new(rule.clone());
+        attempts.set_rule(rule.clone(), LookAlikes::of(&gallery, &rule));
         let start = json!({
             "version": parts.version, "model": model, "camera": parts.camera, "relay": relay,
             "people": gallery.people(), "threshold": rule.threshold, "photo_check": parts.photo_check, "pid": std::process::id(),
@@ -364,7 +366,8 @@ impl Daemon {
             limits,
         };
         let control = Control {
-            attempts: Attempts::new(rule),
+            attempts,
+            adviser: Adviser::default(),
             terms: Terms { model, rule: parts.rule, bar: parts.bar },
             store,
             driver,

@@ -196,6 +196,10 @@ pub struct Status {
     pub throttle: Option<String>,
     /// `deciding` or `enrolling NAME`.
     pub mode: String,
+    /// What the person at the door is told to do: `closer`, `look here`, `hold still`, `too dark`, `too bright`,
+    /// `one at a time`; `None` when there is nothing to tell.
+    #[serde(default)]
+    pub advice: Option<String>,
     /// Camera trouble or other faults now; empty when all is well.
     pub faults: Vec<String>,
 }

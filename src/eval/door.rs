@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::metrics::Proportion;
 use super::openset::OpenSet;
-use crate::access::{Attempts, Look, LookOutcome, Proof, Rule, Verdict};
+use crate::access::{Attempts, Look, LookAlikes, LookOutcome, Proof, Rule, Verdict};
 use crate::calibration::cohort::Cohort;
 use crate::calibration::{Calibration, Estimate, calibrate, exposure};
 use crate::clock::MonoTime;
@@ -217,9 +217,10 @@ fn gallery(set: &OpenSet, embeddings: &[Option<Embedding>], model: &ModelId, peo
 /// Lets every visitor try at one door.
 fn attend(gallery: &Gallery, visits: &[Visit<'_>], people: &[usize], rule: &Rule) -> Went {
     let mut went = Went::default();
+    let alike = LookAlikes::of(gallery, rule);
     for visit in visits {
         let owner = visit.person.filter(|person| people.contains(person));
-        let let_in = attempt(gallery, &visit.looks, rule);
+        let let_in = attempt(gallery, &visit.looks, rule, &alike);
         match owner {
             Some(_) => went.owners += 1,
             None => went.strangers += 1,
@@ -235,8 +236,14 @@ fn attend(gallery: &Gallery, visits: &[Visit<'_>], people: &[usize], rule: &Rule
 }
 
 /// Whom the door would have opened for.
-fn attempt(gallery: &Gallery, looks: &[&Embedding], rule: &Rule) -> Option<(PersonId, String)> {
+fn attempt(
+    gallery: &Gallery,
+    looks: &[&Embedding],
+    rule: &Rule,
+    alike: &LookAlikes,
+) -> Option<(PersonId, String)> {
     let mut attempts = Attempts::new(rule.clone());
+    attempts.set_rule(rule.clone(), alike.clone());
     let count = looks.len().max(rule.frames_window);
     for (seq, embedding) in looks.iter().cycle().take(count).enumerate() {
         let captured = MonoTime::from_millis(1000) + FRAME * seq as u32;
@@ -244,6 +251,7 @@ fn attempt(gallery: &Gallery, looks: &[&Embedding], rule: &Rule) -> Option<(Pers
             track: TrackId(1),
             seq: seq as u64,
             captured,
+            size_px: 100.0,
             outcome: LookOutcome::Compared(gallery.find(embedding)),
             proof: Proof::Off,
         };
@@ -290,10 +298,13 @@ mod tests {
         Rule {
             threshold: Score(0.0),
             margin: 0.05,
+            alike_margin: 0.16,
             frames_needed: 2,
             frames_window: 3,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            several: crate::access::Several::Nearest,
+            supported: true,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::access::{Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
+use crate::access::{Advice, Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::{Analysis, SeenFace};
 use crate::daemon::status::DoorNow;
@@ -11,6 +11,7 @@ use crate::daemon::trace::Conclusion;
 use crate::door::{Handled, Input};
 use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
 use crate::store::StoreError;
+use crate::vision::tracks::TrackId;
 
 use super::Control;
 
@@ -22,8 +23,12 @@ impl Control {
             self.attempts.forget();
             return Ok(Vec::new());
         }
-        let looks: Vec<Look> = analysis.faces.iter().filter_map(|face| look(analysis, face)).collect();
-        let verdicts = self.attempts.observe(&looks, self.clock.now());
+        let looks: Vec<Look> = analysis.faces.iter().map(|face| look(analysis, face)).collect();
+        let now = self.clock.now();
+        if let Some((track, advice)) = self.adviser.see(&looks, self.attempts.rule().several, now) {
+            self.advised(analysis, track, advice)?;
+        }
+        let verdicts = self.attempts.observe(&looks, now);
         verdicts
             .into_iter()
             .map(|verdict| match verdict {
@@ -31,6 +36,14 @@ impl Control {
                 Verdict::Refuse(reason, evidence) => self.refuse(reason, evidence),
             })
             .collect()
+    }
+
+    /// A person has been told the same for a while: that is why they were not let in.
+    fn advised(&mut self, analysis: &Analysis, track: TrackId, advice: Advice) -> Result<(), DaemonError> {
+        let face = analysis.faces.iter().find(|face| face.track == track);
+        log::info!(track = track.0; "somebody at the door is told: {}", advice.as_str());
+        let detail = json!({ "advice": advice, "track": track, "quality": face.map(|face| face.quality) });
+        self.append("what somebody was told", Event::new(EventKind::Advice, detail)).map(drop)
     }
 
     fn grant(&mut self, grant: Grant) -> Result<Conclusion, DaemonError> {
@@ -128,17 +141,16 @@ impl Control {
     }
 }
 
-/// What one face says about its track; nothing when it was good enough but has not been compared,
-/// or when the camera repeats itself: a frozen picture of somebody who was there says nothing about now.
-fn look(analysis: &Analysis, face: &SeenFace) -> Option<Look> {
-    if face.repeated {
-        return None;
-    }
+/// What one face says about its track. It is merely in view when it was good enough and has not been compared, or when the
+/// camera repeats itself: a frozen picture of somebody who was there says nothing about now.
+fn look(analysis: &Analysis, face: &SeenFace) -> Look {
     let outcome = match face.issue {
+        _ if face.repeated => LookOutcome::InView,
         Some(issue) => LookOutcome::Unusable(issue),
         None if face.embedding.is_some() => LookOutcome::Compared(face.matched.clone()),
-        None => return None,
+        None => LookOutcome::InView,
     };
     let (seq, captured) = (analysis.seq, analysis.captured);
-    Some(Look { track: face.track, seq, captured, outcome, proof: face.proof })
+    let size_px = (face.face.bbox.w * face.face.bbox.h).sqrt();
+    Look { track: face.track, seq, captured, size_px, outcome, proof: face.proof }
 }

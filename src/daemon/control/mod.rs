@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::access::Attempts;
+use crate::access::{Advice, Adviser, Attempts};
 use crate::clock::Clock;
 use crate::door::{Driver, Input, Sensor};
 use crate::frame::Frame;
@@ -45,6 +45,7 @@ pub(crate) struct Control {
     pub(crate) store: Box<dyn Store>,
     pub(crate) driver: Driver,
     pub(crate) attempts: Attempts,
+    pub(crate) adviser: Adviser,
     pub(crate) terms: Terms,
     pub(crate) options: EnrolmentOptions,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
@@ -127,6 +128,9 @@ impl Control {
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
+        let advice = self.adviser.at(now).filter(|_| !self.driver.is_unlocked());
+        self.board.set_advice(advice);
+        self.lamps.state.advise(advice.map(Advice::blinks));
         self.lamps.show(&self.board, now);
         self.readiness.alive(now);
         Ok(())
