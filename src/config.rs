@@ -35,6 +35,8 @@ pub struct Config {
     pub lamps: LampsConfig,
     /// Enrolment at a camera.
     pub enrolment: EnrolmentConfig,
+    /// Learning of faces that are let in.
+    pub learning: LearningConfig,
     /// Failed attempts.
     pub throttle: ThrottleConfig,
     /// The calendar.
@@ -262,6 +264,24 @@ pub struct EnrolmentConfig {
 impl Default for EnrolmentConfig {
     fn default() -> Self {
         Self { samples: 5, timeout_s: 60, interval_ms: 300 }
+    }
+}
+
+/// `[learning]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearningConfig {
+    /// `off`, or `guarded`.
+    pub mode: String,
+    /// Samples learnt of one person at most, 1–20.
+    pub most: usize,
+    /// How far above the threshold a face must agree with the enrolled samples, 0–0.5.
+    pub above: f32,
+}
+
+impl Default for LearningConfig {
+    fn default() -> Self {
+        Self { mode: "off".into(), most: 3, above: 0.15 }
     }
 }
 

@@ -8,6 +8,7 @@ mod advice;
 mod alike;
 mod attempt;
 mod crowd;
+mod learning;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use advice::{Advice, Adviser};
 pub use alike::{Doubt, LookAlikes};
 pub use attempt::{Attempts, FORGET_AFTER, MAX_LEAD, SUSPECTED_FOR};
 pub use crowd::Several;
+pub use learning::{Agreement, Learning, Lesson, NotLearnt, may_learn};
 
 /// How long after the decision a grant may still move the relay. Writing it down takes some ms, on a bad SD card
 /// some hundred; after this time the person may be gone, and the door would open for whoever stands there now.

@@ -13,6 +13,7 @@ mod door;
 mod enroll;
 mod eval;
 mod exit;
+mod forget_learnt;
 mod guard;
 mod holiday;
 mod identify;
@@ -100,6 +101,7 @@ enum Command {
     Show(show::Show),
     Rename(rename::Rename),
     Remove(remove::Remove),
+    ForgetLearnt(forget_learnt::ForgetLearnt),
     Log(log::Log),
     Policy(policy::Policy),
     Holiday(holiday::Holiday),
@@ -145,6 +147,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Show(show) => show.perform(&globals),
         Command::Rename(rename) => rename.perform(&globals),
         Command::Remove(remove) => remove.perform(&globals),
+        Command::ForgetLearnt(forget) => forget.perform(&globals),
         Command::Log(log) => log.perform(&globals),
         Command::Policy(policy) => policy.perform(&globals),
         Command::Holiday(holiday) => holiday.perform(&globals),

@@ -46,7 +46,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::access::{Adviser, Attempts, LookAlikes, Rule};
+use crate::access::{Adviser, Attempts, Learning, LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::clock::{Clock, MonoTime};
 use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
@@ -104,6 +104,8 @@ pub struct Parts {
     pub bar: Bar,
     /// How long the strike is unlocked, and when it is locked early.
     pub door: Rules,
+    /// How faces that are let in are learnt, if they are.
+    pub learning: Option<Learning>,
     /// How enrolment at the camera goes.
     pub enrolment: EnrolmentOptions,
     /// Where operators reach the daemon; the folder must exist.
@@ -368,6 +370,8 @@ impl Daemon {
         let control = Control {
             attempts,
             adviser: Adviser::default(),
+            learning: parts.learning,
+            last_grant: None,
             terms: Terms { model, rule: parts.rule, bar: parts.bar },
             store,
             driver,

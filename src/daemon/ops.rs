@@ -76,6 +76,9 @@ pub fn change(
         }
         Request::Rename { name, to } => store.rename(name, to, actor, at).map(|()| Reply::Done),
         Request::ChangePolicy { change } => store.change_policy(change, actor, at).map(|()| Reply::Done),
+        Request::ForgetLearnt { name } => {
+            store.forget_learnt(name.as_deref(), actor, at).map(|samples| Reply::Forgotten { samples })
+        }
         Request::Remove { name } => store.remove(name, actor, at).map(|()| Reply::Done),
         _ => return None,
     };

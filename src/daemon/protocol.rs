@@ -64,6 +64,11 @@ pub enum Request {
         /// The new name.
         to: String,
     },
+    /// Removes the samples that the door has learnt by itself.
+    ForgetLearnt {
+        /// Whose; everybody's when not given.
+        name: Option<String>,
+    },
     /// Removes with all templates.
     Remove {
         /// Who.
@@ -111,6 +116,11 @@ pub enum Reply {
         person: Person,
         /// Others the new face is close to; see the warning in `accessd enroll`.
         lookalikes: Vec<LookAlike>,
+    },
+    /// Samples that were learnt are removed.
+    Forgotten {
+        /// How many.
+        samples: usize,
     },
     /// Who may enter when.
     Policy {

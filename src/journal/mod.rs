@@ -81,6 +81,10 @@ pub enum EventKind {
     Enrol,
     /// Templates were added to a person.
     EnrolMore,
+    /// The door took a sample of somebody it had let in.
+    Learnt,
+    /// Samples that the door had taken by itself were removed.
+    LearntForgotten,
     /// A person was renamed.
     Rename,
     /// A person was removed.

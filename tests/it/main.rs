@@ -17,5 +17,6 @@ mod policy;
 mod powercut;
 mod real_clips;
 mod store;
+mod strangers;
 mod support;
 mod train;

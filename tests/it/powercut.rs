@@ -130,6 +130,7 @@ fn be_the_daemon(folder: &Path) {
             several: accessd::access::Several::Nearest,
             supported: true,
         },
+        learning: None,
         door: Rules {
             pulse: Pulse::from_millis(3_000).unwrap(),
             relock: Relock::Timeout,

@@ -57,6 +57,8 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::CameraBack => "camera back",
         EventKind::Enrol => "enrolled",
         EventKind::EnrolMore => "more samples",
+        EventKind::Learnt => "learnt",
+        EventKind::LearntForgotten => "unlearnt",
         EventKind::Rename => "renamed",
         EventKind::Remove => "removed",
         EventKind::EnrolmentBegan => "enrolling",

@@ -29,13 +29,19 @@ impl Control {
             self.advised(analysis, track, advice)?;
         }
         let verdicts = self.attempts.observe(&looks, now);
-        verdicts
+        let conclusions: Vec<Conclusion> = verdicts
             .into_iter()
             .map(|verdict| match verdict {
                 Verdict::Grant(grant) => self.grant(grant),
                 Verdict::Refuse(reason, evidence) => self.refuse(reason, evidence),
             })
-            .collect()
+            .collect::<Result<_, _>>()?;
+        for conclusion in &conclusions {
+            if let (Conclusion::Granted { name, evidence }, Some(grant)) = (conclusion, self.last_grant) {
+                self.learn(analysis, name, evidence, grant)?;
+            }
+        }
+        Ok(conclusions)
     }
 
     /// A person has been told the same for a while: that is why they were not let in.
@@ -61,6 +67,7 @@ impl Control {
         };
         let recorded = record_grant(admitted, |event| self.store.append(event, at))
             .map_err(|source| DaemonError::Write { what: "a grant", source })?;
+        self.last_grant = Some(recorded.event());
         self.tell_followers();
         log::info!(
             event = recorded.event().0, person = name.as_str(), frame_age_ms = evidence.frame_age_ms;

@@ -4,6 +4,7 @@
 mod camera_watch;
 mod deciding;
 mod hardware;
+mod learning;
 mod people;
 mod rules;
 
@@ -15,7 +16,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::access::{Advice, Adviser, Attempts};
+use crate::access::{Advice, Adviser, Attempts, Learning};
 use crate::clock::Clock;
 use crate::door::{Driver, Input, Sensor};
 use crate::frame::Frame;
@@ -46,6 +47,9 @@ pub(crate) struct Control {
     pub(crate) driver: Driver,
     pub(crate) attempts: Attempts,
     pub(crate) adviser: Adviser,
+    pub(crate) learning: Option<Learning>,
+    /// The last grant that was written down.
+    pub(crate) last_grant: Option<EventId>,
     pub(crate) terms: Terms,
     pub(crate) options: EnrolmentOptions,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,

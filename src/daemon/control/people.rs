@@ -63,7 +63,7 @@ impl Control {
     }
 
     /// Publishes the people as they are now, and forgets what was seen with the others in mind.
-    fn people_changed(&mut self) -> Result<(), DaemonError> {
+    pub(super) fn people_changed(&mut self) -> Result<(), DaemonError> {
         let gallery = self.store.gallery(&self.terms.model).map_err(DaemonError::Read)?;
         self.board.set_people(gallery.people());
         // More people are more to be taken for.

@@ -2,6 +2,7 @@
 
 mod door;
 mod hardware;
+mod learning;
 mod live_enrolment;
 mod operators;
 mod real_store;
@@ -243,6 +244,7 @@ fn parts(
             several: crate::access::Several::Nearest,
             supported: true,
         },
+        learning: None,
         door: Rules {
             pulse: Pulse::from_millis(3_000).unwrap(),
             relock: Relock::OnClose,
