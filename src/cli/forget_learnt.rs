@@ -22,10 +22,7 @@ impl ForgetLearnt {
         let samples = Backend::to_change(&globals.load()?)?.forget_learnt(self.name.as_deref())?;
         let whose = self.name.as_deref().unwrap_or("everybody");
         let mut out = Output::new();
-        out.line(format_args!(
-            "{} that was learnt of {whose} is removed",
-            count(samples, "sample", "samples")
-        ))?;
+        out.line(format_args!("{} learnt of {whose}: removed", count(samples, "sample", "samples")))?;
         out.flush()?;
         Ok(Exit::Done)
     }

@@ -309,7 +309,7 @@ mod tests {
                 "rule": {
                     "threshold": 0.5,
                     "margin": 0.08,
-                    "alike_margin": 0.16f32,
+                    "alike_margin": 0.16,
                     "frames_needed": 3,
                     "frames_window": 5,
                     "max_frame_age": { "secs": 0, "nanos": 500_000_000 },
