@@ -131,6 +131,7 @@ impl Adviser {
 mod tests {
     use super::*;
     use crate::access::Proof;
+    use crate::liveness::signs::Signs;
 
     fn look(track: u64, size_px: f32, outcome: LookOutcome) -> Look {
         Look {
@@ -140,6 +141,8 @@ mod tests {
             size_px,
             outcome,
             proof: Proof::Off,
+            signs: Signs::default(),
+            yaw_deg: 0.0,
         }
     }
 

@@ -73,10 +73,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::access::{Attempts, Look, LookOutcome, Proof, RefusalReason, Several, Verdict};
+    use crate::access::{Attempts, Demands, Look, LookOutcome, Proof, RefusalReason, Several, Verdict};
     use crate::clock::MonoTime;
     use crate::encoder::{Embedding, ModelId};
     use crate::gallery::Match;
+    use crate::liveness::signs::Signs;
     use crate::vision::tracks::TrackId;
 
     fn at(degrees: f32) -> Embedding {
@@ -95,6 +96,7 @@ mod tests {
             regrant_after: Duration::from_secs(10),
             several: Several::Each,
             supported: true,
+            demands: Demands::default(),
         }
     }
 
@@ -114,6 +116,8 @@ mod tests {
                 size_px: 90.0,
                 outcome: LookOutcome::Compared(gallery.find(&at(face))),
                 proof: Proof::Off,
+                signs: Signs::default(),
+                yaw_deg: 0.0,
             };
             let said =
                 (0..5).flat_map(|seq| attempts.observe(&[look(seq)], MonoTime::from_millis(1_100))).next();

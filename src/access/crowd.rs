@@ -51,10 +51,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::access::{Attempts, LookOutcome, Proof, RefusalReason, Rule, Verdict};
+    use crate::access::{Attempts, Demands, LookOutcome, Proof, RefusalReason, Rule, Verdict};
     use crate::clock::MonoTime;
     use crate::encoder::Score;
     use crate::gallery::{Candidate, Match, PersonId};
+    use crate::liveness::signs::Signs;
     use crate::vision::tracks::TrackId;
 
     fn clear(several: Several, sizes: &[f32]) -> String {
@@ -68,6 +69,8 @@ mod tests {
                 size_px,
                 outcome: LookOutcome::InView,
                 proof: Proof::Off,
+                signs: Signs::default(),
+                yaw_deg: 0.0,
             })
             .collect();
         several.clear(&looks).into_iter().map(|clear| if clear { 'y' } else { '-' }).collect()
@@ -111,6 +114,8 @@ mod tests {
                 size_px,
                 outcome: matched(score),
                 proof: Proof::Off,
+                signs: Signs::default(),
+                yaw_deg: 0.0,
             };
             let looks = match frame {
                 'a' => vec![look(1, 50.0, 0.8)],
@@ -139,6 +144,7 @@ mod tests {
             regrant_after: Duration::from_secs(10),
             several: Several::Nearest,
             supported: true,
+            demands: Demands::default(),
         }
     }
 

@@ -127,9 +127,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::access::{Live, Rule, Several};
+    use crate::access::{Demands, Live, Rule, Several};
     use crate::encoder::{ModelId, compare};
     use crate::gallery::Candidate;
+    use crate::liveness::signs::Signs;
     use crate::vision::tracks::TrackId;
 
     const ADA: PersonId = PersonId(1);
@@ -148,6 +149,7 @@ mod tests {
             frames_seen: 3,
             live: Some(Live { score: 0.9, needed: 0.5 }),
             alike: None,
+            signs: Signs::default(),
             rule: Rule {
                 threshold: Score(THRESHOLD),
                 margin: 0.08,
@@ -158,6 +160,7 @@ mod tests {
                 regrant_after: Duration::from_secs(10),
                 several: Several::Nearest,
                 supported: true,
+                demands: Demands::default(),
             },
         }
     }

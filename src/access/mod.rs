@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::MonoTime;
 use crate::encoder::Score;
 use crate::gallery::{Candidate, Match, PersonId};
+use crate::liveness::signs::Signs;
 use crate::vision::quality::QualityIssue;
 use crate::vision::tracks::TrackId;
 
@@ -54,10 +55,22 @@ pub struct Rule {
     /// Whether measurements show that the threshold keeps the rate that the operator wants; true where it was set by hand.
     #[serde(default = "yes")]
     pub supported: bool,
+    /// What it takes besides, so that no picture of a face opens the door.
+    #[serde(default)]
+    pub demands: Demands,
 }
 
 fn yes() -> bool {
     true
+}
+
+/// What a face must show of itself before it opens the door; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Demands {
+    /// It is watched for at least this long from its first look, and must stir meanwhile and bring nothing of its
+    /// surroundings along. Zero: it is not watched.
+    pub watch: Duration,
 }
 
 /// One track in one frame.
@@ -75,6 +88,10 @@ pub struct Look {
     pub outcome: LookOutcome,
     /// Whether it looked like a face or like a picture of one.
     pub proof: Proof,
+    /// What the track has shown of itself up to this look.
+    pub signs: Signs,
+    /// How far the head was turned to its side, in degrees; an estimate.
+    pub yaw_deg: f32,
 }
 
 /// What the photo check said of a look.
@@ -134,6 +151,9 @@ pub struct Evidence {
     /// Whom the best candidate is easily taken for, with the score between their samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alike: Option<Candidate>,
+    /// What the track had shown of itself.
+    #[serde(default, skip_serializing_if = "Signs::is_empty")]
+    pub signs: Signs,
     /// The rule that was applied.
     pub rule: Rule,
 }
@@ -204,7 +224,8 @@ pub enum RefusalReason {
 pub struct Grant {
     person: PersonId,
     name: String,
-    evidence: Evidence,
+    /// Apart, so that what carries a grant stays small.
+    evidence: Box<Evidence>,
     decided: MonoTime,
 }
 
@@ -248,11 +269,13 @@ impl Grant {
             regrant_after: Duration::from_secs(10),
             several: Several::Nearest,
             supported: true,
+            demands: Demands::default(),
         };
         let best = Candidate { person: PersonId(person), name: name.into(), score: Score(0.75) };
         let evidence = Evidence {
             live: None,
             alike: None,
+            signs: Signs::default(),
             track: TrackId(7),
             seq: 42,
             frame_age_ms: 120,
@@ -262,7 +285,7 @@ impl Grant {
             frames_seen: 4,
             rule,
         };
-        Self { person: PersonId(person), name: name.to_owned(), evidence, decided }
+        Self { person: PersonId(person), name: name.to_owned(), evidence: Box::new(evidence), decided }
     }
 }
 

@@ -13,12 +13,13 @@ use serde::Serialize;
 
 use super::metrics::Proportion;
 use super::openset::OpenSet;
-use crate::access::{Attempts, Look, LookAlikes, LookOutcome, Proof, Rule, Verdict};
+use crate::access::{Attempts, Demands, Look, LookAlikes, LookOutcome, Proof, Rule, Verdict};
 use crate::calibration::cohort::Cohort;
 use crate::calibration::{Calibration, Estimate, calibrate, exposure};
 use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId};
 use crate::gallery::{Gallery, PersonId};
+use crate::liveness::signs::Signs;
 use crate::vision::tracks::TrackId;
 
 /// Numbers of enrolled people that are tried beside all of them.
@@ -131,7 +132,10 @@ pub fn measure(
     let door = |people: &[usize]| {
         let gallery = gallery(set, embeddings, &cohort.model, people);
         let known = calibrate(cohort, far_per_attempt, exposure(&gallery, cohort, rule));
-        let rule = Rule { threshold: known.threshold, ..rule.clone() };
+        // Pictures are not alive: watching them would refuse everybody.
+        let demands = Demands::default();
+        let (threshold, supported) = (known.threshold, known.supported);
+        let rule = Rule { threshold, supported, demands, ..rule.clone() };
         (attend(&gallery, &visits, people, &rule), known)
     };
     let (went, calibration) = door(&everybody);
@@ -254,6 +258,8 @@ fn attempt(
             size_px: 100.0,
             outcome: LookOutcome::Compared(gallery.find(embedding)),
             proof: Proof::Off,
+            signs: Signs::default(),
+            yaw_deg: 0.0,
         };
         for verdict in attempts.observe(&[look], captured) {
             if let Verdict::Grant(grant) = verdict {
@@ -305,6 +311,7 @@ mod tests {
             regrant_after: Duration::from_secs(10),
             several: crate::access::Several::Nearest,
             supported: true,
+            demands: crate::access::Demands::default(),
         }
     }
 
@@ -317,7 +324,8 @@ mod tests {
         let mut faces: Vec<_> =
             [0.0, 90.0, 10.0, 45.0, 5.0, 170.0, 95.0, 45.0, 44.0].into_iter().map(|d| Some(at(d))).collect();
         faces.push(None);
-        let report = measure(&set, &faces, &cohort(), 1e-3, &rule());
+        let watched = Demands { watch: Duration::from_secs(9) };
+        let report = measure(&set, &faces, &cohort(), 1e-3, &Rule { demands: watched, ..rule() });
         assert_eq!((report.enrolled, report.owners, report.strangers), (2, 2, 3));
         assert_eq!(report.accepted, [("Cy".to_owned(), "Bob".to_owned())]);
         assert_eq!(report.rejected, ["Bob"], "only his picture at 170°, far from 90°");

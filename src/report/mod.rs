@@ -204,6 +204,7 @@ pub(crate) mod testing {
             embedding: None,
             proof: Proof::Off,
             repeated: false,
+            signs: crate::liveness::signs::Signs::default(),
             matched: seen.ok().map(|score| Match { best: candidate(score), runner_up: None }),
         }
     }
@@ -218,6 +219,7 @@ pub(crate) mod testing {
         Evidence {
             live: None,
             alike: None,
+            signs: crate::liveness::signs::Signs::default(),
             track: TrackId(1),
             seq,
             frame_age_ms: 40,
@@ -235,6 +237,7 @@ pub(crate) mod testing {
                 regrant_after: Duration::from_secs(10),
                 several: crate::access::Several::Nearest,
                 supported: true,
+                demands: crate::access::Demands::default(),
             },
         }
     }

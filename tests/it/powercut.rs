@@ -74,6 +74,7 @@ impl Analyser for SeesAda {
             issue: None,
             proof: Proof::Off,
             repeated: false,
+            signs: accessd::liveness::signs::Signs::default(),
             matched: gallery.find(&embedding),
             embedding: Some(embedding),
         };
@@ -129,6 +130,7 @@ fn be_the_daemon(folder: &Path) {
             regrant_after: Duration::ZERO,
             several: accessd::access::Several::Nearest,
             supported: true,
+            demands: accessd::access::Demands::default(),
         },
         learning: None,
         door: Rules {

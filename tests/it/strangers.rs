@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use accessd::access::{Attempts, Look, LookOutcome, Proof, Rule, Several, Verdict};
+use accessd::access::{Attempts, Demands, Look, LookOutcome, Proof, Rule, Several, Verdict};
 use accessd::clock::{MonoTime, SystemClock};
 use accessd::daemon::analyser::FaceAnalyser;
 use accessd::daemon::analysis::Analyser;
 use accessd::encoder::{Embedding, Score, compare};
 use accessd::frame::{Frame, load_image};
 use accessd::gallery::{Gallery, PersonId};
+use accessd::liveness::signs::Signs;
 use accessd::recognition::{Recogniser, RecogniserOptions};
 use accessd::vision::quality::QualityGates;
 use accessd::vision::tracks::TrackId;
@@ -95,6 +96,7 @@ impl Cast {
             regrant_after: Duration::from_secs(10),
             several: Several::Each,
             supported: true,
+            demands: Demands::default(),
         });
         let (mut owners, mut let_in) = (BTreeMap::<_, BTreeSet<usize>>::new(), Vec::new());
         for (seq, places) in (0..).zip(story) {
@@ -118,6 +120,8 @@ impl Cast {
                     size_px: face.face.bbox.w,
                     outcome: LookOutcome::Compared(face.matched.clone()),
                     proof: Proof::Off,
+                    signs: Signs::default(),
+                    yaw_deg: 0.0,
                 });
             }
             for verdict in attempts.observe(&looks, captured) {

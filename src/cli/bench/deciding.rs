@@ -6,6 +6,7 @@ use crate::access::{Adviser, Attempts, Look, LookOutcome, Proof, Rule, Verdict};
 use crate::clock::MonoTime;
 use crate::encoder::Embedding;
 use crate::gallery::{Gallery, Match};
+use crate::liveness::signs::Signs;
 use crate::vision::tracks::Tracker;
 use crate::vision::{BBox, Face};
 
@@ -59,6 +60,8 @@ impl Party {
                 size_px: (face.bbox.w * face.bbox.h).sqrt(),
                 outcome: LookOutcome::Compared(self.matched.clone()),
                 proof: Proof::Off,
+                signs: Signs::default(),
+                yaw_deg: 0.0,
             })
             .collect();
         let several = self.attempts.rule().several;

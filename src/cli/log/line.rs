@@ -193,6 +193,7 @@ mod tests {
             live: None,
             alike: None,
             track: TrackId(1),
+            signs: crate::liveness::signs::Signs::default(),
             seq: 9,
             frame_age_ms: 80,
             best: Some(candidate("Ada", 1, best)),
@@ -209,6 +210,7 @@ mod tests {
                 regrant_after: Duration::from_secs(10),
                 several: crate::access::Several::Nearest,
                 supported: true,
+                demands: crate::access::Demands::default(),
             },
         };
         serde_json::to_value(evidence).unwrap()

@@ -159,5 +159,6 @@ fn look(analysis: &Analysis, face: &SeenFace) -> Look {
     };
     let (seq, captured) = (analysis.seq, analysis.captured);
     let size_px = (face.face.bbox.w * face.face.bbox.h).sqrt();
-    Look { track: face.track, seq, captured, size_px, outcome, proof: face.proof }
+    let (proof, signs, yaw_deg) = (face.proof, face.signs, face.quality.yaw_deg);
+    Look { track: face.track, seq, captured, size_px, outcome, proof, signs, yaw_deg }
 }

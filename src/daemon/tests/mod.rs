@@ -243,6 +243,7 @@ fn parts(
             regrant_after: Duration::from_secs(10),
             several: crate::access::Several::Nearest,
             supported: true,
+            demands: crate::access::Demands::default(),
         },
         learning: None,
         door: Rules {

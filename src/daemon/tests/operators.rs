@@ -294,6 +294,7 @@ fn without_a_daemon_the_same_answers_come_from_the_store() {
         regrant_after: Duration::ZERO,
         several: crate::access::Several::Nearest,
         supported: true,
+        demands: crate::access::Demands::default(),
     };
     let terms = Terms { model: crate::daemon::fakes::model(), rule, bar: Bar::Set(Score(0.5)) };
     let mut ask = |request| answer(&mut store, &terms, &request, "uid 0", Stamp::now(&SystemClock));
