@@ -135,6 +135,8 @@ impl Control {
         let advice = self.adviser.at(now).filter(|_| !self.driver.is_unlocked());
         self.board.set_advice(advice);
         self.lamps.state.advise(advice.map(Advice::blinks));
+        // A reader may have kept what was erased in the log.
+        self.store.is_erased();
         self.lamps.show(&self.board, now);
         self.readiness.alive(now);
         Ok(())
