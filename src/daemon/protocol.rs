@@ -146,7 +146,8 @@ impl Request {
             | Self::Backup
             | Self::KeyFile
             | Self::NewRecoveryCode
-            | Self::Erase { .. } => true,
+            | Self::Erase { .. }
+            | Self::ForgetLearnt { .. } => true,
         }
     }
 }

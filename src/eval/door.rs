@@ -311,7 +311,7 @@ mod tests {
             regrant_after: Duration::from_secs(10),
             several: crate::access::Several::Nearest,
             supported: true,
-            demands: crate::access::Demands::default(),
+            demands: Demands::default(),
         }
     }
 
