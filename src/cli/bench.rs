@@ -2,6 +2,7 @@
 //! the same stages beside other programs.
 
 mod book;
+mod deciding;
 mod drawing;
 
 use std::hint::black_box;
@@ -17,7 +18,7 @@ use image::codecs::jpeg::JpegEncoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::adapters::load_networks;
+use super::adapters::{load_networks, rule};
 use super::backend::open_store;
 use super::output::{self, Output};
 use super::{Exit, Globals};
@@ -34,6 +35,8 @@ use crate::models::Library;
 use crate::recognition::{FoundFace, Recogniser};
 use crate::store::{OpenMode, Store};
 use crate::vision::margin;
+
+use deciding::Party;
 
 /// Measure each stage from a picture to a person on this machine
 ///
@@ -81,10 +84,12 @@ enum Stage {
     Embed,
     /// An embedding to the person and the runner-up.
     Match,
+    /// Four faces, embedded and matched, to what follows: tracks, advice, company, k of n.
+    Decide,
     /// A face with its surroundings to how far it looks alive, by the first PAD network that is installed.
     Pad,
     /// Whether somebody may enter, by a rule book of 10,000 people and 200 rules.
-    Decide,
+    Rules,
     /// All templates copied once in memory: what matching, which reads them once, is held against.
     Copy,
 }
@@ -100,8 +105,9 @@ impl Stage {
             Self::Align => "align",
             Self::Embed => "embed",
             Self::Match => "match",
-            Self::Pad => "pad",
             Self::Decide => "decide",
+            Self::Pad => "pad",
+            Self::Rules => "rules",
             Self::Copy => "copy",
         }
     }
@@ -146,7 +152,7 @@ impl Bench {
         let mut stages = self.only.clone();
         if stages.is_empty() {
             stages.extend(Stage::OF_A_FRAME);
-            stages.push(Stage::Decide);
+            stages.push(Stage::Rules);
             stages.extend(subject.pad.is_some().then_some(Stage::Pad));
         }
         let times = measure(&mut subject, &stages, self.rounds)?;
@@ -247,6 +253,7 @@ struct Subject {
     /// The face that is aligned, embedded and matched.
     face: FoundFace,
     probe: Embedding,
+    party: Party,
     /// As many bytes as the gallery's templates, twice.
     memory: (Vec<u8>, Vec<u8>),
     pad: Option<Liveness>,
@@ -265,7 +272,8 @@ impl Subject {
         let bytes = gallery.templates() * gallery.dim() * size_of::<f32>();
         let memory = (vec![1; bytes], vec![2; bytes]);
         let book = Book::new()?;
-        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory, pad: None, book })
+        let party = Party::new(rule(&Config::default()), &gallery, &probe);
+        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, party, memory, pad: None, book })
     }
 
     /// How long one stage takes.
@@ -277,13 +285,14 @@ impl Subject {
             Stage::Align => drop(black_box(FoundFace::new(&self.picture, self.face.face))),
             Stage::Embed => drop(black_box(embed_one(&mut self.networks, &self.face)?)),
             Stage::Match => drop(black_box(self.gallery.find(&self.probe))),
+            Stage::Decide => drop(black_box(self.party.frame())),
             Stage::Pad => {
                 let net =
                     self.pad.as_mut().context("no PAD network is installed; fetch one with `make models`")?;
                 let crop = margin::crop(&self.picture, &self.face.face.bbox, net.margin(), net.side());
                 black_box(net.live(&crop)?);
             }
-            Stage::Decide => drop(black_box(self.book.decide())),
+            Stage::Rules => drop(black_box(self.book.decide())),
             Stage::Copy => black_box(&mut self.memory.1).copy_from_slice(black_box(&self.memory.0)),
         }
         Ok(SystemClock.now().since(start))

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::access::{Attempts, Rule};
+use crate::access::{Adviser, Attempts, LookAlikes, Rule};
 use crate::clock::{Clock, MonoTime};
 use crate::door::keypad::KeypadFactory;
 use crate::door::{Driver, Inputs, InputsFactory};
@@ -99,6 +99,7 @@ fn prepare(
         place,
         driver,
         attempts: Attempts::new(rule.clone()),
+        adviser: Adviser::default(),
         frames: Arc::new(Slot::new()),
         board: Arc::new(DoorBoard::new(fixed)),
         camera: CameraWatch::new(now),
@@ -205,7 +206,10 @@ impl Daemon {
         let supported = known.as_ref().is_none_or(|known| known.supported);
         let house = HouseRules::new(book, parts.risks, supported, parts.trust, &*clock)
             .map_err(DaemonError::Policy)?;
-        prepared.iter_mut().for_each(|door| door.doorway.attempts.set_rule(rule.clone()));
+        let alike = LookAlikes::of(&gallery, &rule);
+        prepared
+            .iter_mut()
+            .for_each(|door| door.doorway.attempts.set_rule(rule.clone(), alike.clone()));
         let mut start = json!({
             "version": parts.version, "model": model, "people": gallery.people(), "threshold": rule.threshold,
             "photo_check": parts.photo_check, "pid": std::process::id(),
@@ -267,6 +271,8 @@ impl Daemon {
         threads.push(("pin".into(), Box::new(pins)));
         let control = Control {
             doors: Doors(doorways),
+            learning: parts.learning,
+            last_grant: None,
             terms: Terms { model, rule: parts.rule, bar: parts.bar, pin_digits: parts.pins.digits },
             store,
             gallery: shared.gallery,

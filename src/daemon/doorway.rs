@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::Attempts;
+use crate::access::{Adviser, Attempts};
 use crate::clock::MonoTime;
 use crate::door::Driver;
 use crate::frame::Frame;
@@ -24,6 +24,7 @@ pub(crate) struct Doorway {
     pub(crate) place: Place,
     pub(crate) driver: Driver,
     pub(crate) attempts: Attempts,
+    pub(crate) adviser: Adviser,
     pub(crate) frames: Arc<Slot<Frame>>,
     pub(crate) board: Arc<DoorBoard>,
     pub(crate) camera: CameraWatch,

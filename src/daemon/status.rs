@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::access::Advice;
 use crate::calibration::Calibration;
 use crate::clock::MonoTime;
 use crate::door::Door;
@@ -145,6 +146,7 @@ struct AtDoor {
     faults: BTreeMap<&'static str, String>,
     gate: Gate,
     prompt: Option<String>,
+    advice: Option<Advice>,
 }
 
 impl DoorBoard {
@@ -202,6 +204,11 @@ impl DoorBoard {
         lock(&self.now).gate = gate;
     }
 
+    /// What the person at the door is told.
+    pub(crate) fn set_advice(&self, advice: Option<Advice>) {
+        lock(&self.now).advice = advice;
+    }
+
     /// What it asks somebody for.
     pub(crate) fn set_prompt(&self, prompt: Option<String>) {
         lock(&self.now).prompt = prompt;
@@ -241,6 +248,7 @@ impl DoorBoard {
             },
             prompt: now.prompt.clone(),
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
+            advice: now.advice.map(|advice| advice.as_str().to_owned()),
             faults: now.faults.values().cloned().collect(),
         }
     }

@@ -65,7 +65,7 @@ impl fmt::Display for With {
 /// What may be wrong with a face that was recognised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Doubts {
-    /// Somebody else who is enrolled came within the margin of the threshold.
+    /// Somebody else who is enrolled looks like them, by their samples or by these looks: within the margin of the threshold.
     pub look_alike: bool,
     /// Nothing said that it was no picture.
     pub unproven: bool,
@@ -75,8 +75,8 @@ impl Doubts {
     /// What the figures of a decision leave open.
     pub fn of(evidence: &Evidence) -> Self {
         let near = evidence.rule.threshold.0 - evidence.rule.margin;
-        let look_alike = evidence.runner_up.as_ref().is_some_and(|second| second.score.0 >= near);
-        Self { look_alike, unproven: evidence.live.is_none() }
+        let second = evidence.runner_up.as_ref().is_some_and(|second| second.score.0 >= near);
+        Self { look_alike: second || evidence.alike.is_some(), unproven: evidence.live.is_none() }
     }
 }
 
