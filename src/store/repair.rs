@@ -149,7 +149,7 @@ fn shut_templates(tx: &Transaction<'_>, sealer: &Sealer) -> Result<Vec<String>, 
         };
         let place = place_of_template(person, id, &ModelId(row.get(3)?));
         let sealed = row.get_ref(4)?.as_blob().unwrap_or_default();
-        if !key.is_some_and(|key| open_embedding(&key, &place, sealed).is_ok()) {
+        if key.is_none_or(|key| open_embedding(&key, &place, sealed).is_err()) {
             shut.push((id, row.get::<_, String>(2)?));
         }
     }
