@@ -43,7 +43,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::Rule;
+use crate::access::{Learning, Rule};
 use crate::calibration::Bar;
 use crate::clock::Clock;
 use crate::door::{InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
@@ -99,6 +99,8 @@ pub struct Parts {
     pub rule: Rule,
     /// Where the threshold comes from.
     pub bar: Bar,
+    /// How faces that are let in are learnt, if they are.
+    pub learning: Option<Learning>,
     /// How enrolment at the camera goes.
     pub enrolment: EnrolmentOptions,
     /// Where operators reach the daemon; the folder must exist.
