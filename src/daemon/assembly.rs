@@ -271,8 +271,6 @@ impl Daemon {
         threads.push(("pin".into(), Box::new(pins)));
         let control = Control {
             doors: Doors(doorways),
-            learning: parts.learning,
-            last_grant: None,
             terms: Terms { model, rule: parts.rule, bar: parts.bar, pin_digits: parts.pins.digits },
             store,
             gallery: shared.gallery,
@@ -285,6 +283,8 @@ impl Daemon {
             readiness,
             trace: Trace::new(parts.trace),
             limits,
+            learning: parts.learning,
+            last_grant: None,
             enrolling: None,
             house,
             pins: Pins::new(jobs, &parts.pins),

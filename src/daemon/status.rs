@@ -199,6 +199,11 @@ impl DoorBoard {
         lock(&self.now).enrolling = name.map(str::to_owned);
     }
 
+    /// What the person at the door is told.
+    pub(crate) fn set_advice(&self, advice: Option<Advice>) {
+        lock(&self.now).advice = advice;
+    }
+
     /// What failed attempts have led to.
     pub(crate) fn set_gate(&self, gate: Gate) {
         lock(&self.now).gate = gate;

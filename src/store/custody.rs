@@ -147,8 +147,7 @@ impl SqliteStore {
                 let detail =
                     json!({ "templates": templates, "why": "unused for too long", "last_used": last_used });
                 people::delete(tx, person.id)?;
-                let event =
-                    Event { person: Some(person.clone()), ..Event::new(EventKind::Remove, detail) };
+                let event = Event { person: Some(person.clone()), ..Event::new(EventKind::Remove, detail) };
                 journal::insert(tx, &event, at, boot_id)?;
             }
             people::changed(tx)?;

@@ -32,8 +32,7 @@ impl Control {
         }
         let looks: Vec<Look> = analysis.faces.iter().map(|face| look(analysis, face)).collect();
         let now = self.clock.now();
-        let doorway = &mut self.doors[door];
-        if let Some((track, advice)) = doorway.adviser.see(&looks, doorway.attempts.rule().several, now) {
+        if let Some((track, advice)) = self.doors[door].advise(&looks, now) {
             self.advised(door, analysis, track, advice)?;
         }
         let verdicts = self.doors[door].attempts.observe(&looks, now);

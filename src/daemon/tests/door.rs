@@ -272,11 +272,11 @@ fn who_is_told_to_look_here_sees_it_on_the_lamp_in_the_status_and_in_the_journal
         until("vision took the frame", || house.looked() > looked);
         house.clock.skip(Duration::from_millis(300));
     };
-    assert_eq!(house.status().advice, None);
+    assert_eq!(house.at_door().advice, None);
     (0..6).for_each(|_| turn_away());
     until("it is said", || {
         turn_away();
-        house.status().advice.as_deref() == Some("look here")
+        house.at_door().advice.as_deref() == Some("look here")
     });
     until("it is written down", || {
         turn_away();
@@ -284,7 +284,7 @@ fn who_is_told_to_look_here_sees_it_on_the_lamp_in_the_status_and_in_the_journal
     });
     assert_eq!(house.store.last(EventKind::Advice).detail["advice"], "look_here");
     house.film(&[(1, ADA)]);
-    until("nothing is to be said any more", || house.status().advice.is_none());
+    until("nothing is to be said any more", || house.at_door().advice.is_none());
     house.close();
 }
 
