@@ -13,6 +13,7 @@ use super::adapters::{
     inputs_factory, is_watched, learning, load_networks, open_lamps, patience, rule, start_guard, trust,
 };
 use super::backend::open_store;
+use super::exposed::exposed;
 use super::{Exit, Globals, logging};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -42,6 +43,9 @@ impl Run {
         let mut config = origin.load()?;
         logging::for_the_service(&config.log, globals);
         log::info!("accessd {} with {origin}", env!("CARGO_PKG_VERSION"));
+        for what in exposed(&config, origin.file()) {
+            log::warn!("{what}");
+        }
         if let Some(camera) = &self.camera {
             config.camera.source.clone_from(camera);
         }
