@@ -207,9 +207,7 @@ impl Daemon {
         let house = HouseRules::new(book, parts.risks, supported, parts.trust, &*clock)
             .map_err(DaemonError::Policy)?;
         let alike = LookAlikes::of(&gallery, &rule);
-        prepared
-            .iter_mut()
-            .for_each(|door| door.doorway.attempts.set_rule(rule.clone(), alike.clone()));
+        prepared.iter_mut().for_each(|door| door.doorway.attempts.set_rule(rule.clone(), alike.clone()));
         let mut start = json!({
             "version": parts.version, "model": model, "people": gallery.people(), "threshold": rule.threshold,
             "photo_check": parts.photo_check, "pid": std::process::id(),
