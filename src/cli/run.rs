@@ -9,8 +9,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, doubt, enrolment, gates, inputs_factory,
-    is_watched, load_networks, open_lamps, patience, rule, start_guard, trust,
+    NO_DOOR, attempts, bar, camera_factory, camera_spec, dice, door_rules, doubt, enrolment, gates,
+    inputs_factory, is_watched, load_networks, open_lamps, patience, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
@@ -86,6 +86,7 @@ impl Run {
             patience: attempts(config),
             trust: trust(config),
             bar: bar(config, &model)?,
+            dice: dice(config)?,
             rule: rule(config),
             door: door_rules(config)?,
             enrolment: enrolment(config),

@@ -57,6 +57,7 @@ fn rows(state: &State) -> Vec<(&'static str, String)> {
             "NOT TRUSTED, neither kept nor set since boot: what is limited in time refuses".into(),
         ));
     }
+    rows.extend(state.told.iter().map(|what| ("told", what.clone())));
     rows.extend(state.throttle.iter().map(|what| ("THROTTLED", what.clone())));
     rows.extend(state.alarms.iter().map(|alarm| ("ALARM", (*alarm).clone())));
     rows.extend(faults);

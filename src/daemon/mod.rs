@@ -52,6 +52,7 @@ use crate::clock::{Clock, MonoTime};
 use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
 use crate::frame::Frame;
 use crate::journal::{Event, EventKind, Stamp};
+use crate::liveness::challenge::Dice;
 use crate::store::{Store, StoreError};
 
 use analysis::Analyser;
@@ -102,6 +103,8 @@ pub struct Parts {
     pub rule: Rule,
     /// Where the threshold comes from.
     pub bar: Bar,
+    /// Where challenges are drawn from.
+    pub dice: Option<Dice>,
     /// How long the strike is unlocked, and when it is locked early.
     pub door: Rules,
     /// How enrolment at the camera goes.
@@ -364,7 +367,7 @@ impl Daemon {
             limits,
         };
         let control = Control {
-            attempts: Attempts::new(rule),
+            attempts: Attempts::new(rule).with_dice(parts.dice),
             terms: Terms { model, rule: parts.rule, bar: parts.bar },
             store,
             driver,

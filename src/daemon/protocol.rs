@@ -196,6 +196,9 @@ pub struct Status {
     pub throttle: Option<String>,
     /// `deciding` or `enrolling NAME`.
     pub mode: String,
+    /// What the person at the door is asked to do, if anything.
+    #[serde(default)]
+    pub told: Option<String>,
     /// Camera trouble or other faults now; empty when all is well.
     pub faults: Vec<String>,
 }

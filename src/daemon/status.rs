@@ -14,6 +14,8 @@ use super::protocol::{Far, Status};
 
 /// Frame rate and latency are those of this long.
 const LOOKED_BACK: Duration = Duration::from_secs(5);
+/// What a person was told is shown for so long at most.
+const TOLD_FOR: Duration = Duration::from_secs(60);
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
@@ -67,6 +69,7 @@ struct Now {
     lockdown: bool,
     clock_trusted: bool,
     gate: Gate,
+    told: Option<(String, MonoTime)>,
 }
 
 impl Board {
@@ -140,6 +143,11 @@ impl Board {
         (now.lockdown, now.clock_trusted, now.gate) = (lockdown, clock_trusted, gate);
     }
 
+    /// What the person at the door is told, or that they are told nothing any more.
+    pub(crate) fn set_told(&self, what: Option<String>, at: MonoTime) {
+        self.lock().told = what.map(|what| (what, at));
+    }
+
     /// Sets or clears what is wrong with one part.
     pub(crate) fn set_fault(&self, part: &'static str, fault: Option<String>) {
         let mut now = self.lock();
@@ -180,6 +188,11 @@ impl Board {
             },
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
             faults: now.faults.values().cloned().collect(),
+            told: now
+                .told
+                .as_ref()
+                .filter(|(_, then)| at.since(*then) < TOLD_FOR)
+                .map(|(what, _)| what.clone()),
         }
     }
 

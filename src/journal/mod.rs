@@ -43,6 +43,8 @@ pub enum EventKind {
     Grant,
     /// A face was refused.
     Refusal,
+    /// A person who is recognised is told to do something before they are let in.
+    Challenge,
     /// The strike was unlocked.
     Unlocked,
     /// The strike was locked.

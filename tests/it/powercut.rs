@@ -120,6 +120,7 @@ fn be_the_daemon(folder: &Path) {
         patience: accessd::policy::Patience { attempts: 5, face_off_after: 50 },
         trust: accessd::clock::Trust::Always,
         bar: Bar::Set(Score(0.5)),
+        dice: None,
         rule: Rule {
             threshold: Score(0.5),
             margin: 0.05,

@@ -38,6 +38,7 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Stop => "stopped",
         EventKind::Grant => "granted",
         EventKind::Refusal => "refused",
+        EventKind::Challenge => "asked",
         EventKind::Unlocked => "unlocked",
         EventKind::Locked => "locked",
         EventKind::Operator => "by hand",
@@ -117,6 +118,7 @@ fn refused(detail: &Value) -> Option<String> {
             format!("two people too close: {best} and {second}, wanted {:.2} apart", rule.margin)
         }
         RefusalReason::NobodyEnrolled => "nobody is enrolled".into(),
+        RefusalReason::Challenge => format!("did not do what was asked, {best}"),
         RefusalReason::NotLive => {
             let live = evidence
                 .live

@@ -3,13 +3,14 @@
 
 use serde_json::json;
 
-use crate::access::{Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
+use crate::access::{Evidence, Grant, Look, LookOutcome, RefusalReason, Told, Verdict};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::{Analysis, SeenFace};
 use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
 use crate::door::{Handled, Input};
 use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
+use crate::liveness::challenge::Tell;
 use crate::store::StoreError;
 
 use super::Control;
@@ -24,13 +25,27 @@ impl Control {
         }
         let looks: Vec<Look> = analysis.faces.iter().filter_map(|face| look(analysis, face)).collect();
         let verdicts = self.attempts.observe(&looks, self.clock.now());
-        verdicts
-            .into_iter()
-            .map(|verdict| match verdict {
-                Verdict::Grant(grant) => self.grant(grant),
-                Verdict::Refuse(reason, evidence) => self.refuse(reason, evidence),
-            })
-            .collect()
+        let mut conclusions = Vec::new();
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Grant(grant) => conclusions.push(self.grant(grant)?),
+                Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(reason, evidence)?),
+                Verdict::Tell(told) => self.tell(&told)?,
+            }
+        }
+        Ok(conclusions)
+    }
+
+    /// Tells the person at the door what to do, by lamp, status and log.
+    fn tell(&mut self, told: &Told) -> Result<(), DaemonError> {
+        let (now, words) = (self.clock.now(), told.what.words());
+        log::info!(person = told.name.as_str(); "{} is told: {words}", told.name);
+        self.lamps.state.told(told.what, now);
+        self.board.set_told((told.what != Tell::Done).then(|| words.to_owned()), now);
+        let person = Some(PersonRef { id: told.person, name: told.name.clone() });
+        let detail = json!({ "what": words, "track": told.track });
+        self.append("what a person is told", Event { person, ..Event::new(EventKind::Challenge, detail) })
+            .map(drop)
     }
 
     fn grant(&mut self, grant: Grant) -> Result<Conclusion, DaemonError> {
@@ -78,7 +93,9 @@ impl Control {
     fn refuse(&mut self, reason: RefusalReason, evidence: Evidence) -> Result<Conclusion, DaemonError> {
         let mut detail = serde_json::to_value(&evidence).expect("evidence is plain data");
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
-        let is_attempt = matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous);
+        let is_attempt =
+            matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous | RefusalReason::Challenge);
+        self.board.set_told(None, self.clock.now());
         let reason = detail["reason"].as_str().unwrap_or_default().to_owned();
         log::info!(reason = reason.as_str(); "a face is refused: {reason}");
         self.lamps.state.refused(self.clock.now());

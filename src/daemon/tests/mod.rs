@@ -1,5 +1,6 @@
 //! The whole daemon under real threads, with doubles at its edges.
 
+mod challenge;
 mod door;
 mod hardware;
 mod live_enrolment;
@@ -232,6 +233,7 @@ fn parts(
         patience: crate::policy::Patience { attempts: 5, face_off_after: 50 },
         trust: crate::clock::Trust::Always,
         bar: Bar::Set(Score(0.5)),
+        dice: None,
         rule: Rule {
             threshold: Score(0.5),
             margin: 0.1,
