@@ -19,7 +19,7 @@ use crate::clock::MonoTime;
 
 /// Turned to a side by up to this many degrees, a face looks at the camera.
 const FACING_DEG: f32 = 15.0;
-/// From so many degrees on it has turned; a print that was tilted by up to 28° to each side came to 10° at most.
+/// From so many degrees on it has turned; prints and screens that are tilted went through 16° at most from end to end.
 const TURNED_DEG: f32 = 20.0;
 /// So many looks in a row must agree; one may be an error of the detector.
 const LOOKS: u8 = 2;
