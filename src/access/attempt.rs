@@ -750,8 +750,8 @@ mod tests {
     fn challenged(steps: usize, draws: &[Option<u64>], looks: &str) -> String {
         let terms = Terms { steps, each: Duration::from_secs(2), blink: false };
         let demands = Demands { challenge: Some(terms), ..Demands::default() };
-        let mut draws = draws.to_vec().into_iter();
-        let dice = Dice::new(move || draws.next().flatten());
+        let mut draws = VecDeque::from(draws.to_vec());
+        let dice = Dice::new(move || draws.pop_front().flatten());
         let mut attempts = Attempts::new(Rule { demands, ..rule() }).with_dice(Some(dice));
         let mut said = String::new();
         for (i, sign) in (0..).zip(looks.chars()) {
