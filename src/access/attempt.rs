@@ -23,13 +23,18 @@
 //! that never stirs is none. Where challenges are asked for, it must then do what is drawn for it; the wrong answer, or none,
 //! counts as a picture does. Only looks that were compared count: who turns so far that they could be somebody else answers
 //! nothing.
+//!
+//! **Company counts by looks.** Of the k looks that name a person each must have shown them as the nearest, or alone, as the door
+//! wants it ([`Several`](super::Several)): a face in front that is missed for one frame lets nobody in behind it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Evidence, Grant, Live, Look, LookOutcome, Proof, RefusalReason, Rule, Told, Verdict};
+use super::{
+    Evidence, Grant, Live, Look, LookAlikes, LookOutcome, Proof, RefusalReason, Rule, Several, Told, Verdict,
+};
 use crate::clock::MonoTime;
-use crate::gallery::{Match, PersonId};
+use crate::gallery::{Candidate, Match, PersonId};
 use crate::liveness::challenge::{Challenge, Dice, Progress, Shown, Tell};
 use crate::liveness::signs::Signs;
 use crate::vision::tracks::TrackId;
@@ -53,6 +58,8 @@ type FrameStamp = (MonoTime, u64);
 #[derive(Debug)]
 pub struct Attempts {
     rule: Rule,
+    /// Who among the people enrolled looks like somebody else.
+    alike: LookAlikes,
     tracks: Vec<Attempt>,
     /// Who was let in when, as long as that holds back the next grant.
     let_in: Vec<(PersonId, MonoTime)>,
@@ -66,7 +73,15 @@ pub struct Attempts {
 impl Attempts {
     /// No attempts yet.
     pub fn new(rule: Rule) -> Self {
-        Self { rule, tracks: Vec::new(), let_in: Vec::new(), suspected: Vec::new(), newest: None, dice: None }
+        Self {
+            rule,
+            alike: LookAlikes::default(),
+            tracks: Vec::new(),
+            let_in: Vec::new(),
+            suspected: Vec::new(),
+            newest: None,
+            dice: None,
+        }
     }
 
     /// Draws challenges from these dice.
@@ -80,9 +95,9 @@ impl Attempts {
         &self.rule
     }
 
-    /// Puts another rule in force, and forgets all evidence that was weighed by the old one.
-    pub fn set_rule(&mut self, rule: Rule) {
-        self.rule = rule;
+    /// Puts another rule in force for other people, and forgets all evidence that was weighed by the old one.
+    pub fn set_rule(&mut self, rule: Rule, alike: LookAlikes) {
+        (self.rule, self.alike) = (rule, alike);
         self.forget();
     }
 
@@ -98,6 +113,8 @@ impl Attempts {
     ///   this or any other track, nor on another track of this very frame.
     /// - **Refuse as not live**: the same, but what was seen looked like a picture of them; the last word on this track,
     ///   and nobody is let in by their name for [`SUSPECTED_FOR`].
+    /// - **Refuse as not nearest, or not alone**: the same, but fewer than k of those looks showed them as this door wants it;
+    ///   once per track.
     /// - **Refuse as stale**: the same, but the frame is too old; once per track and person.
     /// - **Refuse** as unknown, ambiguous or with nobody enrolled, by the majority of the window: n looks were
     ///   compared and do not speak for one person; once per track. A later look may still grant.
@@ -110,10 +127,12 @@ impl Attempts {
         self.forget_the_gone(now);
         self.drop_evidence_from_the_future(looks, now);
         let before = self.newest;
-        for look in looks.iter().filter(|look| Some(stamp(look)) > before) {
+        let clear = self.rule.several.clear(looks);
+        let says_something = |look: &Look| look.outcome != LookOutcome::InView && Some(stamp(look)) > before;
+        for (look, clear) in looks.iter().zip(clear).filter(|(look, _)| says_something(look)) {
             self.newest = self.newest.max(Some(stamp(look)));
             let at = self.attempt_at(look.track, now);
-            if self.tracks[at].take(look, &self.rule, now) {
+            if self.tracks[at].take(look, clear, &self.rule, &self.alike, now) {
                 verdicts.extend(self.answer(at, look, now));
                 verdicts.extend(self.judge(at, look, now));
             }
@@ -215,6 +234,9 @@ impl Attempts {
         if self.suspected.iter().any(|&(id, _)| id == person) {
             return None;
         }
+        if attempt.clear_looks(person) < self.rule.frames_needed {
+            return attempt.refuse_company(person, look, &self.rule, now);
+        }
         if !is_fresh(look.captured, &self.rule, now) {
             return attempt.refuse_stale(person, look, &self.rule, now);
         }
@@ -255,6 +277,8 @@ struct Attempt {
     stale_for: Vec<PersonId>,
     refused: bool,
     granted: bool,
+    /// It was said that others are in the way.
+    in_company: bool,
     /// It was taken for a picture of a face.
     is_picture: bool,
     /// What it was asked to do.
@@ -281,6 +305,7 @@ impl Attempt {
             stale_for: Vec::new(),
             refused: false,
             granted: false,
+            in_company: false,
             is_picture: false,
             asked: None,
         }
@@ -291,8 +316,8 @@ impl Attempt {
         self.window.clear();
     }
 
-    /// Takes a look in; true when it was compared and may so bring a verdict.
-    fn take(&mut self, look: &Look, rule: &Rule, now: MonoTime) -> bool {
+    /// Takes a look in; true when it was compared and may so bring a verdict. `clear`: nobody else stood in the way.
+    fn take(&mut self, look: &Look, clear: bool, rule: &Rule, alike: &LookAlikes, now: MonoTime) -> bool {
         if Some(stamp(look)) <= self.newest {
             return false;
         }
@@ -303,8 +328,15 @@ impl Attempt {
         while self.window.len() >= rule.frames_window.max(1) {
             self.window.pop_front();
         }
-        let says = Says::of(matched.as_ref(), rule);
-        self.window.push_back(Compared { says, matched: matched.clone(), proof: look.proof });
+        let says = Says::of(matched.as_ref(), rule, alike);
+        let like = matched.as_ref().and_then(|found| alike.of_person(found.best.person)).cloned();
+        self.window.push_back(Compared {
+            says,
+            matched: matched.clone(),
+            proof: look.proof,
+            clear,
+            alike: like,
+        });
         true
     }
 
@@ -378,6 +410,28 @@ impl Attempt {
         Verdict::Refuse(RefusalReason::Challenge, self.evidence_at(person, stamp, rule, now))
     }
 
+    /// Looks that name `person` with nobody in the way.
+    fn clear_looks(&self, person: PersonId) -> usize {
+        self.window.iter().filter(|look| look.clear && look.person() == Some(person)).count()
+    }
+
+    fn refuse_company(
+        &mut self,
+        person: PersonId,
+        look: &Look,
+        rule: &Rule,
+        now: MonoTime,
+    ) -> Option<Verdict> {
+        if self.granted || std::mem::replace(&mut self.in_company, true) {
+            return None;
+        }
+        let reason = match rule.several {
+            Several::Refuse => RefusalReason::NotAlone,
+            Several::Nearest | Several::Each => RefusalReason::NotNearest,
+        };
+        Some(Verdict::Refuse(reason, self.evidence(Some(person), look, rule, now)))
+    }
+
     fn refuse_stale(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
         if self.granted || self.stale_for.contains(&person) {
             return None;
@@ -424,12 +478,12 @@ impl Attempt {
         rule: &Rule,
         now: MonoTime,
     ) -> Evidence {
-        let best = self
+        let best_look = self
             .window
             .iter()
             .filter(|seen| person.is_none() || seen.person() == person)
-            .filter_map(|seen| seen.matched.as_ref())
-            .max_by(|a, b| rank(a).total_cmp(&rank(b)));
+            .max_by(|a, b| rank(a.matched.as_ref()).total_cmp(&rank(b.matched.as_ref())));
+        let best = best_look.and_then(|seen| seen.matched.as_ref());
         let whom = best.map(|found| found.best.person);
         Evidence {
             track: self.track,
@@ -443,6 +497,7 @@ impl Attempt {
                 Proof::Asked(live) => Some(live),
                 _ => None,
             }),
+            alike: best_look.and_then(|seen| seen.alike.clone()),
             signs: self.signs,
             rule: rule.clone(),
         }
@@ -455,6 +510,10 @@ struct Compared {
     says: Says,
     matched: Option<Match>,
     proof: Proof,
+    /// Nobody else stood in the way.
+    clear: bool,
+    /// Whom its best candidate is easily taken for.
+    alike: Option<Candidate>,
 }
 
 impl Compared {
@@ -477,12 +536,13 @@ enum Says {
 
 impl Says {
     /// Written so that a score, a lead over the runner-up or a threshold that is not a number names nobody.
-    fn of(matched: Option<&Match>, rule: &Rule) -> Self {
+    fn of(matched: Option<&Match>, rule: &Rule, alike: &LookAlikes) -> Self {
         let Some(Match { best, runner_up }) = matched else { return Self::NobodyEnrolled };
         if !(best.score.0.is_finite() && best.score >= rule.threshold) {
             return Self::Unknown;
         }
-        let ahead = runner_up.as_ref().is_none_or(|second| best.score.0 - second.score.0 >= rule.margin);
+        let margin = alike.margin(best.person, rule);
+        let ahead = runner_up.as_ref().is_none_or(|second| best.score.0 - second.score.0 >= margin);
         if ahead { Self::Names(best.person) } else { Self::Ambiguous }
     }
 }
@@ -496,8 +556,9 @@ fn is_fresh(captured: MonoTime, rule: &Rule, now: MonoTime) -> bool {
 }
 
 /// Orders matches by score, those that are not a number last.
-fn rank(found: &Match) -> f32 {
-    if found.best.score.0.is_nan() { f32::NEG_INFINITY } else { found.best.score.0 }
+fn rank(found: Option<&Match>) -> f32 {
+    let score = found.map_or(f32::NEG_INFINITY, |found| found.best.score.0);
+    if score.is_nan() { f32::NEG_INFINITY } else { score }
 }
 
 #[cfg(test)]
@@ -520,10 +581,13 @@ mod tests {
         Rule {
             threshold: Score(0.5),
             margin: 0.08,
+            alike_margin: 0.16,
             frames_needed: 3,
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            several: Several::Nearest,
+            supported: true,
             demands: Demands::default(),
         }
     }
@@ -560,6 +624,7 @@ mod tests {
             track: TrackId(track),
             seq,
             captured,
+            size_px: 100.0,
             outcome,
             proof: Proof::Off,
             signs: Signs::default(),
@@ -584,6 +649,8 @@ mod tests {
                 Tell::Do(Step::Blink) => 'b',
                 Tell::Done => 'd',
             },
+            Verdict::Refuse(RefusalReason::NotNearest, _) => 'N',
+            Verdict::Refuse(RefusalReason::NotAlone, _) => 'C',
         }
     }
 
@@ -997,6 +1064,7 @@ mod tests {
         let expected = Evidence {
             signs: Signs::default(),
             live: None,
+            alike: None,
             track: TrackId(4),
             seq: 13,
             frame_age_ms: 200,

@@ -9,8 +9,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, camera_factory, camera_spec, dice, door_rules, doubt, enrolment, gates,
-    inputs_factory, is_watched, load_networks, open_lamps, patience, rule, start_guard, trust,
+    NO_DOOR, attempts, bar, camera_factory, camera_spec, dice, door_rules, doubt, enrolment, forget_after,
+    gates, inputs_factory, is_watched, learning, load_networks, open_lamps, patience, rule, start_guard,
+    trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
@@ -70,7 +71,8 @@ impl Run {
         let model = networks.model().clone();
         let (doubt, photo_check) = doubt(config, &model, networks.team())?;
         log::info!("{photo_check}");
-        let store = open_store(config, OpenMode::Create)?;
+        let mut store = open_store(config, OpenMode::Create)?;
+        store.forget_after(forget_after(config));
         Ok(Parts {
             camera: camera.to_string(),
             open_camera: camera_factory(camera, config, clock.clone()),
@@ -91,6 +93,7 @@ impl Run {
             dice: dice(config)?,
             rule: rule(config),
             door: door_rules(config)?,
+            learning: learning(config),
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),
             trace,

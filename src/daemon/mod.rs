@@ -47,7 +47,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::access::{Attempts, Rule};
+use crate::access::{Adviser, Attempts, Learning, LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::clock::{Clock, MonoTime};
 use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
@@ -108,6 +108,8 @@ pub struct Parts {
     pub dice: Option<Dice>,
     /// How long the strike is unlocked, and when it is locked early.
     pub door: Rules,
+    /// How faces that are let in are learnt, if they are.
+    pub learning: Option<Learning>,
     /// How enrolment at the camera goes.
     pub enrolment: EnrolmentOptions,
     /// Where operators reach the daemon; the folder must exist.
@@ -334,6 +336,8 @@ impl Daemon {
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
         let reader = store.reader().map_err(DaemonError::Read)?;
         let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
+        let mut attempts = Attempts::new(rule.clone()).with_dice(parts.dice);
+        attempts.set_rule(rule.clone(), LookAlikes::of(&gallery, &rule));
         let start = json!({
             "version": parts.version, "model": model, "camera": parts.camera, "relay": relay,
             "people": gallery.people(), "threshold": rule.threshold, "photo_check": parts.photo_check, "pid": std::process::id(),
@@ -368,7 +372,10 @@ impl Daemon {
             limits,
         };
         let control = Control {
-            attempts: Attempts::new(rule).with_dice(parts.dice),
+            attempts,
+            adviser: Adviser::default(),
+            learning: parts.learning,
+            last_grant: None,
             terms: Terms { model, rule: parts.rule, bar: parts.bar },
             store,
             driver,

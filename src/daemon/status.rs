@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::access::Advice;
 use crate::calibration::Calibration;
 use crate::clock::MonoTime;
 use crate::door::Door;
@@ -70,6 +71,7 @@ struct Now {
     clock_trusted: bool,
     gate: Gate,
     told: Option<(String, MonoTime)>,
+    advice: Option<Advice>,
 }
 
 impl Board {
@@ -143,9 +145,14 @@ impl Board {
         (now.lockdown, now.clock_trusted, now.gate) = (lockdown, clock_trusted, gate);
     }
 
-    /// What the person at the door is told, or that they are told nothing any more.
+    /// What the person at the door is told to do by a challenge, or that they are told nothing any more.
     pub(crate) fn set_told(&self, what: Option<String>, at: MonoTime) {
         self.lock().told = what.map(|what| (what, at));
+    }
+
+    /// What the person at the door is told.
+    pub(crate) fn set_advice(&self, advice: Option<Advice>) {
+        self.lock().advice = advice;
     }
 
     /// Sets or clears what is wrong with one part.
@@ -187,6 +194,7 @@ impl Board {
                 Gate::Off => Some("no face opens the door before `accessd door face-on`".into()),
             },
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
+            advice: now.advice.map(|advice| advice.as_str().to_owned()),
             faults: now.faults.values().cloned().collect(),
             told: now
                 .told

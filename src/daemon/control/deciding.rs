@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::access::{Evidence, Grant, Look, LookOutcome, RefusalReason, Told, Verdict};
+use crate::access::{Advice, Evidence, Grant, Look, LookOutcome, RefusalReason, Told, Verdict};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::{Analysis, SeenFace};
 use crate::daemon::status::DoorNow;
@@ -12,6 +12,7 @@ use crate::door::{Handled, Input};
 use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
 use crate::liveness::challenge::Tell;
 use crate::store::StoreError;
+use crate::vision::tracks::TrackId;
 
 use super::Control;
 
@@ -23,14 +24,22 @@ impl Control {
             self.attempts.forget();
             return Ok(Vec::new());
         }
-        let looks: Vec<Look> = analysis.faces.iter().filter_map(|face| look(analysis, face)).collect();
-        let verdicts = self.attempts.observe(&looks, self.clock.now());
+        let looks: Vec<Look> = analysis.faces.iter().map(|face| look(analysis, face)).collect();
+        let now = self.clock.now();
+        if let Some((track, advice)) = self.adviser.see(&looks, self.attempts.rule().several, now) {
+            self.advised(analysis, track, advice)?;
+        }
         let mut conclusions = Vec::new();
-        for verdict in verdicts {
+        for verdict in self.attempts.observe(&looks, now) {
             match verdict {
                 Verdict::Grant(grant) => conclusions.push(self.grant(grant)?),
                 Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(reason, evidence)?),
                 Verdict::Tell(told) => self.tell(&told)?,
+            }
+        }
+        for conclusion in &conclusions {
+            if let (Conclusion::Granted { name, evidence }, Some(grant)) = (conclusion, self.last_grant) {
+                self.learn(analysis, name, evidence, grant)?;
             }
         }
         Ok(conclusions)
@@ -48,6 +57,14 @@ impl Control {
             .map(drop)
     }
 
+    /// A person has been told the same for a while: that is why they were not let in.
+    fn advised(&mut self, analysis: &Analysis, track: TrackId, advice: Advice) -> Result<(), DaemonError> {
+        let face = analysis.faces.iter().find(|face| face.track == track);
+        log::info!(track = track.0; "somebody at the door is told: {}", advice.as_str());
+        let detail = json!({ "advice": advice, "track": track, "quality": face.map(|face| face.quality) });
+        self.append("what somebody was told", Event::new(EventKind::Advice, detail)).map(drop)
+    }
+
     fn grant(&mut self, grant: Grant) -> Result<Conclusion, DaemonError> {
         let (name, evidence) = (grant.name().to_owned(), grant.evidence().clone());
         if !self.is_still_enrolled(&grant)? {
@@ -63,6 +80,7 @@ impl Control {
         };
         let recorded = record_grant(admitted, |event| self.store.append(event, at))
             .map_err(|source| DaemonError::Write { what: "a grant", source })?;
+        self.last_grant = Some(recorded.event());
         self.tell_followers();
         log::info!(
             event = recorded.event().0, person = name.as_str(), frame_age_ms = evidence.frame_age_ms;
@@ -145,18 +163,17 @@ impl Control {
     }
 }
 
-/// What one face says about its track; nothing when it was good enough but has not been compared,
-/// or when the camera repeats itself: a frozen picture of somebody who was there says nothing about now.
-fn look(analysis: &Analysis, face: &SeenFace) -> Option<Look> {
-    if face.repeated {
-        return None;
-    }
+/// What one face says about its track. It is merely in view when it was good enough and has not been compared, or when the
+/// camera repeats itself: a frozen picture of somebody who was there says nothing about now.
+fn look(analysis: &Analysis, face: &SeenFace) -> Look {
     let outcome = match face.issue {
+        _ if face.repeated => LookOutcome::InView,
         Some(issue) => LookOutcome::Unusable(issue),
         None if face.embedding.is_some() => LookOutcome::Compared(face.matched.clone()),
-        None => return None,
+        None => LookOutcome::InView,
     };
     let (seq, captured) = (analysis.seq, analysis.captured);
+    let size_px = (face.face.bbox.w * face.face.bbox.h).sqrt();
     let (proof, signs, yaw_deg) = (face.proof, face.signs, face.quality.yaw_deg);
-    Some(Look { track: face.track, seq, captured, outcome, proof, signs, yaw_deg })
+    Look { track: face.track, seq, captured, size_px, outcome, proof, signs, yaw_deg }
 }
