@@ -9,15 +9,17 @@ use rustix::fs::Access;
 use serde::Serialize;
 
 use super::adapters::{NO_DOOR, doubt, learning, load_networks, patience, wired_inputs};
-use super::backend::{Service, keys, open_to_read};
+use super::backend::{Service, keys, open_to_read, own_actor};
 use super::output::{self, Output, count};
 use super::settings::Origin;
 use super::{Exit, Globals};
 use crate::camera::{CameraSpec, V4lDevice};
+use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::daemon::Patience;
 use crate::door::{self, LineSpec};
 use crate::encoder::ModelId;
+use crate::journal::Stamp;
 use crate::store::{self, Store};
 
 /// Check config, database, networks, camera, relay and socket; exit code 3 when something is wrong
@@ -26,6 +28,10 @@ pub(super) struct Check {
     /// Print JSON: {"ok", "findings": [{"what", "state": "ok"|"warn"|"fail", "detail"}]}
     #[arg(long)]
     json: bool,
+    /// Repair the database first, as far as nothing has to be made up: indexes, rows of nobody, templates that do not open,
+    /// permissions. The service must not run; take a copy first
+    #[arg(long)]
+    repair: bool,
 }
 
 /// How a thing is.
@@ -57,7 +63,9 @@ struct Report<'a> {
 
 impl Check {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
-        let findings = examine(&globals.origin());
+        let repaired = if self.repair { repair(&globals.load()?)? } else { Vec::new() };
+        let mut findings = examine(&globals.origin());
+        findings.extend(repaired);
         let ok = findings.iter().all(|finding| finding.state != State::Fail);
         let mut out = Output::new();
         if self.json {
@@ -68,6 +76,17 @@ impl Check {
         out.flush()?;
         Ok(if ok { Exit::Done } else { Exit::No })
     }
+}
+
+/// Repairs the database, and says what was done.
+fn repair(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    anyhow::ensure!(
+        Service::find(&config.paths.socket)?.is_none(),
+        "the service is running: stop it first (systemctl stop accessd)"
+    );
+    let at = Stamp::now(&SystemClock);
+    let done = store::repair(&config.paths.database, &keys(config), &own_actor(), at, &store::boot_id())?;
+    Ok(done.into_iter().map(|what| warn("repaired", what)).collect())
 }
 
 fn table(findings: &[Finding]) -> comfy_table::Table {
