@@ -388,7 +388,7 @@ impl Attempt {
 
     fn refuse_picture(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Verdict {
         self.is_picture = true;
-        Verdict::Refuse(RefusalReason::NotLive, self.evidence(Some(person), look, rule, now))
+        Verdict::Refuse(RefusalReason::NotLive, Box::new(self.evidence(Some(person), look, rule, now)))
     }
 
     /// The name of somebody whom a look in the window names.
@@ -407,7 +407,7 @@ impl Attempt {
         self.is_picture = true;
         let person = self.asked.as_ref().map(|asked| asked.person);
         let stamp = self.newest.unwrap_or((now, 0));
-        Verdict::Refuse(RefusalReason::Challenge, self.evidence_at(person, stamp, rule, now))
+        Verdict::Refuse(RefusalReason::Challenge, Box::new(self.evidence_at(person, stamp, rule, now)))
     }
 
     /// Looks that name `person` with nobody in the way.
@@ -429,7 +429,7 @@ impl Attempt {
             Several::Refuse => RefusalReason::NotAlone,
             Several::Nearest | Several::Each => RefusalReason::NotNearest,
         };
-        Some(Verdict::Refuse(reason, self.evidence(Some(person), look, rule, now)))
+        Some(Verdict::Refuse(reason, Box::new(self.evidence(Some(person), look, rule, now))))
     }
 
     fn refuse_stale(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
@@ -437,7 +437,7 @@ impl Attempt {
             return None;
         }
         self.stale_for.push(person);
-        Some(Verdict::Refuse(RefusalReason::Stale, self.evidence(Some(person), look, rule, now)))
+        Some(Verdict::Refuse(RefusalReason::Stale, Box::new(self.evidence(Some(person), look, rule, now))))
     }
 
     fn refuse(&mut self, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
@@ -445,7 +445,7 @@ impl Attempt {
             return None;
         }
         self.refused = true;
-        Some(Verdict::Refuse(self.reason(), self.evidence(None, look, rule, now)))
+        Some(Verdict::Refuse(self.reason(), Box::new(self.evidence(None, look, rule, now))))
     }
 
     /// Why the window speaks for nobody: two people named in it, else what most of its looks say.

@@ -315,7 +315,7 @@ pub enum Verdict {
     /// Open for this person.
     Grant(Grant),
     /// Do not open, and say so once.
-    Refuse(RefusalReason, Evidence),
+    Refuse(RefusalReason, Box<Evidence>),
     /// Tell the person at the door.
     Tell(Told),
 }

@@ -33,7 +33,7 @@ impl Control {
         for verdict in self.attempts.observe(&looks, now) {
             match verdict {
                 Verdict::Grant(grant) => conclusions.push(self.grant(grant)?),
-                Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(reason, evidence)?),
+                Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(reason, *evidence)?),
                 Verdict::Tell(told) => self.tell(&told)?,
             }
         }
