@@ -128,6 +128,7 @@ fn people_templates_and_journal_come_back_as_they_went_in() {
             kind: EventKind::Grant,
             person: Some(PersonRef { id: ada, name: "Ada  Lovelace".into() }),
             actor: None,
+            door: Some("entry".into()),
             detail: json!({"score": 0.75, "text": "ä\n\"quoted\""}),
         };
         assert_eq!(store.append(&grant, at(60)).unwrap(), EventId(5));
@@ -456,6 +457,7 @@ fn the_journal_is_read_by_time_person_kind_and_number() {
         kind,
         person: Some(PersonRef { id, name: name.into() }),
         actor: None,
+        door: None,
         detail: json!({}),
     };
     store.append(&about(EventKind::Grant, ada, "Ada"), at(10)).unwrap(); // 2

@@ -11,7 +11,7 @@ fn house(draws: &'static [u64]) -> House {
         let terms = Terms { steps: draws.len(), each: Duration::from_secs(6), blink: false };
         parts.rule.demands.challenge = Some(terms);
         let mut draws = draws.iter().copied();
-        parts.dice = Some(Dice::new(move || draws.next()));
+        parts.doors[0].dice = Some(Dice::new(move || draws.next()));
     };
     House::open_full(Shutdown::by_hand(), limits(), |_| {}, wire)
 }
@@ -41,7 +41,7 @@ fn the_door_opens_when_what_was_drawn_is_done_and_not_before() {
     }
     let left = "turn your head to the left";
     assert_eq!(house.told(), ["look at the camera", left]);
-    assert_eq!(house.status().told.as_deref(), Some(left));
+    assert_eq!(house.at_door().told.as_deref(), Some(left));
     for yaw in [30.0, 30.0, 0.0, 0.0, -30.0, -30.0] {
         assert_eq!(house.store.count(EventKind::Grant), 0);
         house.film_ada(yaw);
@@ -50,7 +50,7 @@ fn the_door_opens_when_what_was_drawn_is_done_and_not_before() {
     assert_eq!(house.told(), ["look at the camera", left, "look at the camera", right, "thank you"]);
     house.film_ada(0.0);
     until("the door is unlocked", || house.log.has("append unlocked"));
-    assert_eq!(house.status().told, None);
+    assert_eq!(house.at_door().told, None);
     house.close();
 }
 
