@@ -369,6 +369,7 @@ fn whoever_has_not_been_seen_for_long_is_removed_and_nobody_else() {
         kind: EventKind::Grant,
         person: Some(accessd::journal::PersonRef { id: ada, name: "Ada".into() }),
         actor: None,
+        door: None,
         detail: serde_json::json!({}),
     };
     store.append(&grant, at(90)).unwrap();
