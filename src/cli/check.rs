@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::adapters::{NO_DOOR, doubt, learning, load_networks, patience, places, prefix, wired_inputs};
 use super::backend::{Service, keys, open_to_read, own_actor};
+use super::exposed::exposed;
 use super::output::{self, Output, count};
 use super::settings::Origin;
 use super::{Exit, Globals};
@@ -21,6 +22,7 @@ use crate::door::{self, LineSpec};
 use crate::encoder::ModelId;
 use crate::journal::Stamp;
 use crate::policy::NumberedRule;
+use crate::seal::KeyError;
 use crate::store::{self, Store};
 
 /// Check config, database, networks, camera, relay and socket; exit code 3 when something is wrong
@@ -117,6 +119,8 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     if patience(&config) != Patience::Door {
         findings.push(warn("limits", NO_DOOR.to_owned()));
     }
+    findings.extend(exposed(&config, origin.file()).into_iter().map(|what| warn("files", what)));
+    findings.push(device_key(&config));
     findings.extend(database(&config));
     findings.extend(networks(&config));
     for door in config.doors() {
@@ -128,6 +132,19 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     findings.extend(rules_of_no_door(&config));
     findings.push(socket(&config.paths.socket));
     findings
+}
+
+fn device_key(config: &Config) -> Finding {
+    const WHAT: &str = "key";
+    let path = config.paths.device_key.display();
+    match keys(config).load() {
+        Ok(key) => ok(WHAT, format!("{} ({path})", key.id())),
+        Err(KeyError::Missing { .. }) if !config.paths.database.exists() => {
+            warn(WHAT, format!("{path} is not there yet; the first start makes it"))
+        }
+        // Whether the service has one from systemd cannot be seen from here.
+        Err(error) => warn(WHAT, error.to_string()),
+    }
 }
 
 fn database(config: &Config) -> Vec<Finding> {

@@ -766,6 +766,22 @@ fn populated(place: &Place) -> Vec<u8> {
 }
 
 #[test]
+fn a_sealed_gallery_of_five_thousand_templates_opens_within_a_second() {
+    let place = Place::new();
+    let mut n = Numbers(15);
+    let mut store = create(&place.path);
+    for i in 0..100 {
+        let templates: Vec<_> = (0..50).map(|_| n.template("m@1", 128)).collect();
+        store.enrol(&format!("Person {i}"), &templates, "x", at(i)).unwrap();
+    }
+    let begun = Instant::now();
+    let gallery = store.gallery(&ModelId("m@1".into())).unwrap();
+    let took = begun.elapsed();
+    eprintln!("{} templates of {} people opened in {took:?}", gallery.templates(), gallery.people());
+    assert!(gallery.templates() == 5_000 && took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
 fn a_damaged_file_is_refused_untouched() {
     let place = Place::new();
     let whole = populated(&place);
