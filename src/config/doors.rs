@@ -144,7 +144,7 @@ pub(super) fn contradictions(config: &Config, at: &[DoorAt], sections: &[(String
 }
 
 /// What one door alone can use.
-fn uses(door: &DoorSetup) -> [(&'static str, &str); 13] {
+fn uses(door: &DoorSetup) -> [(&'static str, &str); 15] {
     let DoorSetup { camera, door, inputs, lamps } = door;
     [
         ("door.name", &door.name),
@@ -158,6 +158,8 @@ fn uses(door: &DoorSetup) -> [(&'static str, &str); 13] {
         ("lamps.granted", &lamps.granted),
         ("lamps.refused", &lamps.refused),
         ("lamps.look", &lamps.look),
+        ("lamps.left", &lamps.left),
+        ("lamps.right", &lamps.right),
         ("lamps.fault", &lamps.fault),
         ("lamps.pin", &lamps.pin),
     ]

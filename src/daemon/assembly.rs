@@ -85,8 +85,9 @@ fn prepare(
     patience: policy::Patience,
     now: MonoTime,
 ) -> Result<Prepared, DaemonError> {
-    let DoorParts { place, open_camera, camera, analyser, strike, open_inputs, open_keypad, lamps, rules } =
-        parts;
+    let DoorParts {
+        place, open_camera, camera, analyser, strike, open_inputs, open_keypad, lamps, rules, dice
+    } = parts;
     let relay = strike.describe();
     let driver = Driver::start(rules, strike, now).map_err(DaemonError::Relay)?;
     let inputs = match open_inputs {
@@ -98,7 +99,7 @@ fn prepare(
     let doorway = Doorway {
         place,
         driver,
-        attempts: Attempts::new(rule.clone()),
+        attempts: Attempts::new(rule.clone()).with_dice(dice),
         adviser: Adviser::default(),
         frames: Arc::new(Slot::new()),
         board: Arc::new(DoorBoard::new(fixed)),
