@@ -395,7 +395,7 @@ pub struct Status {
     /// Whether the calendar is believed; while it is not, what is limited in time refuses.
     #[serde(default)]
     pub clock_trusted: bool,
-    /// Who called for help last, and when. Told to root and to the service's own user alone.
+    /// Who called for help last, and when. Told to those who may change things alone.
     #[serde(default)]
     pub duress: Option<String>,
 }
