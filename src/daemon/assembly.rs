@@ -86,7 +86,16 @@ fn prepare(
     now: MonoTime,
 ) -> Result<Prepared, DaemonError> {
     let DoorParts {
-        place, open_camera, camera, analyser, strike, open_inputs, open_keypad, lamps, rules, dice
+        place,
+        open_camera,
+        camera,
+        analyser,
+        strike,
+        open_inputs,
+        open_keypad,
+        lamps,
+        rules,
+        dice,
     } = parts;
     let relay = strike.describe();
     let driver = Driver::start(rules, strike, now).map_err(DaemonError::Relay)?;
