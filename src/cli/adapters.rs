@@ -1,5 +1,6 @@
 //! From the config to the things at the edge: camera, relay and the rules that the config states.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +22,12 @@ use crate::door::{
 };
 use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
+use crate::journal::chain::Seal;
 use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
 use crate::policy::Patience as Attempts;
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
+use crate::store::{HeadFile, Retention, Signing, SqliteStore};
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -53,6 +56,25 @@ pub(super) fn rule(config: &Config) -> Rule {
         max_frame_age: patience(config).stretch(Duration::from_millis(decision.max_frame_age_ms)),
         regrant_after: Duration::from_millis(decision.regrant_after_ms),
     }
+}
+
+/// What this device signs its journal with.
+pub(super) fn seal(_config: &Config) -> anyhow::Result<Option<Arc<Seal>>> {
+    Ok(None)
+}
+
+/// What the journal is signed with, where its heads go, and how long it is kept.
+pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result<SqliteStore> {
+    let journal = &config.journal;
+    let head_file = match journal.head_file.as_path() {
+        none if none == Path::new(NONE) => None,
+        file => Some(HeadFile::at(file).context("no thread for journal.head_file")?),
+    };
+    let retention = Retention {
+        age: (journal.keep_days > 0).then(|| Duration::from_secs(journal.keep_days * 86_400)),
+        count: (journal.keep_events > 0).then_some(journal.keep_events),
+    };
+    Ok(store.with_signing(Signing { seal: seal(config)?, head_file }).with_retention(retention))
 }
 
 /// Whether the calendar is believed.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::adapters::{bar, rule};
+use super::adapters::{bar, bookkeeping, rule, trust};
 use crate::calibration::Bar;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -15,9 +15,11 @@ use crate::daemon::ops::{self, Terms};
 use crate::daemon::protocol::{EnrolProgress, LookAlike, Reply, Request, Status};
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{NewTemplate, Person};
-use crate::journal::{Filter, Record, Stamp};
+use crate::journal::chain::{Against, Verification};
+use crate::journal::explain::Explanation;
+use crate::journal::{EventId, Filter, Record, Stamp};
 use crate::policy::{Change, RuleBook};
-use crate::store::{OpenMode, SqliteStore, StoreError, boot_id};
+use crate::store::{OpenMode, SqliteStore, Store, StoreError, boot_id};
 
 /// Where to ask.
 pub(super) enum Backend {
@@ -102,6 +104,22 @@ impl Backend {
             }
         }
         Ok(())
+    }
+
+    /// Why the door did what a record says.
+    pub(super) fn explain(&mut self, event: EventId) -> anyhow::Result<Explanation> {
+        match self.ask(&Request::Explain { event })? {
+            Reply::Explained { explanation } => Ok(*explanation),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Whether the journal is as it was written.
+    pub(super) fn verify(&mut self, against: &Against) -> anyhow::Result<Verification> {
+        match self.ask(&Request::Verify { against: against.clone() })? {
+            Reply::Verified { found } => Ok(*found),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Who may enter when.
@@ -202,7 +220,11 @@ pub(super) struct Direct {
 
 impl Direct {
     fn open(config: &Config, mode: OpenMode) -> anyhow::Result<Self> {
-        let store = open_store(&config.paths.database, mode)?;
+        let mut store = open_store(&config.paths.database, mode)?;
+        if mode != OpenMode::ReadOnly {
+            store = bookkeeping(config, store)?;
+            store.believe_clock(trust(config).holds(&SystemClock));
+        }
         Ok(Self { store, config: config.clone() })
     }
 

@@ -13,6 +13,7 @@ mod door;
 mod enroll;
 mod eval;
 mod exit;
+mod explain;
 mod guard;
 mod holiday;
 mod identify;
@@ -101,6 +102,7 @@ enum Command {
     Rename(rename::Rename),
     Remove(remove::Remove),
     Log(log::Log),
+    Explain(explain::Explain),
     Policy(policy::Policy),
     Holiday(holiday::Holiday),
     Person(person::Person),
@@ -146,6 +148,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Rename(rename) => rename.perform(&globals),
         Command::Remove(remove) => remove.perform(&globals),
         Command::Log(log) => log.perform(&globals),
+        Command::Explain(explain) => explain.perform(&globals),
         Command::Policy(policy) => policy.perform(&globals),
         Command::Holiday(holiday) => holiday.perform(&globals),
         Command::Person(person) => person.perform(&globals),

@@ -9,8 +9,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, doubt, enrolment, gates, inputs_factory,
-    load_networks, open_lamps, patience, rule, start_guard, trust,
+    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, door_rules, doubt, enrolment, gates,
+    inputs_factory, load_networks, open_lamps, patience, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
@@ -68,7 +68,7 @@ impl Run {
         let model = networks.model().clone();
         let (doubt, photo_check) = doubt(config, &model, networks.team())?;
         log::info!("{photo_check}");
-        let store = open_store(&config.paths.database, OpenMode::Create)?;
+        let store = bookkeeping(config, open_store(&config.paths.database, OpenMode::Create)?)?;
         Ok(Parts {
             camera: camera.to_string(),
             open_camera: camera_factory(camera, config, clock.clone()),
@@ -83,6 +83,8 @@ impl Run {
             trust: trust(config),
             bar: bar(config, &model)?,
             rule: rule(config),
+            gates: gates(config),
+            settings: config.changed(),
             door: door_rules(config)?,
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),

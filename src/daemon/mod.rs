@@ -26,6 +26,7 @@ mod mailbox;
 pub mod ops;
 pub mod protocol;
 mod readiness;
+mod settings;
 mod slot;
 mod socket;
 mod status;
@@ -35,6 +36,7 @@ mod tests;
 pub mod trace;
 mod vision_loop;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -53,10 +55,11 @@ use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Ru
 use crate::frame::Frame;
 use crate::journal::{Event, EventKind, Stamp};
 use crate::store::{Store, StoreError};
+use crate::vision::quality::QualityGates;
 
 use analysis::Analyser;
 use camera_loop::{Backoff, CameraLoop};
-use control::{Control, HouseRules, LampBoard};
+use control::{Control, HouseRules, LampBoard, Looks};
 use input_loop::InputLoop;
 use mailbox::{Mailbox, Note};
 use ops::Terms;
@@ -102,6 +105,10 @@ pub struct Parts {
     pub rule: Rule,
     /// Where the threshold comes from.
     pub bar: Bar,
+    /// What a face must be to be matched, for the journal: `analyser` applies it.
+    pub gates: QualityGates,
+    /// The settings that are not the defaults, by key; a change of them is written down.
+    pub settings: BTreeMap<String, String>,
     /// How long the strike is unlocked, and when it is locked early.
     pub door: Rules,
     /// How enrolment at the camera goes.
@@ -323,6 +330,7 @@ impl Daemon {
             Some(mut open) => Some((open().map_err(DaemonError::Inputs)?, open)),
             None => None,
         };
+        store.believe_clock(parts.trust.holds(&*clock));
         let book = store.rule_book().map_err(DaemonError::Read)?;
         let house =
             HouseRules::new(book, parts.patience, parts.trust, &*clock).map_err(DaemonError::Policy)?;
@@ -333,10 +341,17 @@ impl Daemon {
         let start = json!({
             "version": parts.version, "model": model, "camera": parts.camera, "relay": relay,
             "people": gallery.people(), "threshold": rule.threshold, "photo_check": parts.photo_check, "pid": std::process::id(),
+            "gates": parts.gates,
         });
+        let changes = settings::changes(&*store, &parts.settings, &model).map_err(DaemonError::Read)?;
         store
             .append(&Event::new(EventKind::Start, start), Stamp::now(&*clock))
             .map_err(|source| DaemonError::Write { what: "the start", source })?;
+        for change in &changes {
+            store
+                .append(change, Stamp::now(&*clock))
+                .map_err(|source| DaemonError::Write { what: "a change of the settings", source })?;
+        }
 
         let board = Arc::new(Board::new(Fixed {
             version: parts.version,
@@ -365,6 +380,7 @@ impl Daemon {
         };
         let control = Control {
             attempts: Attempts::new(rule),
+            looks: Looks::default(),
             terms: Terms { model, rule: parts.rule, bar: parts.bar },
             store,
             driver,

@@ -134,6 +134,11 @@ impl Board {
         });
     }
 
+    /// The rate that the threshold in force keeps; `None` when it was set by hand.
+    pub(crate) fn far(&self) -> Option<Far> {
+        self.lock().far
+    }
+
     /// Lockdown, the calendar, and what failed attempts have led to.
     pub(crate) fn set_rules(&self, lockdown: bool, clock_trusted: bool, gate: Gate) {
         let mut now = self.lock();

@@ -81,6 +81,12 @@ impl Gallery {
         self.people.len()
     }
 
+    /// Somebody's name, when they have a template here.
+    pub fn name_of(&self, person: PersonId) -> Option<&str> {
+        let at = self.people.binary_search_by_key(&person, |enrolled| enrolled.id).ok()?;
+        Some(&self.people[at].name)
+    }
+
     /// How many templates there are.
     pub fn templates(&self) -> usize {
         self.matrix.rows()
@@ -186,6 +192,23 @@ impl Gallery {
         });
         // Stable: equals stay in the order of their ids.
         near.sort_by(|a, b| b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal));
+        near
+    }
+
+    /// The `count` people who are most alike, most alike first.
+    ///
+    /// # Panics
+    /// As [`Gallery::find`].
+    pub fn nearest(&self, probe: &Embedding, count: usize) -> Vec<Candidate> {
+        let mut near: Vec<Candidate> = Vec::with_capacity(count + 1);
+        self.each(probe, |person, score| {
+            // `>=` keeps equals in the order of their ids.
+            let at = near.iter().take_while(|other| other.score.0 >= score).count();
+            if at < count {
+                near.insert(at, person.candidate(score));
+                near.truncate(count);
+            }
+        });
         near
     }
 
@@ -385,6 +408,20 @@ mod tests {
         let near = g.nearest_other(&embedding(&[1.0, 0.0]), PersonId(1), Score(0.5));
         assert_eq!(near.iter().map(|c| c.person.0).collect::<Vec<_>>(), [4, 2]);
         assert!((near[1].score.0 - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_nearest_come_in_order_and_no_more_than_asked_for() {
+        let g = gallery(&[(1, &[1.0, 0.0]), (2, &[0.8, 0.6]), (3, &[0.0, 1.0]), (4, &[0.8, 0.6])]);
+        let near = |count| {
+            let near = g.nearest(&embedding(&[1.0, 0.0]), count);
+            near.iter().map(|c| c.person.0).collect::<Vec<_>>()
+        };
+        assert_eq!((near(0), near(3), near(9)), (vec![], vec![1, 2, 4], vec![1, 2, 4, 3]));
+        assert_eq!(
+            Some(&g.nearest(&embedding(&[1.0, 0.2]), 1)[0]),
+            g.find(&embedding(&[1.0, 0.2])).map(|m| m.best).as_ref()
+        );
     }
 
     #[test]

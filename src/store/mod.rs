@@ -4,26 +4,34 @@
 //! The daemon's control thread owns the one writer; other threads get a [`Store::reader`]. What survives a power cut,
 //! and why, stands at the top of `open.rs`.
 
+mod chain;
 mod check;
 mod files;
+mod heads;
 mod journal;
 mod lock;
 mod open;
 mod people;
 mod policy;
+mod retention;
 mod sqlite;
 mod templates;
 mod trouble;
+mod verify;
 
 use std::path::PathBuf;
 
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
+use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
 use crate::policy::{Change, RuleBook};
 
+pub use chain::Signing;
 pub use check::{Checkup, Finding, check};
+pub use heads::HeadFile;
 pub use open::{OpenMode, boot_id};
+pub use retention::Retention;
 pub use sqlite::SqliteStore;
 
 /// Why the store could not do what was asked. Nothing has changed then.
@@ -157,6 +165,22 @@ pub trait Store: Send {
     /// # Errors
     /// When the database cannot be read.
     fn records(&self, filter: &Filter) -> Result<Vec<Record>, StoreError>;
+
+    /// Goes over the whole journal and says whether it is as it was written.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn verify(&self, against: &Against) -> Result<Verification, StoreError>;
+
+    /// Says whether the calendar is believed: the records from now on bear it.
+    fn believe_clock(&mut self, trusted: bool);
+
+    /// What is due by time alone: a signature over the newest records, the end of
+    /// old ones. Called at every turn.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn tend(&mut self, at: Stamp) -> Result<(), StoreError>;
 
     /// A second view for other threads; its changing methods fail.
     ///

@@ -14,6 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
+use super::chain::{self, Pen};
 use super::files::{self, APPLICATION_ID, Found};
 use super::lock::WriterLock;
 use super::trouble::{self, DAMAGED, Trouble};
@@ -32,6 +33,7 @@ pub(super) const CHECKPOINT_PAGES: u32 = 1000;
 const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0001_initial.sql")),
     M::up(include_str!("../../migrations/0002_policy.sql")),
+    M::up(include_str!("../../migrations/0003_chain.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -146,6 +148,8 @@ fn writer(file: &Path, found: Found, lock: WriterLock, boot_id: &str) -> Result<
     }
     use_wal(&conn, file)?;
     migrate(&mut conn, file)?;
+    chain::adopt(&mut conn, &Pen::new(boot_id))
+        .map_err(|trouble| trouble.at(file, "chaining its journal"))?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sql)?;
     for warning in files::exposed(file) {
         log::warn!("{warning}");

@@ -9,7 +9,9 @@ mod crash;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod eval;
+mod faults;
 mod fetch;
+mod journal;
 mod liveness;
 mod models;
 mod networks;

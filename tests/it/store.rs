@@ -410,6 +410,8 @@ fn the_journal_is_read_by_time_person_kind_and_number() {
     assert_eq!(numbers(Filter { limit: Some(3), ..f() }), [7, 8, 9], "the newest, oldest first");
     assert_eq!(numbers(Filter { limit: Some(0), ..f() }), [0i64; 0]);
     assert_eq!(numbers(Filter { after: Some(EventId(7)), ..f() }), [8, 9]);
+    assert_eq!(numbers(Filter { before: Some(EventId(3)), ..f() }), [1, 2]);
+    assert_eq!(numbers(Filter { before: Some(EventId(8)), limit: Some(2), ..person("Ada King") }), [3, 4]);
     assert_eq!(numbers(Filter { since: Some(at(40).wall), ..f() }), [5, 6, 7, 9], "`since` is within");
     assert_eq!(numbers(Filter { until: Some(at(10).wall), ..f() }), [1, 8], "`until` is not");
     assert_eq!(numbers(Filter { since: Some(at(5).wall), until: Some(at(21).wall), ..f() }), [2, 3, 8]);
@@ -451,6 +453,8 @@ fn a_record_is_never_changed() {
     store.append(&Event::new(EventKind::Refusal, json!({})), at(1)).unwrap();
     let error = place.sql().execute("UPDATE events SET kind = 'grant'", []).unwrap_err();
     assert!(error.to_string().contains("a record of the journal is never changed"), "{error}");
+    let error = place.sql().execute("DELETE FROM events", []).unwrap_err();
+    assert!(error.to_string().contains("never deleted without a signed summary"), "{error}");
 }
 
 #[test]
@@ -555,7 +559,7 @@ fn the_database_of_an_older_program_is_not_read_before_it_is_brought_up_to_date(
     drop(create(&place.path));
     place.sql().pragma_update(None, "user_version", 0).unwrap();
     let text = refusal(&place.path, OpenMode::ReadOnly);
-    assert!(text.contains("it has the old schema 0, not 2; start the daemon or change something"), "{text}");
+    assert!(text.contains("it has the old schema 0, not 3; start the daemon or change something"), "{text}");
 }
 
 #[test]
@@ -564,6 +568,7 @@ fn a_database_from_before_there_were_rules_keeps_its_people_and_lets_them_in_alw
     let people = create(&place.path).people().unwrap();
     populated(&place);
     let sql = place.sql();
+    take_the_chain_out(&sql);
     for table in ["rules", "holidays", "terms", "memberships", "policy_state"] {
         sql.execute(&format!("DROP TABLE {table}"), []).unwrap();
     }
@@ -574,6 +579,43 @@ fn a_database_from_before_there_were_rules_keeps_its_people_and_lets_them_in_alw
     let book = store.rule_book().unwrap();
     assert_eq!(book.rules.iter().map(|n| n.rule.to_string()).collect::<Vec<_>>(), ["allow everybody always"]);
     assert_eq!(book.people.len(), 40);
+}
+
+/// Makes a database one from before the journal was a chain.
+pub fn take_the_chain_out(sql: &rusqlite::Connection) {
+    sql.execute_batch(
+        "DROP TRIGGER events_are_never_changed; DROP TRIGGER events_are_only_pruned;
+         DROP TABLE journal_state; DROP TABLE checkpoints; DROP TABLE pruned; DROP INDEX events_by_name;
+         ALTER TABLE events DROP COLUMN clock_trusted; ALTER TABLE events DROP COLUMN hash;
+         CREATE INDEX events_by_person_name ON events (person_name COLLATE NOCASE) WHERE person_name IS NOT NULL;
+         CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
+         BEGIN SELECT RAISE(ABORT, 'a record of the journal is never changed'); END;
+         PRAGMA user_version = 2;",
+    )
+    .unwrap();
+}
+
+#[test]
+fn the_records_of_a_database_from_before_the_chain_are_chained_as_they_are() {
+    let place = Place::new();
+    populated(&place);
+    let old = all(&SqliteStore::open(&place.path, OpenMode::ReadOnly, BOOT).unwrap());
+    let sql = place.sql();
+    take_the_chain_out(&sql);
+    drop(sql);
+    let store = create(&place.path);
+    let records = all(&store);
+    let (chained, kept) = records.split_last().unwrap();
+    assert_eq!(kept.len(), old.len());
+    for (new, old) in kept.iter().zip(&old) {
+        assert_eq!((new.id, new.at, &new.boot_id, &new.event), (old.id, old.at, &old.boot_id, &old.event));
+        assert!(new.hash.is_some() && new.clock_trusted.is_none());
+    }
+    assert_eq!(chained.event.kind, EventKind::Chained);
+    assert_eq!((&chained.event.detail["records"], &chained.event.detail["last"]), (&json!(40), &json!(40)));
+    assert!(store.verify(&Default::default()).unwrap().is_whole());
+    drop(store);
+    assert_eq!(all(&create(&place.path)), records, "once");
 }
 
 /// A database with 40 people, closed cleanly, and its bytes.
@@ -695,7 +737,7 @@ fn a_check_finds_what_accessd_does_not_leave_behind() {
     populated(&place);
     let conn = place.sql();
     conn.execute_batch(
-        "PRAGMA foreign_keys = OFF;
+        "PRAGMA foreign_keys = OFF; DROP TRIGGER events_are_only_pruned;
          UPDATE templates SET embedding = zeroblob(512) WHERE id = 7;
          DELETE FROM templates WHERE id = 9;
          UPDATE templates SET person = 999 WHERE id = 11;

@@ -67,6 +67,10 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Throttled => "THROTTLED",
         EventKind::FaceOff => "FACES OFF",
         EventKind::FaceOn => "faces on",
+        EventKind::Chained => "chained",
+        EventKind::Pruned => "pruned",
+        EventKind::Config => "settings",
+        EventKind::Model => "encoder",
     }
 }
 
@@ -204,7 +208,14 @@ mod tests {
         let person = person.map(|name| PersonRef { id: PersonId(1), name: name.into() });
         let event = Event { kind, person, actor: actor.map(str::to_owned), detail };
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
-        let text = describe(&Record { id: EventId(1), at, boot_id: String::new(), event });
+        let text = describe(&Record {
+            id: EventId(1),
+            at,
+            boot_id: String::new(),
+            clock_trusted: None,
+            hash: None,
+            event,
+        });
         let (_time, rest) = text.split_at("1970-01-01 00:00:00  ".len());
         rest.to_owned()
     }

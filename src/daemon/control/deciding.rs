@@ -9,8 +9,10 @@ use crate::daemon::analysis::{Analysis, SeenFace};
 use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
 use crate::door::{Handled, Input};
-use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
+use crate::journal::explain::Circumstances;
+use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, decision, record_grant};
 use crate::store::StoreError;
+use crate::vision::tracks::TrackId;
 
 use super::Control;
 
@@ -22,18 +24,30 @@ impl Control {
             self.attempts.forget();
             return Ok(Vec::new());
         }
+        self.looks.take(analysis, self.attempts.rule().frames_window);
         let looks: Vec<Look> = analysis.faces.iter().filter_map(|face| look(analysis, face)).collect();
         let verdicts = self.attempts.observe(&looks, self.clock.now());
         verdicts
             .into_iter()
             .map(|verdict| match verdict {
-                Verdict::Grant(grant) => self.grant(grant),
-                Verdict::Refuse(reason, evidence) => self.refuse(reason, evidence),
+                Verdict::Grant(grant) => {
+                    let around = self.circumstances(analysis, grant.evidence().track);
+                    self.grant(grant, &around)
+                }
+                Verdict::Refuse(reason, evidence) => {
+                    let around = self.circumstances(analysis, evidence.track);
+                    self.refuse(reason, evidence, &around)
+                }
             })
             .collect()
     }
 
-    fn grant(&mut self, grant: Grant) -> Result<Conclusion, DaemonError> {
+    fn circumstances(&self, analysis: &Analysis, track: TrackId) -> Circumstances {
+        let (gallery, now) = (self.gallery.load(), self.clock.now());
+        self.looks.circumstances(analysis, track, &gallery, self.board.far(), now)
+    }
+
+    fn grant(&mut self, grant: Grant, around: &Circumstances) -> Result<Conclusion, DaemonError> {
         let (name, evidence) = (grant.name().to_owned(), grant.evidence().clone());
         if !self.is_still_enrolled(&grant)? {
             log::warn!("{name} was recognised but is enrolled no more; the door stays locked");
@@ -44,9 +58,9 @@ impl Control {
         let person = PersonRef { id: grant.person(), name: name.clone() };
         let admitted = match self.house.admit(grant, at) {
             Ok(admitted) => admitted,
-            Err(refusal) => return self.turn_away(person, &refusal, evidence),
+            Err(refusal) => return self.turn_away(person, &refusal, evidence, around),
         };
-        let recorded = record_grant(admitted, |event| self.store.append(event, at))
+        let recorded = record_grant(admitted, around, |event| self.store.append(event, at))
             .map_err(|source| DaemonError::Write { what: "a grant", source })?;
         self.tell_followers();
         log::info!(
@@ -75,8 +89,13 @@ impl Control {
         }
     }
 
-    fn refuse(&mut self, reason: RefusalReason, evidence: Evidence) -> Result<Conclusion, DaemonError> {
-        let mut detail = serde_json::to_value(&evidence).expect("evidence is plain data");
+    fn refuse(
+        &mut self,
+        reason: RefusalReason,
+        evidence: Evidence,
+        around: &Circumstances,
+    ) -> Result<Conclusion, DaemonError> {
+        let mut detail = decision(&evidence, around);
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
         let is_attempt = matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous);
         let reason = detail["reason"].as_str().unwrap_or_default().to_owned();

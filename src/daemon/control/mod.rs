@@ -4,6 +4,7 @@
 mod camera_watch;
 mod deciding;
 mod hardware;
+mod looks;
 mod people;
 mod rules;
 
@@ -37,6 +38,7 @@ use super::{DaemonError, Exit, Limits};
 pub(crate) use camera_watch::CameraWatch;
 use camera_watch::Change;
 pub(crate) use hardware::LampBoard;
+pub(crate) use looks::Looks;
 use people::LiveEnrolment;
 pub(crate) use rules::HouseRules;
 
@@ -45,6 +47,7 @@ pub(crate) struct Control {
     pub(crate) store: Box<dyn Store>,
     pub(crate) driver: Driver,
     pub(crate) attempts: Attempts,
+    pub(crate) looks: Looks,
     pub(crate) terms: Terms,
     pub(crate) options: EnrolmentOptions,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
@@ -127,6 +130,8 @@ impl Control {
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
+        let at = Stamp::now(&*self.clock);
+        self.store.tend(at).map_err(|source| DaemonError::Write { what: "a signature", source })?;
         self.lamps.show(&self.board, now);
         self.readiness.alive(now);
         Ok(())

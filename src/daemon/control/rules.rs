@@ -12,7 +12,8 @@ use crate::daemon::protocol::{Reply, Request};
 use crate::daemon::trace::Conclusion;
 use crate::door::{Input, MAX_HOLD_OPEN, Order};
 use crate::gallery::PersonId;
-use crate::journal::{Event, EventKind, PersonRef, Stamp};
+use crate::journal::explain::Circumstances;
+use crate::journal::{Event, EventKind, PersonRef, Stamp, decision};
 use crate::policy::{
     Admitted, Change, Entries, Entry, Gate, HoldOpen, Now, Patience, Policy, PolicyError, Refusal, RuleBook,
     RuleId, Throttle,
@@ -114,11 +115,12 @@ impl Control {
         person: PersonRef,
         refusal: &Refusal,
         evidence: Evidence,
+        around: &Circumstances,
     ) -> Result<Conclusion, DaemonError> {
         let why = self.house.policy.words(refusal);
         log::info!(person = person.name.as_str(); "{} is known but not let in: {why}", person.name);
         self.lamps.state.refused(self.clock.now());
-        let mut detail = crate::journal::detail(&evidence);
+        let mut detail = decision(&evidence, around);
         detail["reason"] = "policy".into();
         detail["why"] = why.clone().into();
         let event = Event { person: Some(person), ..Event::new(EventKind::Refusal, detail) };
@@ -201,6 +203,7 @@ impl Control {
         }
         self.house.next_look = MonoTime::from_millis(at.mono.as_millis() + EVERY_MS);
         self.house.trusted = self.house.trust.holds(&*self.clock);
+        self.store.believe_clock(self.house.trusted);
         self.show_rules();
         let hold = self.house.policy.hold_open(&self.house.entries, &self.house.now(at));
         match hold {
