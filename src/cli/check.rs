@@ -8,16 +8,17 @@ use clap::Args;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::adapters::{NO_DOOR, doubt, load_networks, patience, wired_inputs};
+use super::adapters::{NO_DOOR, doubt, load_networks, patience, places, prefix, wired_inputs};
 use super::backend::{Service, open_to_read};
 use super::output::{self, Output, count};
 use super::settings::Origin;
 use super::{Exit, Globals};
 use crate::camera::{CameraSpec, V4lDevice};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, InputsConfig};
 use crate::daemon::Patience;
 use crate::door::{self, LineSpec};
 use crate::encoder::ModelId;
+use crate::policy::NumberedRule;
 use crate::store::{self, Store};
 
 /// Check config, database, networks, camera, relay and socket; exit code 3 when something is wrong
@@ -99,9 +100,13 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     }
     findings.extend(database(&config.paths.database));
     findings.extend(networks(&config));
-    findings.push(camera(&config.camera.source));
-    findings.push(relay(&config.door.relay));
-    findings.extend(inputs(&config));
+    for door in config.doors() {
+        let name = prefix(&config, &door);
+        let of_door = [camera(&door.camera.source), relay(&door.door.relay)].into_iter();
+        let of_door = of_door.chain(inputs(&door.inputs));
+        findings.extend(of_door.map(|found| Finding { detail: format!("{name}{}", found.detail), ..found }));
+    }
+    findings.extend(rules_of_no_door(&config));
     findings.push(socket(&config.paths.socket));
     findings
 }
@@ -147,6 +152,22 @@ fn networks(config: &Config) -> Vec<Finding> {
             findings
         }
     }
+}
+
+/// Rules that name a door which the config does not have: they count nowhere, also those that deny.
+fn rules_of_no_door(config: &Config) -> Vec<Finding> {
+    let Ok(book) = open_to_read(config).and_then(|store| store.rule_book()) else { return Vec::new() };
+    let names: Vec<String> = places(config).into_iter().map(|place| place.door).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let told = |numbered: &NumberedRule| {
+        let unknown = numbered.rule.unknown_doors(&names).next()?;
+        let NumberedRule { id, rule } = numbered;
+        Some(warn(
+            "rules",
+            format!("rule {} is for a door {unknown:?} that the config does not have: {rule}", id.0),
+        ))
+    };
+    book.rules.iter().filter_map(told).collect()
 }
 
 /// People whom the door cannot recognise because their samples are of another encoder.
@@ -234,9 +255,9 @@ fn relay(spec: &str) -> Finding {
 }
 
 /// What else is wired to the door; nothing is said of what is not.
-fn inputs(config: &Config) -> Vec<Finding> {
+fn inputs(inputs: &InputsConfig) -> Vec<Finding> {
     const WHAT: &str = "inputs";
-    let wired = match wired_inputs(config) {
+    let wired = match wired_inputs(inputs) {
         Ok(wired) => wired,
         Err(error) => return vec![fail(WHAT, format!("{error:#}"))],
     };

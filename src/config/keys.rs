@@ -19,6 +19,8 @@ pub(super) enum Takes {
     ModelName,
     /// `cpu`, `cuda` or `cuda:N`.
     Device,
+    /// What a door or an area is called.
+    Name,
 }
 
 /// Kinds of line that can be driven: relay, lamps.
@@ -52,6 +54,9 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("decision.max_frame_age_ms", whole(100, 2000)),
     ("decision.regrant_after_ms", whole(0, 600_000)),
     ("liveness.mode", Takes::Word(&["passive", "required", "off"])),
+    ("door.name", Takes::Name),
+    ("door.side", Takes::Word(&["in", "out"])),
+    ("door.area", Takes::Name),
     ("door.relay", Takes::Spec(LINES)),
     ("door.strike", Takes::Word(&["fail-secure", "fail-safe"])),
     ("door.pulse_ms", whole(3000, 60_000)),
@@ -110,6 +115,7 @@ impl Takes {
                     .into()
             }
             Takes::Device => "\"cpu\", \"cuda\" or \"cuda:N\"".into(),
+            Takes::Name => "a name: letters, digits, `-`, `_` and single spaces, 32 at most".into(),
         }
     }
 
@@ -145,6 +151,7 @@ impl Takes {
                     || value == "cuda"
                     || value.strip_prefix("cuda:").is_some_and(|n| n.parse::<u8>().is_ok())
             }
+            Takes::Name => is_name(value),
             Takes::Whole { .. } | Takes::Number { .. } => false,
         }
     }
@@ -160,6 +167,11 @@ impl Takes {
     pub(super) fn wants_text(self) -> bool {
         !matches!(self, Takes::Whole { .. } | Takes::Number { .. })
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    text.chars().count() <= 32 && text.split(' ').all(|word| !word.is_empty() && word.chars().all(fits))
 }
 
 fn quoted(words: impl Iterator<Item = String>) -> String {
@@ -206,6 +218,18 @@ mod tests {
             ("gpu", false),
         ] {
             assert_eq!(Takes::Device.accepts_text(text), good, "{text}");
+        }
+        for (text, good) in [
+            ("entry", true),
+            ("Büro 2", true),
+            ("side-door_1", true),
+            ("", false),
+            (" entry", false),
+            ("a  b", false),
+            ("a,b", false),
+            ("123456789012345678901234567890123", false),
+        ] {
+            assert_eq!(Takes::Name.accepts_text(text), good, "{text}");
         }
         for (text, good) in
             [("sface", true), ("my-net_2.1", true), ("", false), ("../sface", false), (".x", false)]

@@ -7,7 +7,7 @@ use crate::gallery::{NewTemplate, Person};
 use crate::journal::chain::{Against, Verification};
 use crate::journal::explain::Explanation;
 use crate::journal::{EventId, Filter, Record};
-use crate::policy::{Change, RuleBook};
+use crate::policy::{Change, RuleBook, Side};
 use crate::vision::quality::Quality;
 
 /// What an operator may ask.
@@ -53,22 +53,36 @@ pub enum Request {
         /// Add to a person who is already enrolled.
         more: bool,
     },
-    /// Enrols at the door's camera; replies [`Reply::Progress`] until done. The door decides nothing meanwhile;
+    /// Enrols at a door's camera; replies [`Reply::Progress`] until done. That door decides nothing meanwhile;
     /// hanging up ends it with nothing stored.
     EnrolLive {
         /// The name.
         name: String,
         /// Add to a person who is already enrolled.
         more: bool,
+        /// At which door; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
     },
-    /// Unlocks the door as for a grant.
-    Unlock,
-    /// Locks the door, whatever was asked before.
-    Lock,
-    /// Keeps the door unlocked for so long.
+    /// Unlocks a door as for a grant.
+    Unlock {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
+    /// Locks a door, whatever was asked before.
+    Lock {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
+    /// Keeps a door unlocked for so long.
     HoldOpen {
         /// In s, 12 hours at most.
         for_s: u64,
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
     },
     /// Renames.
     Rename {
@@ -89,8 +103,12 @@ pub enum Request {
         /// What changes.
         change: Change,
     },
-    /// Lets faces open the door again after failed attempts.
-    FaceOn,
+    /// Lets faces open a door again after failed attempts.
+    FaceOn {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
 }
 
 /// What the daemon answers.
@@ -178,24 +196,8 @@ pub struct Status {
     pub pid: u32,
     /// Time since start in s.
     pub uptime_s: u64,
-    /// `locked` or `unlocked`.
-    pub door: String,
-    /// Whether an operator holds it open.
-    pub held_open: bool,
-    /// `open` or `closed`, as the contact tells it; `None` without one.
-    pub leaf: Option<String>,
-    /// What is wrong at the door itself: held or forced open, tampered with.
-    pub alarms: Vec<String>,
-    /// The relay as configured.
-    pub relay: String,
-    /// The camera as configured.
-    pub camera: String,
-    /// Age of the newest frame in ms; `None` before the first.
-    pub frame_age_ms: Option<u64>,
-    /// Frames a second that vision looked at, over the last seconds.
-    pub fps: f32,
-    /// Median time from capture to decision in ms over the last frames.
-    pub latency_ms: Option<u64>,
+    /// Every door, in the order of the config.
+    pub doors: Vec<DoorStatus>,
     /// Encoder id.
     pub model: String,
     /// What keeps photographs out, and what has been shown of that.
@@ -214,6 +216,35 @@ pub struct Status {
     /// Whether the calendar is believed; while it is not, what is limited in time refuses.
     #[serde(default)]
     pub clock_trusted: bool,
+}
+
+/// The state of one door.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    /// What it is called.
+    pub name: String,
+    /// `in` or `out`: which way people go whom its camera sees.
+    pub side: Side,
+    /// Into or out of which area.
+    pub area: String,
+    /// `locked` or `unlocked`.
+    pub state: String,
+    /// Whether an operator holds it open.
+    pub held_open: bool,
+    /// `open` or `closed`, as the contact tells it; `None` without one.
+    pub leaf: Option<String>,
+    /// What is wrong at the door itself: held or forced open, tampered with.
+    pub alarms: Vec<String>,
+    /// The relay as configured.
+    pub relay: String,
+    /// The camera as configured.
+    pub camera: String,
+    /// Age of the newest frame in ms; `None` before the first.
+    pub frame_age_ms: Option<u64>,
+    /// Frames a second that vision looked at, over the last seconds.
+    pub fps: f32,
+    /// Median time from capture to decision in ms over the last frames.
+    pub latency_ms: Option<u64>,
     /// What failed attempts have led to, if anything.
     #[serde(default)]
     pub throttle: Option<String>,
@@ -221,6 +252,19 @@ pub struct Status {
     pub mode: String,
     /// Camera trouble or other faults now; empty when all is well.
     pub faults: Vec<String>,
+}
+
+impl Status {
+    /// What is wrong anywhere, at the doors and in the service; with the door's name where there are several.
+    pub fn troubles(&self) -> Vec<String> {
+        let several = self.doors.len() > 1;
+        let told = |door: &DoorStatus| {
+            let all = [door.alarms.as_slice(), door.faults.as_slice()].concat().into_iter();
+            let name = door.name.clone();
+            all.map(move |what| if several { format!("{name}: {what}") } else { what }).collect::<Vec<_>>()
+        };
+        self.doors.iter().flat_map(told).collect()
+    }
 }
 
 /// How often strangers come in.

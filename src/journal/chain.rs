@@ -22,6 +22,7 @@
 //! | 8 | actor | text |
 //! | 9 | whether the calendar was believed | one byte, 0 or 1 |
 //! | 10 | detail | text, JSON as stored |
+//! | 11 | door | text |
 
 use std::fmt;
 use std::str::FromStr;
@@ -112,6 +113,8 @@ pub struct Fields<'a> {
     pub clock_trusted: Option<bool>,
     /// JSON.
     pub detail: &'a str,
+    /// At which door.
+    pub door: Option<&'a str>,
 }
 
 impl Fields<'_> {
@@ -129,6 +132,7 @@ impl Fields<'_> {
         form.text(8, self.actor);
         form.bytes(9, self.clock_trusted.map(|trusted| [u8::from(trusted)]).as_ref().map(|b| &b[..]));
         form.text(10, Some(self.detail));
+        form.text(11, self.door);
         form.end()
     }
 }
@@ -626,6 +630,7 @@ mod tests {
             actor: None,
             clock_trusted: Some(true),
             detail: "{}",
+            door: None,
         }
     }
 
@@ -669,6 +674,7 @@ mod tests {
             Fields { clock_trusted: None, ..good },
             Fields { clock_trusted: Some(false), ..good },
             Fields { detail: "{ }", ..good },
+            Fields { door: Some("door"), ..good },
         ];
         for (i, other) in others.iter().enumerate() {
             assert_ne!(other.hash(JOURNAL), good.hash(JOURNAL), "{i}");

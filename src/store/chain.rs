@@ -81,11 +81,13 @@ pub(super) fn append(tx: &Transaction<'_>, event: &Event, at: Stamp, pen: &Pen) 
         actor: event.actor.as_deref(),
         clock_trusted: pen.clock_trusted,
         detail: &detail,
+        door: event.door.as_deref(),
     };
     let hash = fields.hash(newest.hash);
     tx.prepare_cached(
-        "INSERT INTO events (id, wall, mono_ms, boot_id, kind, person, person_name, actor, detail, clock_trusted, hash)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO events (id, wall, mono_ms, boot_id, kind, person, person_name, actor, detail, clock_trusted, hash,
+         door)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?
     .execute(params![
         id,
@@ -99,6 +101,7 @@ pub(super) fn append(tx: &Transaction<'_>, event: &Event, at: Stamp, pen: &Pen) 
         detail,
         fields.clock_trusted,
         hash.0,
+        fields.door,
     ])?;
     if let Some(seal) = pen.signing.seal.as_deref()
         && is_due(tx, event.kind, id)?
@@ -233,6 +236,7 @@ pub(super) fn fields<'a>(row: &'a Row<'_>) -> rusqlite::Result<Fields<'a>> {
         person_name: text_or_none(6)?,
         actor: text_or_none(7)?,
         detail: text(8)?,
+        door: text_or_none(11)?,
         clock_trusted: match row.get(9)? {
             None => None,
             Some(0) => Some(false),

@@ -22,7 +22,7 @@ pub(super) fn select(conn: &Connection, filter: &Filter) -> Result<Vec<Record>, 
     let ways = ways(conn, filter)?;
     let mut records = match ways.as_slice() {
         [] => Vec::new(),
-        [Way { person: None, kind: None }] => {
+        [Way { person: None, kind: None, .. }] => {
             let (sql, values) = statement(ROW, &ways[0], &bounds, limit);
             let mut statement = conn.prepare_cached(&sql)?;
             let mut rows = statement.query(params_from_iter(values))?;
@@ -44,6 +44,7 @@ pub(super) fn select(conn: &Connection, filter: &Filter) -> Result<Vec<Record>, 
 struct Way {
     person: Option<Whose>,
     kind: Option<String>,
+    door: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,11 +60,13 @@ enum Whose {
 /// newest, and of those the newest are taken.
 fn ways(conn: &Connection, filter: &Filter) -> Result<Vec<Way>, Trouble> {
     let mut kinds: Vec<String> = filter.kinds.iter().map(tag).collect();
+    let door = filter.door.as_ref().map(|door| door.trim().to_owned());
+    let all = Way { person: None, kind: None, door };
     let Some(person) = &filter.person else {
         if kinds.is_empty() {
-            return Ok(vec![Way { person: None, kind: None }]);
+            return Ok(vec![all]);
         }
-        return Ok(kinds.into_iter().map(|kind| Way { person: None, kind: Some(kind) }).collect());
+        return Ok(kinds.into_iter().map(|kind| Way { kind: Some(kind), ..all.clone() }).collect());
     };
     if kinds.is_empty() {
         kinds.extend(EventKind::all().iter().map(tag));
@@ -74,10 +77,13 @@ fn ways(conn: &Connection, filter: &Filter) -> Result<Vec<Way>, Trouble> {
         .query_row([people::key(person)], |row| row.get(0))
         .optional()?;
     whose.extend(now.map(Whose::Now));
-    let each = |whose: Whose| {
-        kinds.iter().map(move |kind| Way { person: Some(whose.clone()), kind: Some(kind.clone()) })
-    };
-    Ok(whose.into_iter().flat_map(each).collect())
+    let mut ways = Vec::new();
+    for person in whose {
+        let of_kind =
+            |kind: &String| Way { person: Some(person.clone()), kind: Some(kind.clone()), ..all.clone() };
+        ways.extend(kinds.iter().map(of_kind));
+    }
+    Ok(ways)
 }
 
 /// The newest numbers by all ways together, newest first.
@@ -122,6 +128,9 @@ fn statement(what: &str, way: &Way, bounds: &Bounds, limit: usize) -> (String, V
         None => {}
     }
     add("kind = ?", way.kind.clone().map(Value::from));
+    // An index of its own only where nothing else narrows it down.
+    let by_door = if way.kind.is_none() { "door = ? COLLATE NOCASE" } else { "+door = ? COLLATE NOCASE" };
+    add(by_door, way.door.clone().map(Value::from));
     add("id > ?", bounds.after.map(Value::from));
     add("id < ?", bounds.before.map(Value::from));
     add("+wall >= ?", bounds.since_us.map(Value::from));
@@ -189,7 +198,7 @@ fn bounds(conn: &Connection, filter: &Filter) -> Result<Option<Bounds>, Trouble>
 
 /// A record as it is stored.
 pub(super) const ROW: &str = "SELECT id, wall, mono_ms, boot_id, kind, person, person_name, actor, detail, clock_trusted, \
-                              hash FROM events";
+                              hash, door FROM events";
 
 fn read(row: &Row<'_>) -> Result<Record, Trouble> {
     let id: i64 = row.get(0)?;
@@ -205,7 +214,7 @@ fn read(row: &Row<'_>) -> Result<Record, Trouble> {
         wall: timestamp(row.get(1)?)?,
         mono: MonoTime::from_millis(row.get::<_, i64>(2)?.unsigned_abs()),
     };
-    let event = Event { kind, person, actor: row.get(7)?, detail };
+    let event = Event { kind, person, actor: row.get(7)?, door: row.get(11)?, detail };
     Ok(Record {
         id: EventId(id),
         at,
@@ -292,18 +301,26 @@ mod tests {
         };
         let named = Some(Whose::Named("Ada".into()));
         let (grants, now) = (Some("grant".to_owned()), Some(Whose::Now(1)));
-        let all = Way { person: None, kind: None };
+        let all = Way { person: None, kind: None, door: None };
         let within = Bounds { after: Some(7), before: Some(90), since_us: Some(0), until_us: Some(1) };
         for (way, index) in [
             (all.clone(), "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (Way { kind: grants.clone(), ..all.clone() }, "events_by_kind (kind=? AND rowid>? AND rowid<?)"),
             (
-                Way { person: named, kind: grants.clone() },
+                Way { person: named, kind: grants.clone(), door: None },
                 "events_by_name (person_name=? AND kind=? AND rowid>?",
             ),
             (
-                Way { person: now, kind: grants },
+                Way { person: now, kind: grants.clone(), door: None },
                 "events_by_person (person=? AND kind=? AND rowid>? AND rowid<?)",
+            ),
+            (
+                Way { door: Some("entry".into()), ..all.clone() },
+                "events_by_door (door=? AND rowid>? AND rowid<?)",
+            ),
+            (
+                Way { door: Some("entry".into()), kind: grants, ..all.clone() },
+                "events_by_kind (kind=? AND rowid>? AND rowid<?)",
             ),
         ] {
             for bounds in [&within, &Bounds { since_us: None, until_us: None, ..within.clone() }] {

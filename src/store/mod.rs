@@ -25,7 +25,7 @@ use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
-use crate::policy::{Change, RuleBook};
+use crate::policy::{Change, Passage, RuleBook};
 
 pub use chain::Signing;
 pub use check::{Checkup, Finding, check};
@@ -159,6 +159,28 @@ pub trait Store: Send {
     /// # Errors
     /// When it could not be made durable.
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError>;
+
+    /// The same for a grant, with where its person goes, in one transaction.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn append_grant(
+        &mut self,
+        event: &Event,
+        passage: Option<&Passage>,
+        at: Stamp,
+    ) -> Result<EventId, StoreError>;
+
+    /// Puts down where somebody went, of one area, or takes back what was put down; of nobody who is not enrolled.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn set_passage(
+        &mut self,
+        person: PersonId,
+        area: &str,
+        passage: Option<&Passage>,
+    ) -> Result<(), StoreError>;
 
     /// Reads the journal, oldest first.
     ///

@@ -33,7 +33,8 @@ pub(super) const CHECKPOINT_PAGES: u32 = 1000;
 const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0001_initial.sql")),
     M::up(include_str!("../../migrations/0002_policy.sql")),
-    M::up(include_str!("../../migrations/0003_chain.sql")),
+    M::up(include_str!("../../migrations/0003_doors.sql")),
+    M::up(include_str!("../../migrations/0004_chain.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 

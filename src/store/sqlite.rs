@@ -18,7 +18,7 @@ use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
-use crate::policy::{Change, RuleBook};
+use crate::policy::{Change, Passage, RuleBook};
 
 /// How long folding the log away may wait for a reader in the middle of its query; the door waits with it.
 const FOLD_BUSY: Duration = Duration::from_millis(200);
@@ -298,15 +298,35 @@ impl Store for SqliteStore {
 
     fn change_policy(&mut self, change: &Change, actor: &str, at: Stamp) -> Result<(), StoreError> {
         self.write("changing the rule book", |tx, pen| {
-            let policy::Done { kind, person, what } = policy::change(tx, change)?;
+            let policy::Done { kind, person, what } = policy::change(tx, change, at.wall)?;
             let detail = if what.is_empty() { json!({}) } else { json!({ "what": what }) };
-            let event = Event { kind, person, actor: Some(actor.to_owned()), detail };
+            let event = Event { person, actor: Some(actor.to_owned()), ..Event::new(kind, detail) };
             chain::append(tx, &event, at, pen)?;
             Ok(())
         })
     }
 
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
+        self.append_grant(event, None, at)
+    }
+
+    fn set_passage(
+        &mut self,
+        person: PersonId,
+        area: &str,
+        passage: Option<&Passage>,
+    ) -> Result<(), StoreError> {
+        self.write("writing down where somebody went", |tx, _| {
+            Ok(policy::set_passage(tx, person, area, passage)?)
+        })
+    }
+
+    fn append_grant(
+        &mut self,
+        event: &Event,
+        passage: Option<&Passage>,
+        at: Stamp,
+    ) -> Result<EventId, StoreError> {
         // Somebody waits at the door for a grant to be on disk: the commit syncs the log, and folding a full log into
         // the database, which costs more syncs, is left to the next event.
         let is_grant = event.kind == EventKind::Grant;
@@ -316,8 +336,11 @@ impl Store for SqliteStore {
             .pragma_update(None, "wal_autocheckpoint", pages)
             .map_err(|e| Trouble::from(e).at(&self.path, doing))?;
         let insert = |tx: &Transaction<'_>, pen: &Pen| {
-            if let (EventKind::Grant, Some(person)) = (event.kind, &event.person) {
+            if let (EventKind::Grant, Some(person), false) = (event.kind, &event.person, event.is_leaving()) {
                 policy::spend_entry(tx, person.id)?;
+            }
+            if let (Some(passage), Some(person)) = (passage, &event.person) {
+                policy::set_passage(tx, person.id, &passage.area, Some(passage))?;
             }
             chain::append(tx, event, at, pen)
         };
@@ -348,7 +371,7 @@ impl Store for SqliteStore {
 
 /// What an operator did to a person.
 fn by(actor: &str, kind: EventKind, person: PersonRef, detail: serde_json::Value) -> Event {
-    Event { kind, person: Some(person), actor: Some(actor.to_owned()), detail }
+    Event { person: Some(person), actor: Some(actor.to_owned()), ..Event::new(kind, detail) }
 }
 
 /// The detail of an enrolment: how many templates of which model, and where their pictures came from.

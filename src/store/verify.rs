@@ -121,7 +121,8 @@ mod tests {
             .is_multiple_of(2)
             .then(|| PersonRef { id: PersonId(n as i64 % 9 + 1), name: format!("Person {}", n % 9) });
         let actor = n.is_multiple_of(3).then(|| "uid 1000 (ada)".to_owned());
-        Event { kind, person, actor, detail: json!({ "n": n, "why": "because" }) }
+        let door = n.is_multiple_of(5).then(|| "front".to_owned());
+        Event { kind, person, actor, door, detail: json!({ "n": n, "why": "because" }) }
     }
 
     /// A journal with a record of every kind, its newest one signed. What the calendar said was believed in half of it.
@@ -198,6 +199,7 @@ mod tests {
             "detail",
             "clock_trusted",
             "hash",
+            "door",
         ];
         let count: i64 = store.conn.query_row("SELECT max(id) FROM events", [], |row| row.get(0)).unwrap();
         let mut tried = 0;

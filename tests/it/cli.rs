@@ -372,7 +372,7 @@ fn net_commands_go_through_the_running_service() {
     let service = Service::start(&site);
 
     let status = json_of(&site, ["status", "--json"]);
-    assert_eq!((&status["door"], &status["pid"]), (&json!("locked"), &json!(service.pid())));
+    assert_eq!((&status["doors"][0]["state"], &status["pid"]), (&json!("locked"), &json!(service.pid())));
     assert!(done(&site, ["status"]).contains("door      locked, deciding"));
     assert!(site.run(["check"]).stdout.contains(&format!("ok    service   runs as pid {}", service.pid())));
     assert!(done(&site, ["list"]).contains("Ada"));

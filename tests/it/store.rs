@@ -125,6 +125,7 @@ fn people_templates_and_journal_come_back_as_they_went_in() {
             kind: EventKind::Grant,
             person: Some(PersonRef { id: ada, name: "Ada  Lovelace".into() }),
             actor: None,
+            door: Some("entry".into()),
             detail: json!({"score": 0.75, "text": "ä\n\"quoted\""}),
         };
         assert_eq!(store.append(&grant, at(60)).unwrap(), EventId(5));
@@ -389,6 +390,7 @@ fn the_journal_is_read_by_time_person_kind_and_number() {
         kind,
         person: Some(PersonRef { id, name: name.into() }),
         actor: None,
+        door: None,
         detail: json!({}),
     };
     store.append(&about(EventKind::Grant, ada, "Ada"), at(10)).unwrap(); // 2
@@ -559,7 +561,7 @@ fn the_database_of_an_older_program_is_not_read_before_it_is_brought_up_to_date(
     drop(create(&place.path));
     place.sql().pragma_update(None, "user_version", 0).unwrap();
     let text = refusal(&place.path, OpenMode::ReadOnly);
-    assert!(text.contains("it has the old schema 0, not 3; start the daemon or change something"), "{text}");
+    assert!(text.contains("it has the old schema 0, not 4; start the daemon or change something"), "{text}");
 }
 
 #[test]
@@ -569,7 +571,8 @@ fn a_database_from_before_there_were_rules_keeps_its_people_and_lets_them_in_alw
     populated(&place);
     let sql = place.sql();
     take_the_chain_out(&sql);
-    for table in ["rules", "holidays", "terms", "memberships", "policy_state"] {
+    sql.execute_batch("DROP INDEX events_by_door; ALTER TABLE events DROP COLUMN door").unwrap();
+    for table in ["passages", "forgiven", "rules", "holidays", "terms", "memberships", "policy_state"] {
         sql.execute(&format!("DROP TABLE {table}"), []).unwrap();
     }
     sql.pragma_update(None, "user_version", 1).unwrap();
@@ -590,7 +593,7 @@ pub fn take_the_chain_out(sql: &rusqlite::Connection) {
          CREATE INDEX events_by_person_name ON events (person_name COLLATE NOCASE) WHERE person_name IS NOT NULL;
          CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
          BEGIN SELECT RAISE(ABORT, 'a record of the journal is never changed'); END;
-         PRAGMA user_version = 2;",
+         PRAGMA user_version = 3;",
     )
     .unwrap();
 }
