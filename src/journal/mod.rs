@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(written.kind, EventKind::Grant);
         assert_eq!(written.person, Some(PersonRef { id: PersonId(3), name: "Ada".into() }));
         assert_eq!(written.actor, None, "the door's own decision");
-        let evidence: crate::access::Evidence = serde_json::from_value(written.detail).unwrap();
+        let evidence: Evidence = serde_json::from_value(written.detail).unwrap();
         assert_eq!(&evidence, grant().evidence());
     }
 

@@ -313,7 +313,15 @@ mod tests {
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
         let told = |door: &str| {
             let event = Event::new(EventKind::Locked, json!({"why": "the time is over"})).at_door(door);
-            words(&Record { id: EventId(1), at, boot_id: String::new(), event }).more
+            words(&Record {
+                id: EventId(1),
+                at,
+                boot_id: String::new(),
+                clock_trusted: None,
+                hash: None,
+                event,
+            })
+            .more
         };
         assert_eq!(told("door"), "the time is over");
         assert_eq!(told("entry"), "[entry]  the time is over");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::MonoTime;
 use crate::daemon::analysis::{Analysis, StageTimes};
-use crate::daemon::status::Far;
+use crate::daemon::protocol::Far;
 use crate::gallery::Gallery;
 use crate::journal::explain::{CANDIDATES, Circumstances, Rate};
 use crate::vision::tracks::TrackId;
