@@ -14,7 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::policy::{
     Change, Dates, Days, Direction, Document, Effect, Entry, Gate, Now, OnHolidays, Passage, PersonRow,
-    PersonTerms, Place, Policy as Judge, Rule, RuleBook, RuleId, Says, Schedule, Subject, TimeOfDay,
+    PersonTerms, Place, Policy as Judge, Rule, RuleBook, RuleId, Says, Schedule, Side, Subject, TimeOfDay,
     WhichDoor, Who, which_door,
 };
 
@@ -329,6 +329,10 @@ fn why(config: &Config, name: &str, at: Option<Timestamp>, door: Option<&str>) -
         let went = if seen.inside { "came in" } else { "left" };
         out.line(format_args!("  was last seen: {went} on {}", output::local_time(seen.at)))?;
     }
+    let (lets, keeps) = match place.side {
+        Side::In => ("IN", "OUT"),
+        Side::Out => ("OUT", "IN"),
+    };
     for step in &steps {
         let about = match step.subject {
             Subject::Rule(id) => judge.name_of(id),
@@ -343,8 +347,8 @@ fn why(config: &Config, name: &str, at: Option<Timestamp>, door: Option<&str>) -
         let says = match &step.says {
             Says::Passes => "nothing against it".to_owned(),
             Says::Silent(why) => format!("does not apply: {why}"),
-            Says::Admits => "LETS THEM IN".to_owned(),
-            Says::Refuses(refusal) => format!("KEEPS THEM OUT: {}", judge.words(refusal)),
+            Says::Admits => format!("LETS THEM {lets}"),
+            Says::Refuses(refusal) => format!("KEEPS THEM {keeps}: {}", judge.words(refusal)),
         };
         out.line(format_args!("  {about}: {says}"))?;
     }

@@ -70,11 +70,6 @@ impl Doors {
     pub(crate) fn next_deadline_in(&self, now: MonoTime) -> Option<Duration> {
         self.0.iter().filter_map(|door| door.driver.next_deadline()).map(|due| due.since(now)).min()
     }
-
-    /// Forgets what was seen at all of them.
-    pub(crate) fn forget_looks(&mut self) {
-        self.0.iter_mut().for_each(|door| door.attempts.forget());
-    }
 }
 
 impl Index<DoorId> for Doors {

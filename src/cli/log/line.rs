@@ -111,7 +111,8 @@ fn granted(evidence: &Evidence) -> String {
 fn refused(detail: &Value) -> Option<String> {
     let why = detail.get("why").and_then(Value::as_str);
     if let (Some("policy"), Some(why)) = (detail.get("reason")?.as_str(), why) {
-        return Some(format!("known, but not let in: {why}"));
+        let way = if detail["side"] == "out" { "out" } else { "in" };
+        return Some(format!("known, but not let {way}: {why}"));
     }
     let reason = RefusalReason::deserialize(detail.get("reason")?).ok()?;
     if let (RefusalReason::Stale, Some(why)) = (reason, why) {

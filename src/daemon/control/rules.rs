@@ -17,7 +17,7 @@ use crate::journal::explain::Circumstances;
 use crate::journal::{Event, EventKind, PersonRef, Stamp, decision};
 use crate::policy::{
     Admitted, Change, Direction, Entries, Entry, Gate, HoldOpen, Now, Passage, Policy, PolicyError, Refusal,
-    RuleBook, RuleId,
+    RuleBook, RuleId, Side,
 };
 
 use super::Control;
@@ -153,6 +153,9 @@ impl Control {
         let mut detail = decision(&evidence, around);
         detail["reason"] = "policy".into();
         detail["why"] = why.clone().into();
+        if way == Side::Out {
+            detail["side"] = "out".into();
+        }
         let event = Event { person: Some(person), ..Event::new(EventKind::Refusal, detail) };
         self.append_at(door, "a refusal", event)?;
         Ok(Conclusion::Refused { reason: why, evidence })
