@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::access::Rule;
+use crate::access::{Demands, Rule};
 use crate::calibration::Bar;
 use crate::calibration::cohort::Cohort;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
@@ -55,6 +55,7 @@ pub(super) fn rule(config: &Config) -> Rule {
         frames_window: decision.frames_window,
         max_frame_age: patience(config).stretch(Duration::from_millis(decision.max_frame_age_ms)),
         regrant_after: Duration::from_millis(decision.regrant_after_ms),
+        demands: demands(config),
     }
 }
 
@@ -75,6 +76,19 @@ pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result
         count: (journal.keep_events > 0).then_some(journal.keep_events),
     };
     Ok(store.with_signing(Signing { seal: seal(config)?, head_file }).with_retention(retention))
+}
+
+/// What a face must show of itself.
+fn demands(config: &Config) -> Demands {
+    if !is_watched(config) {
+        return Demands::default();
+    }
+    Demands { watch: Duration::from_millis(config.liveness.watch_ms) }
+}
+
+/// Whether faces are watched before they open the door.
+pub(super) fn is_watched(config: &Config) -> bool {
+    config.liveness.mode != "off" && config.liveness.watch_ms > 0
 }
 
 /// Whether the calendar is believed.

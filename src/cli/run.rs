@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::adapters::{
     NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, door_rules, doubt, enrolment, gates,
-    inputs_factory, load_networks, open_lamps, patience, places, rule, start_guard, trust,
+    inputs_factory, is_watched, load_networks, open_lamps, patience, places, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, UsageError, logging};
@@ -83,7 +83,7 @@ impl Run {
                 place,
                 camera: camera.to_string(),
                 open_camera: camera_factory(camera, &setup.camera, clock.clone()),
-                analyser: Box::new(analyser.with_doubt(doubt.clone())),
+                analyser: Box::new(analyser.with_doubt(doubt.clone()).watching(is_watched(config))),
                 strike: Box::new(strike),
                 open_inputs: inputs_factory(&setup.inputs, clock.clone())?,
                 lamps: open_lamps(&setup.lamps, &clock)?,

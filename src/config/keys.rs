@@ -54,6 +54,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("decision.max_frame_age_ms", whole(100, 2000)),
     ("decision.regrant_after_ms", whole(0, 600_000)),
     ("liveness.mode", Takes::Word(&["passive", "required", "off"])),
+    ("liveness.watch_ms", whole(0, 10_000)),
     ("door.name", Takes::Name),
     ("door.side", Takes::Word(&["in", "out"])),
     ("door.area", Takes::Name),

@@ -76,6 +76,7 @@ impl Analyser for SeesAda {
             issue: None,
             proof: Proof::Off,
             repeated: false,
+            signs: accessd::liveness::signs::Signs::default(),
             matched: gallery.find(&embedding),
             embedding: Some(embedding),
         };
@@ -145,6 +146,7 @@ fn be_the_daemon(folder: &Path) {
             frames_window: 1,
             max_frame_age: Duration::from_secs(2),
             regrant_after: Duration::ZERO,
+            demands: accessd::access::Demands::default(),
         },
         enrolment: EnrolmentOptions {
             samples: 2,

@@ -298,6 +298,7 @@ fn parts(
             frames_window: 3,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            demands: crate::access::Demands::default(),
         },
         enrolment: EnrolmentOptions {
             samples: 2,
