@@ -158,7 +158,9 @@ struct Again {
 
 /// Each look is weighed the moment its frame was taken: how long the networks took is not what is asked.
 fn weigh(attempt: &PastAttempt, gallery: &Gallery, rule: &Rule) -> Again {
-    let (mut attempts, mut best_score) = (Attempts::new(rule.clone()), f32::NEG_INFINITY);
+    // What a face had to show besides was seen in pictures, which are not kept.
+    let rule = Rule { demands: Default::default(), ..rule.clone() };
+    let (mut attempts, mut best_score) = (Attempts::new(rule), f32::NEG_INFINITY);
     let unasked = attempt.looks.iter().any(|look| look.proof == Proof::Unasked);
     let mut person = None;
     for (seq, look) in attempt.looks.iter().enumerate() {
@@ -168,7 +170,15 @@ fn weigh(attempt: &PastAttempt, gallery: &Gallery, rule: &Rule) -> Again {
         // The check is asked only about faces that are near enough to be let in; a lower threshold would have asked it.
         let proof = if unasked { Proof::Off } else { look.proof };
         let outcome = LookOutcome::Compared(matched);
-        let look = Look { track: TrackId(1), seq: seq as u64, captured, outcome, proof };
+        let look = Look {
+            track: TrackId(1),
+            seq: seq as u64,
+            captured,
+            outcome,
+            proof,
+            signs: Default::default(),
+            yaw_deg: 0.0,
+        };
         for verdict in attempts.observe(&[look], captured) {
             if let Verdict::Grant(grant) = verdict {
                 person.get_or_insert(grant.person());
@@ -193,6 +203,7 @@ mod tests {
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            demands: Default::default(),
         }
     }
 
