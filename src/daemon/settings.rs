@@ -28,7 +28,7 @@ pub(super) fn changes(
             .push(Event::new(EventKind::Config, json!({ "what": told(&before, settings), "now": settings })));
     }
     let model_before = last(store, EventKind::Start)?.map(|detail| detail["model"].clone());
-    if let Some(from) = model_before.filter(|from| *from != Value::from(model.0.as_str())) {
+    if let Some(from) = model_before.filter(|from| from.as_str() != Some(model.0.as_str())) {
         changes.push(Event::new(EventKind::Model, json!({ "from": from, "to": model })));
     }
     Ok(changes)
