@@ -22,12 +22,11 @@ use crate::door::{
 };
 use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
-use crate::journal::chain::Seal;
 use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
 use crate::policy::{Patience as Attempts, Place, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
-use crate::store::{HeadFile, Retention, Signing, SqliteStore};
+use crate::store::{HeadFile, Retention, SqliteStore};
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -59,12 +58,7 @@ pub(super) fn rule(config: &Config) -> Rule {
     }
 }
 
-/// What this device signs its journal with.
-pub(super) fn seal(_config: &Config) -> anyhow::Result<Option<Arc<Seal>>> {
-    Ok(None)
-}
-
-/// What the journal is signed with, where its heads go, and how long it is kept.
+/// Where the journal's heads go, and how long it is kept.
 pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result<SqliteStore> {
     let journal = &config.journal;
     let head_file = match journal.head_file.as_path() {
@@ -75,7 +69,11 @@ pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result
         age: (journal.keep_days > 0).then(|| Duration::from_secs(journal.keep_days * 86_400)),
         count: (journal.keep_events > 0).then_some(journal.keep_events),
     };
-    Ok(store.with_signing(Signing { seal: seal(config)?, head_file }).with_retention(retention))
+    let store = store.with_retention(retention);
+    Ok(match head_file {
+        Some(file) => store.with_head_file(file),
+        None => store,
+    })
 }
 
 /// What a face must show of itself.

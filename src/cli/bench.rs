@@ -147,7 +147,7 @@ impl Bench {
             stages.push(Stage::Record);
         }
         if stages.contains(&Stage::Record) {
-            subject.journal = Some(Scratch::beside(&config.paths.database)?);
+            subject.journal = Some(Scratch::beside(&config)?);
         }
         let times = measure(&mut subject, &stages, self.rounds)?;
         let mut out = Output::new();
@@ -193,7 +193,9 @@ impl Bench {
         let mut networks = load_networks(config)?;
         let face = found_face(&mut networks, &self.picture(config)?)?.1;
         let dim = embed_one(&mut networks, &face)?.dim();
-        let mut store = open_store(database, OpenMode::Create)?;
+        let mut at_home = config.clone();
+        at_home.paths.database = database.to_owned();
+        let mut store = open_store(&at_home, OpenMode::Create)?;
         for (name, embedding) in made_up(dim, self.people as usize) {
             let template = NewTemplate {
                 model: networks.model().clone(),
@@ -307,13 +309,21 @@ impl Drop for Folder {
 }
 
 impl Scratch {
-    fn beside(database: &Path) -> anyhow::Result<Self> {
-        let parent = database.parent().filter(|p| p.is_dir()).map_or_else(std::env::temp_dir, Path::to_owned);
+    fn beside(config: &Config) -> anyhow::Result<Self> {
+        let parent = config
+            .paths
+            .database
+            .parent()
+            .filter(|p| p.is_dir())
+            .map_or_else(std::env::temp_dir, Path::to_owned);
         let folder = parent.join(format!(".accessd-bench-{}", std::process::id()));
         std::fs::create_dir(&folder)
             .with_context(|| format!("{} cannot be made for measuring the disk", folder.display()))?;
         let folder = Folder(folder);
-        let store = open_store(&folder.0.join("accessd.db"), OpenMode::Create)?;
+        let mut there = config.clone();
+        (there.paths.database, there.paths.device_key) =
+            (folder.0.join("accessd.db"), folder.0.join("device.key"));
+        let store = open_store(&there, OpenMode::Create)?;
         let figures =
             json!({ "best": { "person": 1, "name": "Ada", "score": 0.75 }, "padding": "x".repeat(700) });
         let person = Some(PersonRef { id: PersonId(1), name: "Ada".into() });

@@ -81,6 +81,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("journal.keep_events", whole(0, 100_000_000)),
     ("journal.head_file", Takes::Path),
     ("paths.database", Takes::Path),
+    ("paths.device_key", Takes::Path),
     ("paths.models", Takes::Path),
     ("paths.socket", Takes::Path),
     ("limits.profile", Takes::Word(&["door", "emulator"])),

@@ -19,6 +19,7 @@ mod assembly;
 mod camera_loop;
 pub mod client;
 mod control;
+pub mod custody;
 mod doorway;
 pub(crate) mod enrolment;
 #[cfg(test)]

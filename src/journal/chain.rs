@@ -40,6 +40,9 @@ const PRUNED_V1: &str = "accessd journal pruned 1";
 /// How the signing key comes from the device's secret.
 const SIGNING_KEY_V1: &str = "accessd journal signing key 1";
 
+/// The kind of the record of a restored backup.
+const RESTORED: &str = "restore";
+
 /// A signature is due at the latest after so many records.
 pub const CHECKPOINT_EVERY: u64 = 256;
 
@@ -474,6 +477,16 @@ impl<'a> Walk<'a> {
     pub fn record(&mut self, fields: &Fields<'_>, stored: Option<Hash>) {
         if self.is_broken() {
             return;
+        }
+        if fields.kind == RESTORED && fields.id > self.expected {
+            // The numbers go on where they were before a backup was brought back; what was between is lost and told.
+            let (first, last) = (self.expected, fields.id - 1);
+            let what = format!(
+                "the records from {first} to {last} were lost when a backup was restored ({})",
+                fields.id
+            );
+            self.found.doubts.push(what);
+            self.expected = fields.id;
         }
         if fields.id != self.expected {
             let what = match fields.id - self.expected {

@@ -107,6 +107,18 @@ pub enum EventKind {
     FaceOff,
     /// An operator lets faces open the door again.
     FaceOn,
+    /// What a person agreed to was written down.
+    Consent,
+    /// An operator was given a copy of everything kept about a person.
+    Export,
+    /// After a removal every file was searched for what might be left of the person.
+    Erase,
+    /// A backup was taken.
+    Backup,
+    /// This database came from a backup.
+    Restore,
+    /// Damage was repaired.
+    Repair,
     /// A person was let in or out and did not open the door.
     NotPassed,
     /// Records from before the journal was a chain were chained as they were found.

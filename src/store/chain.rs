@@ -13,6 +13,7 @@ use super::trouble::Trouble;
 use crate::clock::SystemClock;
 use crate::journal::chain::{CHECKPOINT_EVERY, Checkpoint, Fields, Hash, Head, Key, Mark, Pruned, Seal};
 use crate::journal::{Event, EventId, EventKind, Stamp};
+use crate::seal::DeviceKey;
 
 /// What a writer signs with, and where it hands heads to.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,11 @@ pub struct Signing {
     pub seal: Option<Arc<Seal>>,
     /// A file elsewhere that heads are appended to.
     pub head_file: Option<HeadFile>,
+}
+
+/// What a device signs its journal with.
+pub fn journal_seal(device: &DeviceKey) -> Seal {
+    Seal::from_device_secret(device.derive("accessd 2026-11 signing the journal").bytes())
 }
 
 /// What every record is written with.

@@ -261,6 +261,7 @@ mod tests {
 
     use super::*;
     use crate::journal::EventKind;
+    use crate::seal::Keys;
     use crate::store::{OpenMode, SqliteStore};
 
     #[test]
@@ -292,7 +293,8 @@ mod tests {
     #[test]
     fn every_filter_reads_through_an_index_in_its_order() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot").unwrap();
+        let store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot", &Keys::of_a_test())
+            .unwrap();
         let plan = |way: &Way, bounds: &Bounds| -> String {
             let (sql, values) = statement("SELECT id FROM events", way, bounds, 9);
             let mut statement = store.conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

@@ -4,8 +4,10 @@
 //! The daemon's control thread owns the one writer; other threads get a [`Store::reader`]. What survives a power cut,
 //! and why, stands at the top of `open.rs`.
 
+mod backup;
 mod chain;
 mod check;
+mod custody;
 mod files;
 mod heads;
 mod journal;
@@ -13,9 +15,12 @@ mod lock;
 mod open;
 mod people;
 mod policy;
+mod restore;
 mod retention;
+mod sealing;
 mod sqlite;
 mod templates;
+mod traces;
 mod trouble;
 mod verify;
 
@@ -27,12 +32,16 @@ use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
 use crate::policy::{Change, Passage, RuleBook};
 
-pub use chain::Signing;
+pub use backup::{Header, KeyFile};
+pub use chain::{Signing, journal_seal};
 pub use check::{Checkup, Finding, check};
+pub use custody::{Consent, Custody, Export};
 pub use heads::HeadFile;
 pub use open::{OpenMode, boot_id};
+pub use restore::{Restored, Restoring};
 pub use retention::Retention;
 pub use sqlite::SqliteStore;
+pub use traces::{Search, Sighting, Trace, Traces};
 
 /// Why the store could not do what was asked. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +73,12 @@ pub enum StoreError {
     /// An enrolment without templates, or with one that does not fit.
     #[error("templates refused: {0}")]
     BadTemplates(String),
+    /// A consent without words, or with far too many.
+    #[error("a consent is a text of 1 to 20,000 characters; give what the person agreed to, word for word")]
+    BadConsent,
+    /// A backup or key file that cannot be written, read or opened.
+    #[error("{0}")]
+    Backup(String),
     /// A change of the rule book that cannot be.
     #[error("the rule book stays as it is: {0}")]
     Policy(String),
@@ -85,7 +100,7 @@ pub enum StoreError {
 ///
 /// Names are unique and found without regard to case and to the amount of space in them; they keep the spelling that
 /// the operator gave.
-pub trait Store: Send {
+pub trait Store: Custody + Send {
     /// Everybody, by name.
     ///
     /// # Errors

@@ -151,6 +151,7 @@ mod tests {
     use crate::clock::MonoTime;
     use crate::journal::Filter;
     use crate::journal::chain::{Against, Seal};
+    use crate::seal::Keys;
     use crate::store::{OpenMode, Signing, SqliteStore, Store};
 
     const DAY: u64 = 86_400;
@@ -163,7 +164,8 @@ mod tests {
     /// A journal with a start, 20 refusals and a stop on each of `days` days.
     fn store(dir: &tempfile::TempDir, days: u64, retention: Retention) -> SqliteStore {
         let seal = Arc::new(Seal::from_device_secret(&[1; 32]));
-        let store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot").unwrap();
+        let store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot", &Keys::of_a_test())
+            .unwrap();
         let mut store =
             store.with_signing(Signing { seal: Some(seal), head_file: None }).with_retention(retention);
         store.believe_clock(true);
@@ -226,7 +228,9 @@ mod tests {
             steps
         );
         drop(store);
-        let store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Existing, "boot").unwrap();
+        let store =
+            SqliteStore::open(&dir.path().join("a.db"), OpenMode::Existing, "boot", &Keys::of_a_test())
+                .unwrap();
         whole(&store);
     }
 

@@ -11,6 +11,7 @@ use super::lock::WriterLock;
 use super::open::{self, BUSY, CHECKPOINT_PAGES, OpenMode};
 use super::people::{self, Name};
 use super::retention::{self, Retention};
+use super::sealing::Sealer;
 use super::trouble::{self, Trouble};
 use super::{Store, StoreError, journal, policy, templates, verify};
 use crate::clock::MonoTime;
@@ -19,6 +20,7 @@ use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Change, Passage, RuleBook};
+use crate::seal::Keys;
 
 /// How long folding the log away may wait for a reader in the middle of its query; the door waits with it.
 const FOLD_BUSY: Duration = Duration::from_millis(200);
@@ -37,8 +39,11 @@ pub struct SqliteStore {
     pub(super) conn: Connection,
     path: PathBuf,
     pub(super) pen: Pen,
+    keys: Keys,
+    /// What seals and opens templates; why not, in a reader that may not have the key.
+    sealer: Result<Sealer, String>,
     /// A removed template may still be in the write-ahead log.
-    erasing: bool,
+    pub(super) erasing: bool,
     /// Absent in a reader.
     lock: Option<WriterLock>,
     retention: Retention,
@@ -49,6 +54,8 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the database at `path`. `boot_id` goes into every record; [`boot_id`](super::boot_id) gives this boot's.
+    /// `keys` says where the device key is, which templates are sealed with. A database without one yet gets one, and
+    /// templates from before are sealed; a reader does without as long as it reads no template.
     ///
     /// For writing ([`OpenMode::Create`], [`OpenMode::Existing`]) it takes the one writer's lock, `PATH.lock`, and
     /// brings the schema up to date. A new database gets mode 0600, and so do its companions; when only the folder is
@@ -56,23 +63,48 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Database`] when the file is missing (unless it may be created), is not a database, is another
-    /// program's, was written by a newer accessd, is damaged, cannot be written, or another process is writing to it.
-    /// The file is as it was then.
-    pub fn open(path: &Path, mode: OpenMode, boot_id: &str) -> Result<Self, StoreError> {
-        open::open(path, mode, boot_id)
+    /// program's, was written by a newer accessd, is damaged, cannot be written, or another process is writing to it,
+    /// and when the device key is missing or another one. The file is as it was then.
+    pub fn open(path: &Path, mode: OpenMode, boot_id: &str, keys: &Keys) -> Result<Self, StoreError> {
+        open::open(path, mode, boot_id, keys)
     }
 
-    pub(super) fn new(conn: Connection, path: &Path, boot_id: &str, lock: Option<WriterLock>) -> Self {
+    pub(super) fn new(
+        conn: Connection,
+        path: &Path,
+        boot_id: &str,
+        keys: &Keys,
+        sealer: Result<Sealer, String>,
+        lock: Option<WriterLock>,
+    ) -> Self {
+        let mut pen = Pen::new(boot_id);
+        pen.signing.seal = sealer.as_ref().ok().map(|sealer| Arc::new(chain::journal_seal(sealer.device())));
         Self {
             conn,
             path: path.to_owned(),
-            pen: Pen::new(boot_id),
+            pen,
+            keys: keys.clone(),
+            sealer,
             erasing: false,
             lock,
             retention: Retention::default(),
             signed: None,
             next_prune: MonoTime::default(),
         }
+    }
+
+    /// What seals and opens templates.
+    pub(super) fn sealer(&self) -> Result<&Sealer, StoreError> {
+        self.sealer
+            .as_ref()
+            .map_err(|why| trouble::error(&self.path, format!("its templates stay shut: {why}"), None))
+    }
+
+    /// Hands the journal's heads out to a file elsewhere from now on.
+    #[must_use]
+    pub fn with_head_file(mut self, file: HeadFile) -> Self {
+        self.pen.signing.head_file = Some(file);
+        self
     }
 
     /// Signs checkpoints from now on.
@@ -124,7 +156,7 @@ impl SqliteStore {
     }
 
     /// Runs `change` as one transaction, and afterwards what an earlier removal left to do.
-    fn write<T>(
+    pub(super) fn write<T>(
         &mut self,
         doing: &str,
         change: impl FnOnce(&Transaction<'_>, &Pen) -> Result<T, Trouble>,
@@ -137,7 +169,7 @@ impl SqliteStore {
     }
 
     /// Runs `change` as one transaction and does nothing else.
-    fn commit<T>(
+    pub(super) fn commit<T>(
         &mut self,
         doing: &str,
         change: impl FnOnce(&Transaction<'_>, &Pen) -> Result<T, Trouble>,
@@ -159,7 +191,7 @@ impl SqliteStore {
     }
 
     /// Reads in one transaction, so that what several statements read belongs together.
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         doing: &str,
         look: impl FnOnce(&Connection) -> Result<T, Trouble>,
@@ -192,7 +224,7 @@ impl SqliteStore {
     }
 
     /// After a removal: the log still holds the pages as they were. Tried again with later changes until it worked.
-    fn erase_traces(&mut self) {
+    pub(super) fn erase_traces(&mut self) {
         self.erasing = !self.fold_log();
         if self.erasing {
             log::warn!(
@@ -225,10 +257,11 @@ impl Store for SqliteStore {
     ) -> Result<PersonId, StoreError> {
         let name = Name::new(name)?;
         templates::check(templates)?;
+        let sealer = self.sealer()?.clone();
         self.write(&format!("enrolling {:?}", name.text), |tx, pen| {
             people::must_be_free(tx, &name, None)?;
             let id = people::insert(tx, &name, at.wall)?;
-            templates::insert(tx, id, templates, at.wall)?;
+            templates::insert(tx, &sealer, id, templates, at.wall)?;
             let person = PersonRef { id, name: name.text.clone() };
             let event = by(actor, EventKind::Enrol, person, enrolment(templates));
             chain::append(tx, &event, at, pen)?;
@@ -245,10 +278,11 @@ impl Store for SqliteStore {
         at: Stamp,
     ) -> Result<PersonId, StoreError> {
         templates::check(templates)?;
+        let sealer = self.sealer()?.clone();
         self.write(&format!("adding templates to {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
             let id = person.id;
-            templates::insert(tx, id, templates, at.wall)?;
+            templates::insert(tx, &sealer, id, templates, at.wall)?;
             let event = by(actor, EventKind::EnrolMore, person, enrolment(templates));
             chain::append(tx, &event, at, pen)?;
             people::changed(tx)?;
@@ -286,9 +320,10 @@ impl Store for SqliteStore {
     }
 
     fn gallery(&self, model: &ModelId) -> Result<Gallery, StoreError> {
+        let sealer = self.sealer()?;
         self.read("reading the gallery", |conn| {
             let generation = people::generation(conn)?;
-            Ok(Gallery::new(model.clone(), generation, templates::of_model(conn, model)?))
+            Ok(Gallery::new(model.clone(), generation, templates::of_model(conn, sealer, model)?))
         })
     }
 
@@ -338,6 +373,7 @@ impl Store for SqliteStore {
         let insert = |tx: &Transaction<'_>, pen: &Pen| {
             if let (EventKind::Grant, Some(person), false) = (event.kind, &event.person, event.is_leaving()) {
                 policy::spend_entry(tx, person.id)?;
+                people::used(tx, person.id, at.wall)?;
             }
             if let (Some(passage), Some(person)) = (passage, &event.person) {
                 policy::set_passage(tx, person.id, &passage.area, Some(passage))?;
@@ -365,7 +401,7 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn Store>, StoreError> {
-        Ok(Box::new(open::read_only(&self.path, &self.pen.boot_id)?))
+        Ok(Box::new(open::read_only(&self.path, &self.pen.boot_id, &self.keys)?))
     }
 }
 
@@ -411,7 +447,7 @@ mod tests {
     fn a_full_disk_is_told_and_leaves_nothing_half_done() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
-        let mut store = SqliteStore::open(&path, OpenMode::Create, "boot").unwrap();
+        let mut store = SqliteStore::open(&path, OpenMode::Create, "boot", &Keys::of_a_test()).unwrap();
         store.enrol("Ada", &[template()], "uid 0", AT).unwrap();
         // SQLite reports its own bound on the file's size as it reports the disk's.
         let pages: i64 = store.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();

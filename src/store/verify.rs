@@ -95,6 +95,7 @@ mod tests {
     use crate::gallery::PersonId;
     use crate::journal::chain::{CHECKPOINT_EVERY, Checkpoint, Head, Seal};
     use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Stamp};
+    use crate::seal::Keys;
     use crate::store::{OpenMode, Signing, SqliteStore, Store};
 
     fn at(s: u64) -> Stamp {
@@ -111,7 +112,8 @@ mod tests {
     }
 
     fn store(dir: &tempfile::TempDir) -> SqliteStore {
-        let store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot").unwrap();
+        let store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot", &Keys::of_a_test())
+            .unwrap();
         store.with_signing(Signing { seal: Some(Arc::new(seal())), head_file: None })
     }
 
@@ -312,7 +314,10 @@ mod tests {
     #[test]
     fn a_journal_written_anew_without_the_key_is_not_believed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut forged = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot").unwrap();
+        let mut forged =
+            SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot", &Keys::of_a_test())
+                .unwrap();
+        forged.pen.signing.seal = None;
         for n in 0..=CHECKPOINT_EVERY {
             forged.append(&event(EventKind::Grant, n), at(n)).unwrap();
         }
@@ -412,8 +417,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = std::env::var_os("ACCESSD_JOURNAL").map_or(dir.path().to_owned(), Into::into);
         let path = folder.join("accessd.db");
-        let mut store =
-            SqliteStore::open(&path, OpenMode::Create, "3e1f3c39-9a64-4d5b-8b11-0f3f6f1ad2b7").unwrap();
+        let mut store = SqliteStore::open(
+            &path,
+            OpenMode::Create,
+            "3e1f3c39-9a64-4d5b-8b11-0f3f6f1ad2b7",
+            &Keys::of_a_test(),
+        )
+        .unwrap();
         store.pen.signing.seal = Some(Arc::new(seal()));
         store.believe_clock(true);
         let mut n = 0;

@@ -50,7 +50,7 @@ fn any_byte_of_a_record_that_is_flipped_in_the_file_itself_is_found() {
     let whole = fs::read(&path).unwrap();
     let boot = accessd::store::boot_id();
     let verify = || {
-        let store = SqliteStore::open(&path, OpenMode::ReadOnly, "boot").ok()?;
+        let store = SqliteStore::open(&path, OpenMode::ReadOnly, "boot", &site.keys()).ok()?;
         let against = Against { keys: vec![seal().public()], ..Against::default() };
         store.verify(&against).ok().map(|found| found.is_whole())
     };

@@ -19,6 +19,7 @@ mod models;
 mod networks;
 mod policy;
 mod powercut;
+mod privacy;
 mod real_clips;
 mod store;
 mod support;

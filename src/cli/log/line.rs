@@ -77,6 +77,12 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Config => "settings",
         EventKind::Model => "encoder",
         EventKind::NotPassed => "not passed",
+        EventKind::Consent => "consent",
+        EventKind::Export => "exported",
+        EventKind::Erase => "erased",
+        EventKind::Backup => "backup",
+        EventKind::Restore => "RESTORED",
+        EventKind::Repair => "REPAIRED",
     }
 }
 

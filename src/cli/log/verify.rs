@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::super::adapters;
-use super::super::backend::Backend;
+use super::super::backend::{Backend, keys};
 use super::super::output::{Output, count};
 use super::super::{Exit, Globals};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::journal::chain::{Against, Hash, Head, Key, Verification};
+use crate::store::journal_seal;
 
 /// Verify that no record was changed, removed, moved or put in, and name the first that was
 ///
@@ -53,7 +53,8 @@ impl Verify {
 
     fn against(&self, config: &Config) -> anyhow::Result<Against> {
         let mut against = Against { keys: self.key.clone(), ..Against::default() };
-        against.keys.extend(adapters::seal(config)?.map(|seal| seal.public()));
+        // Whoever may not have the device's key names its public half, or is told that it is not known.
+        against.keys.extend(keys(config).load().ok().map(|device| journal_seal(&device).public()));
         for head in &self.head {
             match head.parse::<Hash>() {
                 Ok(hash) => against.hashes.push(hash),
@@ -121,12 +122,9 @@ pub(super) struct ShowKey {}
 
 impl ShowKey {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
-        let seal = adapters::seal(&globals.load()?)?;
-        let Some(seal) = seal else {
-            bail!("this user cannot read the device's key, or there is none yet: `accessd run` makes one")
-        };
+        let device = keys(&globals.load()?).load()?;
         let mut out = Output::new();
-        out.line(seal.public())?;
+        out.line(journal_seal(&device).public())?;
         out.flush()?;
         Ok(Exit::Done)
     }

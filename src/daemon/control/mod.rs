@@ -127,6 +127,8 @@ impl Control {
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
+        // A reader may have kept what was erased in the log.
+        self.store.is_erased();
         let at = Stamp::now(&*self.clock);
         self.store.tend(at).map_err(|source| DaemonError::Write { what: "a signature", source })?;
         for Doorway { lamps, board, .. } in &mut self.doors.0 {
