@@ -107,6 +107,8 @@ pub enum EventKind {
     FaceOff,
     /// An operator lets faces open the door again.
     FaceOn,
+    /// A person was let in or out and did not open the door.
+    NotPassed,
     /// What a person agreed to was written down.
     Consent,
     /// An operator was given a copy of everything kept about a person.
@@ -119,8 +121,6 @@ pub enum EventKind {
     Restore,
     /// Damage was repaired.
     Repair,
-    /// A person was let in or out and did not open the door.
-    NotPassed,
     /// Records from before the journal was a chain were chained as they were found.
     Chained,
     /// Old records were taken out; what they were in sum stays.

@@ -16,7 +16,7 @@ use super::trouble::Trouble;
 use super::{SqliteStore, Store, StoreError, chain, files, people, policy};
 use crate::gallery::{Person, PersonId};
 use crate::journal::{Event, EventKind, Filter, PersonRef, Record, Stamp};
-use crate::policy::PersonTerms;
+use crate::policy::{Passage, PersonTerms};
 use crate::seal::RecoveryCode;
 
 /// Most characters of a consent; the schema's bound too.
@@ -48,6 +48,9 @@ pub struct Export {
     pub consents: Vec<Consent>,
     /// What is agreed with them on when they may enter.
     pub terms: PersonTerms,
+    /// Where they were last seen to go, where anti-passback asks for it.
+    #[serde(default)]
+    pub passages: Vec<Passage>,
     /// What the journal says about them, oldest first; the newest 20,000.
     pub records: Vec<Record>,
 }
@@ -176,31 +179,33 @@ impl Custody for SqliteStore {
 
     fn export(&self, name: &str) -> Result<Export, StoreError> {
         let sealer = self.sealer()?;
-        let (person, consents, terms, templates) = self.read("copying a person's data", |conn| {
-            let id = people::known(conn, name)?.id;
-            let person = people::one(conn, id)?;
-            let key = sealer.key_of(conn, id)?;
-            let mut templates = Vec::new();
-            for info in &person.templates {
-                let sealed: Vec<u8> =
-                    conn.query_row("SELECT sealed FROM templates WHERE id = ?1", [info.id], |row| {
-                        row.get(0)
-                    })?;
-                let damaged = |why: String| Trouble::Damaged(format!("template {} {why}", info.id));
-                let key = key.as_ref().ok_or_else(|| damaged("has no key".into()))?;
-                let opened = open_embedding(key, &place_of_template(id, info.id, &info.model), &sealed);
-                templates.push(opened.map_err(damaged)?.values().to_vec());
-            }
-            let book = policy::book(conn)?;
-            let terms = book.people.into_iter().find(|row| row.id == id).map(|row| row.terms);
-            Ok((person, consents_of(conn, id)?, terms.unwrap_or_default(), templates))
-        })?;
+        let (person, consents, (terms, passages), templates) =
+            self.read("copying a person's data", |conn| {
+                let id = people::known(conn, name)?.id;
+                let person = people::one(conn, id)?;
+                let key = sealer.key_of(conn, id)?;
+                let mut templates = Vec::new();
+                for info in &person.templates {
+                    let sealed: Vec<u8> =
+                        conn.query_row("SELECT sealed FROM templates WHERE id = ?1", [info.id], |row| {
+                            row.get(0)
+                        })?;
+                    let damaged = |why: String| Trouble::Damaged(format!("template {} {why}", info.id));
+                    let key = key.as_ref().ok_or_else(|| damaged("has no key".into()))?;
+                    let opened = open_embedding(key, &place_of_template(id, info.id, &info.model), &sealed);
+                    templates.push(opened.map_err(damaged)?.values().to_vec());
+                }
+                let book = policy::book(conn)?;
+                let terms =
+                    book.people.into_iter().find(|row| row.id == id).map(|row| (row.terms, row.passages));
+                Ok((person, consents_of(conn, id)?, terms.unwrap_or_default(), templates))
+            })?;
         let about =
             Filter { person: Some(person.name.clone()), limit: Some(MAX_EXPORTED), ..Filter::default() };
         let mut records = self.records(&about)?;
         // Others may have borne the name before.
         records.retain(|record| record.event.person.as_ref().is_some_and(|about| about.id == person.id));
-        Ok(Export { person, templates, consents, terms, records })
+        Ok(Export { person, templates, consents, terms, passages, records })
     }
 
     fn traces(&self, name: &str) -> Result<Traces, StoreError> {

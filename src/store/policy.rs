@@ -427,7 +427,9 @@ mod tests {
         store.set_passage(bob, "Inside", Some(&passage(false))).unwrap();
         store.set_passage(PersonId(99), "inside", Some(&passage(true))).unwrap();
         drop(store);
-        let mut store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Existing, "boot").unwrap();
+        let mut store =
+            SqliteStore::open(&dir.path().join("a.db"), OpenMode::Existing, "boot", &Keys::of_a_test())
+                .unwrap();
         let book = store.rule_book().unwrap();
         assert_eq!((of(&book, "Ada"), of(&book, "Bob")), ((Some(true), None), (Some(false), None)));
         assert_eq!(book.direction, Direction::Both);

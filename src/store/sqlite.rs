@@ -371,8 +371,10 @@ impl Store for SqliteStore {
             .pragma_update(None, "wal_autocheckpoint", pages)
             .map_err(|e| Trouble::from(e).at(&self.path, doing))?;
         let insert = |tx: &Transaction<'_>, pen: &Pen| {
-            if let (EventKind::Grant, Some(person), false) = (event.kind, &event.person, event.is_leaving()) {
-                policy::spend_entry(tx, person.id)?;
+            if let (EventKind::Grant, Some(person)) = (event.kind, &event.person) {
+                if !event.is_leaving() {
+                    policy::spend_entry(tx, person.id)?;
+                }
                 people::used(tx, person.id, at.wall)?;
             }
             if let (Some(passage), Some(person)) = (passage, &event.person) {
