@@ -1,12 +1,14 @@
 //! The store on SQLite: each method is one transaction over the rows of `people.rs`, `templates.rs` and `journal.rs`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::json;
 
 use super::chain::{self, Pen, Signing};
+use super::heads::HeadFile;
 use super::lock::WriterLock;
 use super::open::{self, BUSY, CHECKPOINT_PAGES, OpenMode};
 use super::people::{self, Name};
