@@ -38,12 +38,16 @@ pub struct Config {
     pub lamps: LampsConfig,
     /// Enrolment at a camera.
     pub enrolment: EnrolmentConfig,
+    /// Learning of faces that are let in.
+    pub learning: LearningConfig,
     /// Failed attempts.
     pub throttle: ThrottleConfig,
     /// The calendar.
     pub clock: ClockConfig,
     /// The door's log.
     pub journal: JournalConfig,
+    /// What is kept of people, and for how long.
+    pub privacy: PrivacyConfig,
     /// Files and folders.
     pub paths: PathsConfig,
     /// How patient the service is.
@@ -170,6 +174,10 @@ pub struct DecisionConfig {
     pub threshold: f32,
     /// How far the person must be ahead of the runner-up, 0–1.
     pub margin: f32,
+    /// How far ahead of everybody else somebody must be who looks like another of those enrolled, 0–1.
+    pub alike_margin: f32,
+    /// Who is let in when several faces are in view: `nearest`, `refuse` or `each`.
+    pub several: String,
     /// k: looks that must agree, 1–30.
     pub frames_needed: usize,
     /// n: looks remembered, `frames_needed`–60.
@@ -186,6 +194,8 @@ impl Default for DecisionConfig {
             far_per_attempt: 1e-4,
             threshold: 0.0,
             margin: 0.08,
+            alike_margin: 0.16,
+            several: "nearest".into(),
             frames_needed: 3,
             frames_window: 5,
             max_frame_age_ms: 500,
@@ -307,6 +317,24 @@ impl Default for EnrolmentConfig {
     }
 }
 
+/// `[learning]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearningConfig {
+    /// `off`, or `guarded`.
+    pub mode: String,
+    /// Samples learnt of one person at most, 1–20.
+    pub most: usize,
+    /// How far above the threshold a face must agree with the enrolled samples, 0–0.5.
+    pub above: f32,
+}
+
+impl Default for LearningConfig {
+    fn default() -> Self {
+        Self { mode: "off".into(), most: 3, above: 0.15 }
+    }
+}
+
 /// `[throttle]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -353,6 +381,14 @@ impl Default for JournalConfig {
     fn default() -> Self {
         Self { keep_days: 365, keep_events: 1_000_000, head_file: "none".into() }
     }
+}
+
+/// `[privacy]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrivacyConfig {
+    /// Days after which somebody who has not been let in is removed, 0–3650; 0 never.
+    pub forget_after_days: u32,
 }
 
 /// `[paths]`

@@ -1,6 +1,7 @@
 //! `accessd bench`: how long each stage takes on this machine, from a JPEG to the person it shows. `make bench` sets
 //! the same stages beside other programs.
 
+mod deciding;
 mod drawing;
 
 use std::hint::black_box;
@@ -17,7 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
-use super::adapters::load_networks;
+use super::adapters::{load_networks, rule};
 use super::backend::open_store;
 use super::output::{self, Output};
 use super::{Exit, Globals};
@@ -32,6 +33,8 @@ use crate::models::Library;
 use crate::recognition::{FoundFace, Recogniser};
 use crate::store::{OpenMode, SqliteStore, Store};
 use crate::vision::margin;
+
+use deciding::Party;
 
 /// Measure each stage from a picture to a person on this machine
 ///
@@ -78,6 +81,8 @@ enum Stage {
     Embed,
     /// An embedding to the person and the runner-up.
     Match,
+    /// Four faces, embedded and matched, to what follows: tracks, advice, company, k of n.
+    Decide,
     /// A face with its surroundings to how far it looks alive, by the first PAD network that is installed.
     Pad,
     /// A grant written down until it is on disk, beside the configured database: what the relay waits for.
@@ -97,6 +102,7 @@ impl Stage {
             Self::Align => "align",
             Self::Embed => "embed",
             Self::Match => "match",
+            Self::Decide => "decide",
             Self::Pad => "pad",
             Self::Record => "record",
             Self::Copy => "copy",
@@ -143,6 +149,7 @@ impl Bench {
         let mut stages = self.only.clone();
         if stages.is_empty() {
             stages.extend(Stage::OF_A_FRAME);
+            stages.push(Stage::Decide);
             stages.extend(subject.pad.is_some().then_some(Stage::Pad));
             stages.push(Stage::Record);
         }
@@ -245,6 +252,7 @@ struct Subject {
     /// The face that is aligned, embedded and matched.
     face: FoundFace,
     probe: Embedding,
+    party: Party,
     /// As many bytes as the gallery's templates, twice.
     memory: (Vec<u8>, Vec<u8>),
     pad: Option<Liveness>,
@@ -262,7 +270,20 @@ impl Subject {
         let gallery = crowd(networks.model().clone(), probe.dim(), people)?;
         let bytes = gallery.templates() * gallery.dim() * size_of::<f32>();
         let memory = (vec![1; bytes], vec![2; bytes]);
-        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory, pad: None, journal: None })
+        let party = Party::new(rule(&Config::default()), &gallery, &probe);
+        Ok(Self {
+            networks,
+            gallery,
+            picture,
+            jpeg,
+            faces,
+            face,
+            probe,
+            party,
+            memory,
+            pad: None,
+            journal: None,
+        })
     }
 
     /// How long one stage takes.
@@ -274,6 +295,7 @@ impl Subject {
             Stage::Align => drop(black_box(FoundFace::new(&self.picture, self.face.face))),
             Stage::Embed => drop(black_box(embed_one(&mut self.networks, &self.face)?)),
             Stage::Match => drop(black_box(self.gallery.find(&self.probe))),
+            Stage::Decide => drop(black_box(self.party.frame())),
             Stage::Pad => {
                 let net =
                     self.pad.as_mut().context("no PAD network is installed; fetch one with `make models`")?;

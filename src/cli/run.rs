@@ -9,8 +9,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, door_rules, doubt, enrolment, gates,
-    inputs_factory, is_watched, load_networks, open_lamps, patience, places, rule, start_guard, trust,
+    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, door_rules, doubt, enrolment,
+    forget_after, gates, inputs_factory, is_watched, learning, load_networks, open_lamps, patience, places,
+    rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, UsageError, logging};
@@ -92,7 +93,8 @@ impl Run {
                 rules: door_rules(&setup.door)?,
             });
         }
-        let store = bookkeeping(config, open_store(config, OpenMode::Create)?)?;
+        let mut store = bookkeeping(config, open_store(config, OpenMode::Create)?)?;
+        store.forget_after(forget_after(config));
         Ok(Parts {
             doors,
             photo_check,
@@ -104,6 +106,7 @@ impl Run {
             rule: rule(config),
             gates: gates(config),
             settings: config.changed(),
+            learning: learning(config),
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),
             trace,

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::access::{Attempts, Rule};
+use crate::access::{Adviser, Attempts, LookAlikes, Rule};
 use crate::clock::{Clock, MonoTime};
 use crate::door::{Driver, Inputs, InputsFactory};
 use crate::journal::{Event, EventKind, Stamp};
@@ -96,6 +96,7 @@ fn prepare(
         driver,
         attempts: Attempts::new(rule.clone()),
         looks: Looks::default(),
+        adviser: Adviser::default(),
         frames: Arc::new(Slot::new()),
         board: Arc::new(DoorBoard::new(fixed)),
         camera: CameraWatch::new(now),
@@ -191,7 +192,10 @@ impl Daemon {
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
         let reader = store.reader().map_err(DaemonError::Read)?;
         let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
-        prepared.iter_mut().for_each(|door| door.doorway.attempts.set_rule(rule.clone()));
+        let alike = LookAlikes::of(&gallery, &rule);
+        for door in &mut prepared {
+            door.doorway.attempts.set_rule(rule.clone(), alike.clone());
+        }
         let mut start = json!({
             "version": parts.version, "model": model, "people": gallery.people(), "threshold": rule.threshold,
             "photo_check": parts.photo_check, "pid": std::process::id(),
@@ -264,6 +268,8 @@ impl Daemon {
             readiness,
             trace: Trace::new(parts.trace),
             limits,
+            learning: parts.learning,
+            last_grant: None,
             enrolling: None,
             house,
         };

@@ -5,11 +5,12 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::Attempts;
+use crate::access::{Advice, Adviser, Attempts, Look};
 use crate::clock::MonoTime;
 use crate::door::Driver;
 use crate::frame::Frame;
 use crate::policy::{Place, Throttle, WhichDoor, which_door};
+use crate::vision::tracks::TrackId;
 
 use super::control::{CameraWatch, Going, Holding, LampBoard, Looks};
 use super::slot::Slot;
@@ -25,6 +26,7 @@ pub(crate) struct Doorway {
     pub(crate) driver: Driver,
     pub(crate) attempts: Attempts,
     pub(crate) looks: Looks,
+    pub(crate) adviser: Adviser,
     pub(crate) frames: Arc<Slot<Frame>>,
     pub(crate) board: Arc<DoorBoard>,
     pub(crate) camera: CameraWatch,
@@ -37,6 +39,13 @@ pub(crate) struct Doorway {
     pub(crate) recording_over: bool,
     /// A frame of it has been decided on, or its camera is known to be lost.
     pub(crate) proven: bool,
+}
+
+impl Doorway {
+    /// What the person who stands at it has been told for a while, when that is news.
+    pub(crate) fn advise(&mut self, looks: &[Look], now: MonoTime) -> Option<(TrackId, Advice)> {
+        self.adviser.see(looks, self.attempts.rule().several, now)
+    }
 }
 
 /// All doors; at least one.

@@ -45,7 +45,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::Rule;
+use crate::access::{Learning, Rule};
 use crate::calibration::Bar;
 use crate::clock::Clock;
 use crate::door::{InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
@@ -106,6 +106,8 @@ pub struct Parts {
     pub gates: QualityGates,
     /// The settings that are not the defaults, by key; a change of them is written down.
     pub settings: BTreeMap<String, String>,
+    /// How faces that are let in are learnt, if they are.
+    pub learning: Option<Learning>,
     /// How enrolment at the camera goes.
     pub enrolment: EnrolmentOptions,
     /// Where operators reach the daemon; the folder must exist.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::access::Advice;
 use crate::calibration::Calibration;
 use crate::clock::MonoTime;
 use crate::door::Door;
@@ -142,6 +143,7 @@ struct AtDoor {
     enrolling: Option<String>,
     faults: BTreeMap<&'static str, String>,
     gate: Gate,
+    advice: Option<Advice>,
 }
 
 impl DoorBoard {
@@ -194,6 +196,11 @@ impl DoorBoard {
         lock(&self.now).enrolling = name.map(str::to_owned);
     }
 
+    /// What the person at the door is told.
+    pub(crate) fn set_advice(&self, advice: Option<Advice>) {
+        lock(&self.now).advice = advice;
+    }
+
     /// What failed attempts have led to.
     pub(crate) fn set_gate(&self, gate: Gate) {
         lock(&self.now).gate = gate;
@@ -232,6 +239,7 @@ impl DoorBoard {
                 Gate::Off => Some("no face opens the door before `accessd door face-on`".into()),
             },
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
+            advice: now.advice.map(|advice| advice.as_str().to_owned()),
             faults: now.faults.values().cloned().collect(),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,6 +14,7 @@ use super::sealing::{open_embedding, place_of_template};
 use super::traces::{Search, Traces};
 use super::trouble::Trouble;
 use super::{SqliteStore, Store, StoreError, chain, files, people, policy};
+use crate::clock::MonoTime;
 use crate::gallery::{Person, PersonId};
 use crate::journal::{Event, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Passage, PersonTerms};
@@ -23,6 +24,9 @@ use crate::seal::RecoveryCode;
 const MAX_CONSENT: usize = 20_000;
 /// Most records in a person's own copy, the newest ones.
 const MAX_EXPORTED: usize = 20_000;
+
+/// How often unused people are looked for.
+const FORGET_EVERY_MS: u64 = 3_600_000;
 
 /// What a person agreed to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,12 +80,12 @@ pub trait Custody {
         at: Stamp,
     ) -> Result<(), StoreError>;
 
-    /// Removes whoever has neither been let in nor got a template since then, each with a `remove` event that says why.
-    /// Gives their names.
+    /// Once an hour, where that was asked for, removes whoever has neither been let in nor got a template for too long, each
+    /// with a `remove` event that says why. Gives their names. Only to be called while the calendar is believed.
     ///
     /// # Errors
     /// The database's; nobody has been removed then.
-    fn expire(&mut self, unused_since: Timestamp, at: Stamp) -> Result<Vec<String>, StoreError>;
+    fn forget_unused(&mut self, at: Stamp) -> Result<Vec<String>, StoreError>;
 
     /// Everything that is kept about a person.
     ///
@@ -121,6 +125,39 @@ pub trait Custody {
     fn is_erased(&mut self) -> bool;
 }
 
+impl SqliteStore {
+    /// From now on whoever has not been let in for so long is forgotten, see [`Custody::forget_unused`].
+    pub fn forget_after(&mut self, days: Option<u32>) {
+        self.forgetting =
+            days.map(|days| (SignedDuration::from_hours(24 * i64::from(days)), MonoTime::default()));
+    }
+
+    /// Removes whoever has neither been let in nor got a template since then. Gives their names.
+    ///
+    /// # Errors
+    /// The database's; nobody has been removed then.
+    pub fn expire(&mut self, unused_since: Timestamp, at: Stamp) -> Result<Vec<String>, StoreError> {
+        let unused = self.read("looking for unused people", |conn| unused(conn, unused_since))?;
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.commit("removing unused people", |tx, pen| {
+            for (person, last_used) in &unused {
+                let templates = super::templates::count_of(tx, person.id)?;
+                let detail =
+                    json!({ "templates": templates, "why": "unused for too long", "last_used": last_used });
+                people::delete(tx, person.id)?;
+                let event = Event { person: Some(person.clone()), ..Event::new(EventKind::Remove, detail) };
+                chain::append(tx, &event, at, pen)?;
+            }
+            people::changed(tx)?;
+            Ok(())
+        })?;
+        self.erase_traces();
+        Ok(unused.into_iter().map(|(person, _)| person.name).collect())
+    }
+}
+
 impl Custody for SqliteStore {
     fn consents(&self, name: &str) -> Result<Vec<Consent>, StoreError> {
         self.read("reading a consent", |conn| consents_of(conn, people::known(conn, name)?.id))
@@ -156,25 +193,14 @@ impl Custody for SqliteStore {
         })
     }
 
-    fn expire(&mut self, unused_since: Timestamp, at: Stamp) -> Result<Vec<String>, StoreError> {
-        let unused = self.read("looking for unused people", |conn| unused(conn, unused_since))?;
-        if unused.is_empty() {
+    fn forget_unused(&mut self, at: Stamp) -> Result<Vec<String>, StoreError> {
+        let Some((after, next)) = self.forgetting.filter(|(_, next)| at.mono >= *next) else {
             return Ok(Vec::new());
-        }
-        self.commit("removing unused people", |tx, pen| {
-            for (person, last_used) in &unused {
-                let templates = super::templates::count_of(tx, person.id)?;
-                let detail =
-                    json!({ "templates": templates, "why": "unused for too long", "last_used": last_used });
-                people::delete(tx, person.id)?;
-                let event = Event { person: Some(person.clone()), ..Event::new(EventKind::Remove, detail) };
-                chain::append(tx, &event, at, pen)?;
-            }
-            people::changed(tx)?;
-            Ok(())
-        })?;
-        self.erase_traces();
-        Ok(unused.into_iter().map(|(person, _)| person.name).collect())
+        };
+        self.forgetting =
+            Some((after, MonoTime::from_millis(at.mono.as_millis() + FORGET_EVERY_MS).max(next)));
+        // A limit beyond the beginning of the calendar lets nobody be forgotten.
+        at.wall.checked_sub(after).map_or(Ok(Vec::new()), |since| self.expire(since, at))
     }
 
     fn export(&self, name: &str) -> Result<Export, StoreError> {

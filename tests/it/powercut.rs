@@ -144,12 +144,16 @@ fn be_the_daemon(folder: &Path) {
         rule: Rule {
             threshold: Score(0.5),
             margin: 0.05,
+            alike_margin: 0.16,
             frames_needed: 1,
             frames_window: 1,
             max_frame_age: Duration::from_secs(2),
             regrant_after: Duration::ZERO,
+            several: accessd::access::Several::Nearest,
+            supported: true,
             demands: accessd::access::Demands::default(),
         },
+        learning: None,
         enrolment: EnrolmentOptions {
             samples: 2,
             timeout: Duration::from_secs(60),

@@ -4,6 +4,7 @@
 mod camera_watch;
 mod deciding;
 mod hardware;
+mod learning;
 mod looks;
 mod passages;
 mod people;
@@ -17,6 +18,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::access::{Advice, Learning};
 use crate::clock::Clock;
 use crate::door::{Input, Sensor};
 use crate::gallery::Gallery;
@@ -46,6 +48,9 @@ pub(crate) use rules::{Holding, HouseRules};
 pub(crate) struct Control {
     pub(crate) store: Box<dyn Store>,
     pub(crate) doors: Doors,
+    pub(crate) learning: Option<Learning>,
+    /// The last grant that was written down.
+    pub(crate) last_grant: Option<EventId>,
     pub(crate) terms: Terms,
     pub(crate) options: EnrolmentOptions,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
@@ -127,11 +132,13 @@ impl Control {
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
-        // A reader may have kept what was erased in the log.
-        self.store.is_erased();
+        self.tend_people()?;
         let at = Stamp::now(&*self.clock);
         self.store.tend(at).map_err(|source| DaemonError::Write { what: "a signature", source })?;
-        for Doorway { lamps, board, .. } in &mut self.doors.0 {
+        for Doorway { lamps, board, adviser, driver, .. } in &mut self.doors.0 {
+            let advice = adviser.at(now).filter(|_| !driver.is_unlocked());
+            board.set_advice(advice);
+            lamps.state.advise(advice.map(Advice::blinks));
             lamps.show(board, now);
         }
         self.readiness.alive(now);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::access::LookAlikes;
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::Analysis;
 use crate::daemon::doorway::DoorId;
@@ -85,19 +86,39 @@ impl Control {
     }
 
     /// Publishes the people as they are now, and forgets what was seen with the others in mind.
-    fn people_changed(&mut self) -> Result<(), DaemonError> {
+    pub(super) fn people_changed(&mut self) -> Result<(), DaemonError> {
         let gallery = self.store.gallery(&self.terms.model).map_err(DaemonError::Read)?;
         self.board.set_people(gallery.people());
         // More people are more to be taken for.
         let (rule, known) = self.terms.bar.apply(&gallery, &self.terms.rule);
         self.board.set_bar(rule.threshold, known.as_ref());
+        let alike = LookAlikes::of(&gallery, &rule);
         for door in &mut self.doors.0 {
-            door.attempts.set_rule(rule.clone());
+            door.attempts.set_rule(rule.clone(), alike.clone());
         }
         self.gallery.store(Arc::new(gallery));
         self.read_rules()?;
         self.tell_followers();
         Ok(())
+    }
+
+    /// Finishes what a removal left to do, and forgets whoever has not come for too long: on a calendar that is believed
+    /// alone, since one that has jumped ahead would forget everybody.
+    pub(super) fn tend_people(&mut self) -> Result<(), DaemonError> {
+        // A reader may have kept what was erased in the log.
+        self.store.is_erased();
+        if !self.house.trusts_clock() {
+            return Ok(());
+        }
+        let at = Stamp::now(&*self.clock);
+        let forget = self.store.forget_unused(at);
+        let gone =
+            forget.map_err(|source| DaemonError::Write { what: "the end of unused people", source })?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        log::info!("forgotten, because they have not come for too long: {}", gone.join(", "));
+        self.people_changed()
     }
 
     fn begin_enrolment(

@@ -62,6 +62,10 @@ impl HouseRules {
         })
     }
 
+    pub(super) fn trusts_clock(&self) -> bool {
+        self.trusted
+    }
+
     pub(crate) fn is_locked_down(&self) -> bool {
         self.policy.book().lockdown
     }
