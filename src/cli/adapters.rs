@@ -423,15 +423,12 @@ mod tests {
     #[test]
     fn no_threshold_of_the_config_is_one_that_nothing_reads() {
         let with = |section: &str, key: &str, value: &str| {
-            let config = Config::parse(&format!("[{section}]\n{key} = {value}\n")).unwrap();
+            let mut config = Config::parse(&format!("[{section}]\n{key} = {value}\n")).unwrap();
             let cohort = crate::calibration::testing::cohort();
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("m.cohort.json"), serde_json::to_string(&cohort).unwrap())
                 .unwrap();
-            let config = Config {
-                paths: crate::config::PathsConfig { models: folder.path().into(), ..config.paths },
-                ..config
-            };
+            config.paths.models = folder.path().into();
             let nobody = Gallery::new(cohort.model.clone(), 0, Vec::new());
             let (rule, _) = bar(&config, &cohort.model).unwrap().apply(&nobody, &rule(&config));
             (rule, gates(&config), enrolment(&config))

@@ -18,6 +18,7 @@ mod eval;
 mod exit;
 mod explain;
 mod export;
+mod exposed;
 mod forget_learnt;
 mod guard;
 mod holiday;

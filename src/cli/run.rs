@@ -14,6 +14,7 @@ use super::adapters::{
     rule, start_guard, trust,
 };
 use super::backend::open_store;
+use super::exposed::exposed;
 use super::{Exit, Globals, UsageError, logging};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -43,6 +44,9 @@ impl Run {
         let mut config = origin.load()?;
         logging::for_the_service(&config.log, globals);
         log::info!("accessd {} with {origin}", env!("CARGO_PKG_VERSION"));
+        for what in exposed(&config, origin.file()) {
+            log::warn!("{what}");
+        }
         if (self.camera.is_some() || self.relay.is_some()) && config.has_several_doors() {
             let what =
                 "there are several doors, each with its own camera and relay: leave --camera and --relay out";
