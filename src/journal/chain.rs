@@ -478,7 +478,7 @@ impl<'a> Walk<'a> {
         if self.is_broken() {
             return;
         }
-        if fields.kind == RESTORED && fields.id > self.expected {
+        if fields.kind == RESTORED && fields.id > self.expected && stored == Some(fields.hash(self.before)) {
             // The numbers go on where they were before a backup was brought back; what was between is lost and told.
             let (first, last) = (self.expected, fields.id - 1);
             let what = format!(
