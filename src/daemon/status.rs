@@ -99,6 +99,11 @@ impl Board {
         });
     }
 
+    /// The rate that the threshold in force keeps; `None` when it was set by hand.
+    pub(crate) fn far(&self) -> Option<Far> {
+        lock(&self.now).far
+    }
+
     /// Lockdown and the calendar.
     pub(crate) fn set_rules(&self, lockdown: bool, clock_trusted: bool) {
         let mut now = lock(&self.now);
@@ -215,11 +220,6 @@ impl DoorBoard {
     /// What failed attempts have led to.
     pub(crate) fn set_gate(&self, gate: Gate) {
         lock(&self.now).gate = gate;
-    }
-
-    /// What the person at the door is told.
-    pub(crate) fn set_advice(&self, advice: Option<Advice>) {
-        lock(&self.now).advice = advice;
     }
 
     /// What it asks somebody for.

@@ -2,13 +2,18 @@
 //!
 //! Stands between `access` and `door`: a grant becomes a [`Recorded`] grant here, and only that opens.
 
+pub mod chain;
+pub mod explain;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Grant;
+use crate::access::{Evidence, Grant};
 use crate::clock::{Clock, MonoTime};
 use crate::gallery::PersonId;
 use crate::policy::{Admitted, Side};
+
+use explain::Circumstances;
 
 /// Row number of an event; counts up, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -139,6 +144,21 @@ pub enum EventKind {
     Restore,
     /// Damage was repaired.
     Repair,
+    /// Records from before the journal was a chain were chained as they were found.
+    Chained,
+    /// Old records were taken out; what they were in sum stays.
+    Pruned,
+    /// The settings are others than at the last start.
+    Config,
+    /// The encoder is another one than at the last start.
+    Model,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub fn all() -> &'static [Self] {
+        clap::ValueEnum::value_variants()
+    }
 }
 
 /// Whom an event is about. The name is kept as it was then.
@@ -194,6 +214,12 @@ pub struct Record {
     pub at: Stamp,
     /// Which boot of the machine `at.mono` counts from.
     pub boot_id: String,
+    /// Whether the calendar was believed; `None` where nobody knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_trusted: Option<bool>,
+    /// Its hash in the chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<chain::Hash>,
     /// What.
     #[serde(flatten)]
     pub event: Event,
@@ -201,6 +227,7 @@ pub struct Record {
 
 /// Which records to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// At or after.
     pub since: Option<Timestamp>,
@@ -215,6 +242,8 @@ pub struct Filter {
     pub door: Option<String>,
     /// With a greater number than this.
     pub after: Option<EventId>,
+    /// With a smaller number than this: the page before one that begins with it.
+    pub before: Option<EventId>,
     /// At most so many, the newest ones, oldest first.
     pub limit: Option<usize>,
 }
@@ -255,10 +284,11 @@ impl<T> Recorded<T> {
 /// What `append` says; the grant is gone then and the door stays locked.
 pub fn record_grant<E>(
     admitted: Admitted,
+    around: &Circumstances,
     append: impl FnOnce(&Event) -> Result<EventId, E>,
 ) -> Result<Recorded<Grant>, E> {
     let grant = admitted.grant();
-    let mut evidence = grant.evidence().map_or_else(|| serde_json::json!({}), detail);
+    let mut evidence = decision(grant.evidence(), around);
     evidence["by"] = admitted.by().into();
     evidence["with"] = admitted.factors().as_str().into();
     // Of one length and at one place, whichever it was: what is written takes as long. The alarm itself comes once the door
@@ -276,6 +306,17 @@ pub fn record_grant<E>(
     };
     let event = append(&event)?;
     Ok(Recorded { what: admitted.into_grant(), event })
+}
+
+/// What a decision writes down: its evidence and what there was around it.
+///
+/// A decision that no look led to has no evidence.
+pub fn decision(evidence: Option<&Evidence>, around: &Circumstances) -> serde_json::Value {
+    let mut figures = evidence.map_or_else(|| serde_json::json!({}), detail);
+    if let (Some(figures), serde_json::Value::Object(more)) = (figures.as_object_mut(), detail(around)) {
+        figures.extend(more);
+    }
+    figures
 }
 
 /// Figures as an event holds them: each with the digits it has, 0.08 and not 0.07999999821186066, which is what an
@@ -300,7 +341,7 @@ mod tests {
 
     fn granted_event() -> Event {
         let mut written = None;
-        let _recorded = record_grant(Admitted::for_tests(grant()), |event| {
+        let _recorded = record_grant(Admitted::for_tests(grant()), &Circumstances::default(), |event| {
             written = Some(event.clone());
             Ok::<_, ()>(EventId(12))
         });
@@ -310,7 +351,7 @@ mod tests {
     #[test]
     fn a_grant_is_recorded_under_its_event_with_its_evidence() {
         let mut written = None;
-        let recorded = record_grant(Admitted::for_tests(grant()), |event| {
+        let recorded = record_grant(Admitted::for_tests(grant()), &Circumstances::default(), |event| {
             written = Some(event.clone());
             Ok::<_, ()>(EventId(12))
         });
@@ -320,14 +361,14 @@ mod tests {
         assert_eq!(written.kind, EventKind::Grant);
         assert_eq!(written.person, Some(PersonRef { id: PersonId(3), name: "Ada".into() }));
         assert_eq!(written.actor, None, "the door's own decision");
-        let evidence: crate::access::Evidence = serde_json::from_value(written.detail).unwrap();
+        let evidence: Evidence = serde_json::from_value(written.detail).unwrap();
         assert_eq!(Some(&evidence), grant().evidence());
     }
 
     #[test]
     fn a_grant_that_cannot_be_written_down_is_gone() {
         let mut asked = 0;
-        let lost = record_grant(Admitted::for_tests(grant()), |_| {
+        let lost = record_grant(Admitted::for_tests(grant()), &Circumstances::default(), |_| {
             asked += 1;
             Err("the disk is full")
         });
@@ -345,6 +386,8 @@ mod tests {
                 mono: MonoTime::from_millis(61_250),
             },
             boot_id: "3e1f".into(),
+            clock_trusted: None,
+            hash: None,
             event,
         };
         let shape = json!({
@@ -368,6 +411,7 @@ mod tests {
                     "threshold": 0.5,
                     "margin": 0.08,
                     "alike_margin": 0.16,
+                    "demands": { "watch": { "secs": 0, "nanos": 0 }, "challenge": null },
                     "frames_needed": 3,
                     "frames_window": 5,
                     "max_frame_age": { "secs": 0, "nanos": 500_000_000 },

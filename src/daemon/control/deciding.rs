@@ -10,7 +10,8 @@ use crate::daemon::doorway::DoorId;
 use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
 use crate::door::{Handled, Input, LeafNotice, Notice};
-use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
+use crate::journal::explain::Circumstances;
+use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, decision, record_grant};
 use crate::liveness::challenge::Tell;
 use crate::policy::{Admitted, Refusal, TurnedAway};
 use crate::store::StoreError;
@@ -31,6 +32,8 @@ impl Control {
             self.doors[door].asking.forget();
             return Ok(Vec::new());
         }
+        let at = &mut self.doors[door];
+        at.looks.take(analysis, at.attempts.rule().frames_window);
         let looks: Vec<Look> = analysis.faces.iter().map(|face| look(analysis, face)).collect();
         let now = self.clock.now();
         if let Some((track, advice)) = self.doors[door].advise(&looks, now) {
@@ -39,8 +42,15 @@ impl Control {
         let mut conclusions = Vec::new();
         for verdict in self.doors[door].attempts.observe(&looks, now) {
             match verdict {
-                Verdict::Grant(grant) => conclusions.extend(self.grant(door, grant)?),
-                Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(door, reason, *evidence)?),
+                Verdict::Grant(grant) => {
+                    let track = grant.evidence().map(|evidence| evidence.track);
+                    let around = track.map(|track| self.circumstances(door, analysis, track));
+                    conclusions.extend(self.grant(door, grant, around.unwrap_or_default())?);
+                }
+                Verdict::Refuse(reason, evidence) => {
+                    let around = self.circumstances(door, analysis, evidence.track);
+                    conclusions.push(self.refuse(door, reason, *evidence, &around)?);
+                }
                 Verdict::Tell(told) => self.tell(door, &told)?,
             }
         }
@@ -78,8 +88,18 @@ impl Control {
         self.append_at(door, "what somebody was told", Event::new(EventKind::Advice, detail)).map(drop)
     }
 
+    fn circumstances(&self, door: DoorId, analysis: &Analysis, track: TrackId) -> Circumstances {
+        let (gallery, now) = (self.gallery.load(), self.clock.now());
+        self.doors[door].looks.circumstances(analysis, track, &gallery, self.board.far(), now)
+    }
+
     /// What is concluded; nothing when somebody who is being asked for their PIN was seen once more.
-    fn grant(&mut self, door: DoorId, grant: Grant) -> Result<Option<Conclusion>, DaemonError> {
+    fn grant(
+        &mut self,
+        door: DoorId,
+        grant: Grant,
+        around: Circumstances,
+    ) -> Result<Option<Conclusion>, DaemonError> {
         let name = grant.name().to_owned();
         let evidence = grant.evidence().cloned().expect("looks grant with evidence");
         if !self.is_still_enrolled(&grant)? {
@@ -92,16 +112,16 @@ impl Control {
         let person = PersonRef { id: grant.person(), name: name.clone() };
         let pin = self.doors[door].asking.take_proof(person.id, self.pins.wait, at.mono);
         match self.admit(door, grant, pin.as_ref(), at) {
-            Ok(admitted) => Ok(Some(if self.let_pass(door, admitted, at)? {
+            Ok(admitted) => Ok(Some(if self.let_pass(door, admitted, &around, at)? {
                 Conclusion::Granted { name, evidence }
             } else {
                 Conclusion::Refused { reason: "late".into(), evidence }
             })),
             Err(turned) if matches!(turned.refusal, Refusal::NeedsPin(..)) => {
-                self.ask_for_pin(door, turned, person)
+                self.ask_for_pin(door, turned, person, around)
             }
             Err(TurnedAway { refusal, .. }) => {
-                let reason = self.turn_away(door, person, &refusal, Some(evidence.clone()))?;
+                let reason = self.turn_away(door, person, &refusal, Some(&evidence), &around)?;
                 Ok(Some(Conclusion::Refused { reason, evidence }))
             }
         }
@@ -112,6 +132,7 @@ impl Control {
         &mut self,
         door: DoorId,
         admitted: Admitted,
+        around: &Circumstances,
         at: Stamp,
     ) -> Result<bool, DaemonError> {
         let grant = admitted.grant();
@@ -119,8 +140,9 @@ impl Control {
         let frame_age_ms = grant.evidence().map(|evidence| evidence.frame_age_ms);
         let (passage, before) = (self.passage(door, at), self.before(door, person.id));
         let inwards = passage.clone().filter(|passage| passage.inside);
-        let recorded = record_grant(admitted, |event| self.store.append_grant(event, inwards.as_ref(), at))
-            .map_err(|source| DaemonError::Write { what: "a grant", source })?;
+        let recorded =
+            record_grant(admitted, around, |event| self.store.append_grant(event, inwards.as_ref(), at))
+                .map_err(|source| DaemonError::Write { what: "a grant", source })?;
         self.last_grant = Some(recorded.event());
         self.last_grant = Some(recorded.event());
         self.tell_followers();
@@ -155,8 +177,9 @@ impl Control {
         door: DoorId,
         reason: RefusalReason,
         evidence: Evidence,
+        around: &Circumstances,
     ) -> Result<Conclusion, DaemonError> {
-        let mut detail = serde_json::to_value(&evidence).expect("evidence is plain data");
+        let mut detail = decision(Some(&evidence), around);
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
         let is_attempt =
             matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous | RefusalReason::Challenge);

@@ -26,7 +26,8 @@ use crate::daemon::{DaemonError, PinOptions};
 use crate::door::Waits;
 use crate::door::keypad::Typed;
 use crate::gallery::PersonId;
-use crate::journal::{Event, EventKind, PersonRef, Stamp};
+use crate::journal::explain::Circumstances;
+use crate::journal::{Event, EventKind, PersonRef, Stamp, decision};
 use crate::policy::{Gate, PinPause, PinThrottle, Refusal, TurnedAway};
 
 use super::Control;
@@ -53,6 +54,7 @@ struct Asked {
     until: MonoTime,
     /// Of the newest looks.
     grant: Grant,
+    around: Circumstances,
 }
 
 /// A PIN that is being hashed.
@@ -103,6 +105,7 @@ impl Control {
         door: DoorId,
         turned: TurnedAway,
         person: PersonRef,
+        around: Circumstances,
     ) -> Result<Option<Conclusion>, DaemonError> {
         let now = self.clock.now();
         let TurnedAway { refusal, grant } = turned;
@@ -110,7 +113,7 @@ impl Control {
         self.doors[door].attempts.take_back(person.id);
         match &mut self.doors[door].asking.asked {
             Some(asked) if asked.person.id == person.id => {
-                asked.grant = *grant;
+                (asked.grant, asked.around) = (*grant, around);
                 return Ok(None);
             }
             Some(_) => return Ok(None),
@@ -118,12 +121,13 @@ impl Control {
         }
         let why = self.house.words(&refusal);
         log::info!(person = person.name.as_str(); "{}: enter PIN ({why})", person.name);
-        let mut detail = crate::journal::detail(&grant.evidence());
+        let mut detail = decision(grant.evidence(), &around);
         detail["why"] = why.clone().into();
         let event = Event { person: Some(person.clone()), ..Event::new(EventKind::PinAsked, detail) };
         self.append_at(door, "that a PIN is asked for", event)?;
         let evidence = grant.evidence().cloned();
-        self.doors[door].asking.asked = Some(Asked { person, until: now + self.pins.wait, grant: *grant });
+        self.doors[door].asking.asked =
+            Some(Asked { person, until: now + self.pins.wait, grant: *grant, around });
         self.show_prompt(door);
         Ok(evidence.map(|evidence| Conclusion::Refused { reason: why, evidence }))
     }
@@ -207,15 +211,18 @@ impl Control {
         let at = Stamp::now(&*self.clock);
         self.pins.throttle.right(door.0, person.id);
         let seen = self.doors[door].asking.asked.take_if(|asked| asked.person.id == person.id);
-        let fresh = seen.filter(|seen| seen.grant.is_good_at(at.mono)).map(|seen| seen.grant);
-        let grant = fresh.unwrap_or_else(|| proof.grant(person.name.clone()));
+        let fresh = seen.filter(|seen| seen.grant.is_good_at(at.mono));
+        let (grant, around) = match fresh {
+            Some(Asked { grant, around, .. }) => (grant, around),
+            None => (proof.grant(person.name.clone()), Circumstances::default()),
+        };
         if !self.is_still_enrolled(&grant)? {
             log::warn!("{} typed a PIN but is enrolled no more; the door stays locked", person.name);
             return self.answer(door, answer, PinAnswer::Wrong);
         }
         match self.admit(door, grant, Some(&proof), at) {
             Ok(admitted) => {
-                let opened = self.let_pass(door, admitted, at)?;
+                let opened = self.let_pass(door, admitted, &around, at)?;
                 self.doors[door].attempts.hold_back(person.id, at.mono);
                 self.answer(door, answer, if opened { PinAnswer::Open } else { PinAnswer::Refused })
             }
@@ -226,7 +233,7 @@ impl Control {
                 self.answer(door, answer, PinAnswer::Look)
             }
             Err(TurnedAway { refusal, grant }) => {
-                self.turn_away(door, person, &refusal, grant.evidence().cloned())?;
+                self.turn_away(door, person, &refusal, grant.evidence(), &around)?;
                 self.answer(door, answer, PinAnswer::Refused)
             }
         }
@@ -295,11 +302,11 @@ impl Control {
         proved.take_if(|proof| now.since(proof.typed()) > wait);
         // One that is being looked at was typed in time.
         let late = asked.take_if(|asked| checking.is_none() && now >= asked.until);
-        if let Some(Asked { person, grant, .. }) = late {
+        if let Some(Asked { person, grant, around, .. }) = late {
             self.doors[door].attempts.hold_back(person.id, now);
             log::info!(person = person.name.as_str(); "{} gave no PIN in time", person.name);
             self.doors[door].lamps.state.refused(now);
-            let mut detail = crate::journal::detail(&grant.evidence());
+            let mut detail = decision(grant.evidence(), &around);
             detail["reason"] = "policy".into();
             detail["why"] = format!("no PIN within {} s", wait.as_secs()).into();
             let event = Event { person: Some(person), ..Event::new(EventKind::Refusal, detail) };

@@ -12,7 +12,8 @@ use crate::daemon::ops;
 use crate::daemon::protocol::{Reply, Request};
 use crate::door::{Input, MAX_HOLD_OPEN, Order};
 use crate::gallery::PersonId;
-use crate::journal::{Event, EventKind, PersonRef, Stamp};
+use crate::journal::explain::Circumstances;
+use crate::journal::{Event, EventKind, PersonRef, Stamp, decision};
 use crate::policy::{
     Admitted, Change, Direction, Entries, Entry, Gate, HoldOpen, Now, Passage, Policy, PolicyError, Refusal,
     Risks, RuleBook, RuleId, Side, TurnedAway,
@@ -185,13 +186,14 @@ impl Control {
         door: DoorId,
         person: PersonRef,
         refusal: &Refusal,
-        evidence: Option<Evidence>,
+        evidence: Option<&Evidence>,
+        around: &Circumstances,
     ) -> Result<String, DaemonError> {
         let why = self.house.policy.words(refusal);
         let (at_door, way) = (self.doors[door].place.door.as_str(), self.doors[door].place.side);
         log::info!(person = person.name.as_str(), door = at_door; "{} is known but not let {way}: {why}", person.name);
         self.doors[door].lamps.state.refused(self.clock.now());
-        let mut detail = evidence.as_ref().map_or_else(|| json!({}), crate::journal::detail);
+        let mut detail = decision(evidence, around);
         detail["reason"] = "policy".into();
         detail["why"] = why.clone().into();
         if way == Side::Out {
@@ -279,6 +281,7 @@ impl Control {
         }
         self.house.next_look = MonoTime::from_millis(at.mono.as_millis() + EVERY_MS);
         self.house.trusted = self.house.trust.holds(&*self.clock);
+        self.store.believe_clock(self.house.trusted);
         self.show_rules();
         for door in self.doors.ids() {
             let now = self.house.now(&self.doors[door], at);
