@@ -32,6 +32,7 @@ pub mod daemon;
 pub mod store;
 
 pub mod cli;
+pub mod console;
 pub mod demo;
 pub mod eval;
 pub mod plot;

@@ -13,7 +13,7 @@ use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::{Clock, Trust};
 use crate::config::{CameraConfig, Config};
 use crate::daemon::analyser::Doubt;
-use crate::daemon::{CameraFactory, EnrolmentOptions, Patience};
+use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience};
 use crate::door::guard::GuardedStrike;
 use crate::door::{
     DirectStrike, InputsFactory, Lamp, LineSpec, Pulse, Relay, RelayError, Relock, Rules, Sensor, StrikeKind,
@@ -289,6 +289,17 @@ fn threads(wanted: usize, cores: usize) -> usize {
         0 => cores.saturating_sub(1).max(1),
         wanted => wanted,
     }
+}
+
+/// The user of accessd-console.service.
+const CONSOLE_USER: &str = "accessd-console";
+
+/// What the web console may ask of the daemon.
+pub(super) fn console_terms(config: &Config) -> ConsoleTerms {
+    // Whoever runs the daemon can write its database as well, and so may speak for an account.
+    let own = rustix::process::getuid().as_raw();
+    let users = daemon::uid_of(CONSOLE_USER).into_iter().chain([own]).collect();
+    ConsoleTerms { users, live_picture: config.console.live_picture == "on" }
 }
 
 #[cfg(test)]

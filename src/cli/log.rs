@@ -73,6 +73,7 @@ impl Log {
             person: self.person.clone(),
             kinds: self.kind.clone(),
             after: None,
+            before: None,
             limit: self.limit.or((!all).then_some(DEFAULT_LIMIT)),
         }
     }

@@ -7,6 +7,7 @@ mod bench;
 mod calibrate;
 mod check;
 mod completions;
+mod console;
 mod demo;
 mod doctor;
 mod door;
@@ -108,6 +109,7 @@ enum Command {
     Verify(verify::Verify),
     Identify(identify::Identify),
     Status(status::Status),
+    Console(console::Console),
     Door(door::Door),
     Doctor(doctor::Doctor),
     #[command(hide = true)]
@@ -137,6 +139,10 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         // The service logs as its config says.
         return run.perform(&globals);
     }
+    if let Command::Console(console) = command {
+        // It logs as a service does, but for its accounts.
+        return console.perform(&globals);
+    }
     logging::for_a_command(&globals);
     match command {
         Command::Run(run) => run.perform(&globals),
@@ -153,6 +159,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Verify(verify) => verify.perform(&globals),
         Command::Identify(identify) => identify.perform(&globals),
         Command::Status(status) => status.perform(&globals),
+        Command::Console(console) => console.perform(&globals),
         Command::Door(door) => door.perform(&globals),
         Command::Doctor(doctor) => doctor.perform(&globals),
         Command::Guard(guard) => guard.perform(),

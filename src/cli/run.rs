@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::adapters::{
     NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, doubt, enrolment, gates, inputs_factory,
-    load_networks, open_lamps, patience, rule, start_guard, trust,
+    console_terms, load_networks, open_lamps, patience, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
@@ -87,6 +87,7 @@ impl Run {
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),
             trace,
+            console: console_terms(config),
             version: env!("CARGO_PKG_VERSION").into(),
         })
     }

@@ -317,7 +317,7 @@ mod tests {
                 Takes::Number { min, max } => format!("Range: {min} to {max}."),
                 Takes::Word(words) => words[0].to_owned(),
                 Takes::Spec(prefixes) | Takes::SpecOrNone(prefixes) => format!("{}:", prefixes[0]),
-                Takes::Path | Takes::ModelName | Takes::Device => String::new(),
+                Takes::Path | Takes::ModelName | Takes::Device | Takes::Address => String::new(),
             };
             assert!(comment.contains(&range), "{key}: its comment lacks {range:?}");
         }
@@ -351,6 +351,7 @@ mod tests {
             Takes::Path => "/elsewhere".into(),
             Takes::ModelName => "another".into(),
             Takes::Device => "cuda:1".into(),
+            Takes::Address => "[::1]:443".into(),
         }
     }
 

@@ -29,10 +29,12 @@ mod readiness;
 mod slot;
 mod socket;
 mod status;
+mod studio;
 mod supervise;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+mod view;
 mod vision_loop;
 
 use std::convert::Infallible;
@@ -64,11 +66,13 @@ use readiness::Readiness;
 use slot::Slot;
 use socket::{ControlSocket, Desk};
 use status::{Board, Fixed};
+use studio::Studio;
 use supervise::{Beat, Crew, Halt};
 use trace::Trace;
+use view::View;
 use vision_loop::VisionLoop;
 
-pub(crate) use socket::actor;
+pub(crate) use socket::{actor, uid_of};
 
 pub use camera_loop::CameraFactory;
 pub use enrolment::EnrolmentOptions;
@@ -110,8 +114,19 @@ pub struct Parts {
     pub socket: PathBuf,
     /// One JSON line per analysed frame goes here: what was seen, concluded and how the door stood.
     pub trace: Option<Box<dyn Write + Send>>,
+    /// What the web console may.
+    pub console: ConsoleTerms,
     /// accessd's version.
     pub version: String,
+}
+
+/// What the web console may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleTerms {
+    /// User ids that may speak for accounts of the console.
+    pub users: Vec<u32>,
+    /// Whether it is shown what the camera sees.
+    pub live_picture: bool,
 }
 
 /// Why the daemon stopped in good order.
@@ -354,7 +369,12 @@ impl Daemon {
         let [camera_beat, vision_beat, control_beat]: [Arc<Beat>; 3] = Default::default();
         let journal = Arc::new(watch::Sender::new(0));
 
+        let (view, studio): (Arc<View>, Arc<Studio>) = Default::default();
         let desk = Desk {
+            console: parts.console,
+            view: view.clone(),
+            studio: studio.clone(),
+            frames: frames.clone(),
             reader: std::sync::Mutex::new(reader),
             mailbox: mailbox.clone(),
             board: board.clone(),
@@ -392,6 +412,8 @@ impl Daemon {
             mailbox: mailbox.clone(),
             clock: clock.clone(),
             beat: vision_beat.clone(),
+            view,
+            studio,
         };
         let camera = CameraLoop {
             open: parts.open_camera,

@@ -78,6 +78,25 @@ pub enum Request {
     },
     /// Lets faces open the door again after failed attempts.
     FaceOn,
+    /// A small picture of what the camera sees now, where the config allows it.
+    Picture,
+    /// Enrols from one picture, which the daemon looks at: embeddings do not travel.
+    EnrolPicture {
+        /// The name.
+        name: String,
+        /// JPEG, PNG or PNM in base64; with everything else in the request at most 1 MiB.
+        picture: String,
+        /// Add to a person who is already enrolled.
+        more: bool,
+    },
+    /// Another request in the name of an account of the web console. The daemon takes that from the console's user and
+    /// from its own alone.
+    As {
+        /// The account.
+        account: String,
+        /// What it asks.
+        request: Box<Request>,
+    },
 }
 
 /// What the daemon answers.
@@ -117,11 +136,41 @@ pub enum Reply {
         /// The rule book.
         book: Box<RuleBook>,
     },
+    /// What the camera sees.
+    Picture(Box<Picture>),
     /// Not done; nothing has changed.
     Error {
         /// What failed, on what, and what to try.
         message: String,
     },
+}
+
+/// What the camera sees, made small.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Picture {
+    /// JPEG in base64.
+    pub jpeg: String,
+    /// Its width and height in px.
+    pub size: (u32, u32),
+    /// Number of the frame.
+    pub seq: u64,
+    /// How old the frame was when the picture was made, in ms.
+    pub age_ms: u64,
+    /// Who is in it.
+    pub faces: Vec<FaceInView>,
+}
+
+/// A face in a [`Picture`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaceInView {
+    /// Left, top, width and height in shares of the picture's.
+    pub at: [f32; 4],
+    /// Who it is, from the threshold on.
+    pub name: Option<String>,
+    /// The score of the most alike person, a cosine.
+    pub score: Option<f32>,
+    /// Why it is not compared: `come closer`, ….
+    pub hint: Option<String>,
 }
 
 /// A person whose face is close to the one just enrolled.

@@ -160,6 +160,9 @@ pub struct Filter {
     pub kinds: Vec<EventKind>,
     /// With a greater number than this.
     pub after: Option<EventId>,
+    /// With a smaller number than this.
+    #[serde(default)]
+    pub before: Option<EventId>,
     /// At most so many, the newest ones, oldest first.
     pub limit: Option<usize>,
 }

@@ -58,6 +58,10 @@ fn query(filter: &Filter) -> (String, Vec<Value>) {
         conditions.push("id > ?".into());
         values.push(after.0.into());
     }
+    if let Some(before) = filter.before {
+        conditions.push("id < ?".into());
+        values.push(before.0.into());
+    }
     if let Some(since) = filter.since {
         conditions.push(SINCE.into());
         values.extend([micros_up(since).into(), micros_up(since).into()]);

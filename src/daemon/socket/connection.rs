@@ -12,22 +12,29 @@ use tokio::time::timeout;
 use crate::daemon::mailbox::Command;
 use crate::daemon::ops;
 use crate::daemon::protocol::{Reply, Request};
+use crate::daemon::studio;
 use crate::daemon::supervise::chain;
 use crate::door::Order;
+use crate::encoder::Score;
+use crate::gallery::NewTemplate;
 use crate::journal::{EventId, Filter, Record};
 use crate::store::{Store, StoreError};
 
 use super::Desk;
 use super::lines::{self, Line, Lines, MAX_LINE};
 
+/// How long the networks may take for a picture, and for those that wait before it.
+const STUDY_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Serves one client until it hangs up, idles too long, or the daemon halts.
 pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
     let peer = stream.peer_cred();
     let (from, to) = stream.into_split();
-    let mut client = Client { from: Lines::new(from), to, desk, actor: String::new() };
+    let mut client = Client { from: Lines::new(from), to, desk, uid: 0, actor: String::new() };
     let served = match peer {
         Ok(peer) => {
-            client.actor = actor(peer.uid());
+            client.uid = peer.uid();
+            client.actor = actor(client.uid);
             client.converse().await
         }
         Err(error) => client.refuse(format!("the system does not say who you are: {error}")).await,
@@ -41,6 +48,7 @@ struct Client {
     from: Lines<OwnedReadHalf>,
     to: OwnedWriteHalf,
     desk: Arc<Desk>,
+    uid: u32,
     actor: String,
 }
 
@@ -74,6 +82,20 @@ impl Client {
     }
 
     async fn answer(&mut self, request: Request) -> io::Result<()> {
+        let Request::As { account, request } = request else { return self.answer_one(request).await };
+        if !self.desk.console.users.contains(&self.uid) {
+            return self.refuse("only the console speaks for its accounts".into()).await;
+        }
+        if matches!(*request, Request::As { .. }) || !is_account(&account) {
+            return self.refuse(format!("{account:?} is no account of the console")).await;
+        }
+        let own = std::mem::replace(&mut self.actor, format!("console: {account}"));
+        let answered = self.answer_one(*request).await;
+        self.actor = own;
+        answered
+    }
+
+    async fn answer_one(&mut self, request: Request) -> io::Result<()> {
         let reply = match request {
             Request::Status => Reply::Status(Box::new(self.desk.board.status(self.desk.clock.now()))),
             Request::Follow { filter } => return self.follow(filter).await,
@@ -81,12 +103,50 @@ impl Client {
             Request::Unlock => self.order(Order::Unlock).await,
             Request::Lock => self.order(Order::Lock).await,
             Request::HoldOpen { for_s } => self.order(Order::HoldOpen(Duration::from_secs(for_s))).await,
+            Request::Picture => self.picture().await,
+            Request::EnrolPicture { name, picture, more } => self.enrol_picture(name, picture, more).await,
             request => match self.with_reader(|reader| ops::read(reader, &request)) {
                 Some(reply) => reply,
                 None => self.change(request).await,
             },
         };
         self.send(&reply).await
+    }
+
+    async fn picture(&self) -> Reply {
+        if !self.desk.console.live_picture {
+            let message = "the live picture is off; console.live_picture = true in the config switches it on";
+            return Reply::Error { message: message.into() };
+        }
+        let desk = &self.desk;
+        let threshold = desk.board.status(desk.clock.now()).threshold;
+        match desk.view.picture(&*desk.clock, Score(threshold)).await {
+            Ok(picture) => Reply::Picture(Box::new(picture)),
+            Err(message) => Reply::Error { message },
+        }
+    }
+
+    /// Reads the picture beside this thread, has the networks look at it, and enrols what they make of it.
+    async fn enrol_picture(&self, name: String, picture: String, more: bool) -> Reply {
+        match self.study(picture).await {
+            Ok(template) => self.change(Request::Enrol { name, templates: vec![template], more }).await,
+            Err(message) => Reply::Error { message },
+        }
+    }
+
+    async fn study(&self, picture: String) -> Result<NewTemplate, String> {
+        let read = tokio::task::spawn_blocking(move || studio::read(&picture)).await;
+        let image = read.map_err(|_| "the picture could not be read".to_owned())??;
+        let studied = self.desk.studio.leave(image)?;
+        self.desk.frames.nudge();
+        let gone = || "the camera's recording is over, and the networks with it".to_owned();
+        let mut halted = self.desk.halt.subscribe();
+        tokio::select! {
+            studied = timeout(STUDY_PATIENCE, studied) => {
+                studied.map_err(|_| "the networks are too busy; try again".to_owned())?.map_err(|_| gone())?
+            }
+            _ = halted.wait_for(|halted| *halted) => Err("the daemon is stopping".into()),
+        }
     }
 
     async fn change(&self, request: Request) -> Reply {
@@ -199,6 +259,25 @@ pub(crate) fn actor(uid: u32) -> String {
     }
 }
 
+/// Whether the console may call an account so: what the journal says must not look like anything else.
+fn is_account(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
+    (1..=32).contains(&name.len()) && name.chars().all(fits)
+}
+
+/// A user's id, where there is such a user.
+pub(crate) fn uid_of(name: &str) -> Option<u32> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    user_id(&users, name)
+}
+
+fn user_id(users: &str, name: &str) -> Option<u32> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
+}
+
 /// A user's name in the format of passwd(5).
 fn user_name(users: &str, uid: u32) -> Option<&str> {
     users.lines().find_map(|line| {
@@ -218,7 +297,16 @@ mod tests {
         assert_eq!(user_name(users, 1000), Some("ada"));
         assert_eq!(user_name(users, 0), Some("root"));
         assert_eq!(user_name(users, 7), None);
+        assert_eq!((user_id(users, "ada"), user_id(users, "ad")), (Some(1000), None));
         assert_eq!(actor(0), "uid 0 (root)");
         assert_eq!(actor(3_999_999_999), "uid 3999999999");
+    }
+
+    #[test]
+    fn an_account_looks_like_nothing_else() {
+        assert!(is_account("ada") && is_account("ada.l-2_x"));
+        for name in ["", "Ada", "ada (root)", "a\nb", "ä", &"x".repeat(33)] {
+            assert!(!is_account(name), "{name:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ mod connection;
 mod lines;
 mod signals;
 
-pub(crate) use connection::actor;
+pub(crate) use connection::{actor, uid_of};
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -24,13 +24,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
+use crate::frame::Frame;
 use crate::store::Store;
 
 use super::mailbox::{Mailbox, Note};
 use super::protocol::Reply;
+use super::slot::Slot;
 use super::status::Board;
+use super::studio::Studio;
 use super::supervise::{Halt, Shutdown};
-use super::{DaemonError, Limits};
+use super::view::View;
+use super::{ConsoleTerms, DaemonError, Limits};
 
 use signals::Signals;
 
@@ -56,6 +60,11 @@ pub(crate) struct Desk {
     pub(crate) journal: watch::Receiver<u64>,
     pub(crate) halt: Arc<Halt>,
     pub(crate) limits: Limits,
+    pub(crate) console: ConsoleTerms,
+    pub(crate) view: Arc<View>,
+    pub(crate) studio: Arc<Studio>,
+    /// Nudged when a picture waits for the networks.
+    pub(crate) frames: Arc<Slot<Frame>>,
 }
 
 /// The socket, listening. Its file is removed with it.

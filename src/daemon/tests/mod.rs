@@ -3,6 +3,7 @@
 mod door;
 mod hardware;
 mod live_enrolment;
+mod console;
 mod operators;
 mod real_store;
 mod rules;
@@ -252,6 +253,7 @@ fn parts(
         },
         socket: folder.path().join("control.sock"),
         trace: Some(Box::new(trace.clone())),
+        console: ConsoleTerms::default(),
         version: "0.0.0".into(),
     }
 }
