@@ -141,6 +141,7 @@ pub(super) const YESTERDAY: &str = "Yesterday";
 
 // One event.
 pub(super) const WHY: &str = "Why";
+pub(super) const DETAILS: &str = "Details";
 pub(super) const GATES: &str = "What it took";
 pub(super) const SCORE: &str = "Likeness";
 pub(super) const SCORE_MORE: &str = "cosine to the most alike person";

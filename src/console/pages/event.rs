@@ -153,7 +153,7 @@ fn facts(record: &Record, evidence: Option<&Evidence>, zone: &jiff::tz::TimeZone
     };
     html! {
         section .card {
-            h2 { (t::WHY) }
+            h2 { (t::DETAILS) }
             dl .rows {
                 @if let Some(why) = why.filter(|why| !why.is_empty()) { div { dt { (t::WHY) } dd { (why) } } }
                 @if let Some(rule) = words::word(detail, "by") { div { dt { (t::RULE) } dd { (rule) } } }
