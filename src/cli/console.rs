@@ -141,7 +141,8 @@ fn account(file: &Path, order: Order) -> anyhow::Result<Exit> {
 fn list(accounts: &Accounts, json: bool) -> anyhow::Result<Exit> {
     let mut out = Output::new();
     if json {
-        let all: Vec<_> = accounts.all().iter().map(|a| serde_json::json!({ "name": a.name, "role": a.role })).collect();
+        let all: Vec<_> =
+            accounts.all().iter().map(|a| serde_json::json!({ "name": a.name, "role": a.role })).collect();
         out.json(&all)?;
     } else if accounts.all().is_empty() {
         out.line("no accounts; add one with `accessd console add-user NAME --role admin`")?;
@@ -219,7 +220,8 @@ mod tests {
     fn an_address_that_others_reach_takes_tls() {
         let config = Config::default();
         let public = ConsoleConfig { listen: "0.0.0.0:0".into(), ..ConsoleConfig::default() };
-        let error = console::run(options(&public, &config).unwrap(), |_| panic!("it must not listen")).unwrap_err();
+        let error =
+            console::run(options(&public, &config).unwrap(), |_| panic!("it must not listen")).unwrap_err();
         assert!(error.to_string().contains("passwords would travel in the clear"), "{error}");
     }
 

@@ -9,8 +9,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, doubt, enrolment, gates, inputs_factory,
-    console_terms, load_networks, open_lamps, patience, rule, start_guard, trust,
+    NO_DOOR, attempts, bar, camera_factory, camera_spec, console_terms, door_rules, doubt, enrolment, gates,
+    inputs_factory, load_networks, open_lamps, patience, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, logging};

@@ -104,7 +104,9 @@ pub enum AccountError {
         name: String,
     },
     /// It is there already.
-    #[error("there is an account {name} already; `accessd console set-password {name}` gives it another password")]
+    #[error(
+        "there is an account {name} already; `accessd console set-password {name}` gives it another password"
+    )]
     Taken {
         /// The name.
         name: String,
@@ -145,11 +147,11 @@ struct Written {
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
     all: Vec<Account>,
-    read: Option<Version_>,
+    read: Option<FileState>,
 }
 
 /// Tells one state of the file from another.
-type Version_ = (u64, SystemTime, u64);
+type FileState = (u64, SystemTime, u64);
 
 impl Accounts {
     /// Reads the file; one that is not there has no accounts.
@@ -269,7 +271,7 @@ impl Accounts {
     }
 }
 
-fn version(data: &fs::Metadata) -> Version_ {
+fn version(data: &fs::Metadata) -> FileState {
     (data.ino(), data.modified().unwrap_or(SystemTime::UNIX_EPOCH), data.len())
 }
 
@@ -290,7 +292,8 @@ fn hash(password: &str) -> Result<String, AccountError> {
 /// Whether the password is that of the account. Without an account it takes as long, and the answer is no.
 pub fn is_right(account: Option<&Account>, password: &str) -> bool {
     /// Of no account: nobody knows a password for it.
-    const NOBODY: &str = "$argon2id$v=19$m=12288,t=3,p=1$bm9ib2R5IGlzIGhlcmU$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    const NOBODY: &str =
+        "$argon2id$v=19$m=12288,t=3,p=1$bm9ib2R5IGlzIGhlcmU$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     if password.len() > MAX_PASSWORD {
         return false;
     }

@@ -21,8 +21,9 @@ impl Asset {
     }
 }
 
-static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("console", "css", "text/css; charset=utf-8", include_str!("assets/console.css")));
+static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("console", "css", "text/css; charset=utf-8", include_str!("assets/console.css"))
+});
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("console", "js", "text/javascript; charset=utf-8", include_str!("assets/console.js"))
 });
@@ -47,8 +48,10 @@ pub(super) async fn get(Path(name): Path<String>) -> Response {
     let found = [&*STYLE, &*SCRIPT, &*SIGN].into_iter().find(|asset| asset.name == name);
     match found {
         Some(asset) => {
-            let headers =
-                [(header::CONTENT_TYPE, asset.kind), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+            let headers = [
+                (header::CONTENT_TYPE, asset.kind),
+                (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+            ];
             (headers, asset.bytes).into_response()
         }
         None => StatusCode::NOT_FOUND.into_response(),

@@ -88,7 +88,7 @@ async fn admit(app: &Arc<App>, mut request: Request, next: Next) -> Response {
             if changes {
                 request = match with_proof(request, &visitor).await {
                     Ok(request) => request,
-                    Err(response) => return response,
+                    Err(response) => return *response,
                 };
             }
             request.extensions_mut().insert(visitor);
@@ -97,7 +97,7 @@ async fn admit(app: &Arc<App>, mut request: Request, next: Next) -> Response {
             if changes {
                 request = match bounded(request).await {
                     Ok((request, _)) => request,
-                    Err(response) => return response,
+                    Err(response) => return *response,
                 };
             }
         }
@@ -150,18 +150,18 @@ fn is_from_us(headers: &HeaderMap) -> bool {
 }
 
 /// Reads the body, which must not be too large or too slow.
-async fn bounded(request: Request) -> Result<(Request, Bytes), Response> {
+async fn bounded(request: Request) -> Result<(Request, Bytes), Box<Response>> {
     let (parts, body) = request.into_parts();
     let read = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, MAX_BODY)).await;
     match read {
         Ok(Ok(bytes)) => Ok((Request::from_parts(parts, Body::from(bytes.clone())), bytes)),
-        Ok(Err(_)) => Err(shell::refusal(StatusCode::PAYLOAD_TOO_LARGE, t::TOO_LARGE)),
-        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT)),
+        Ok(Err(_)) => Err(Box::new(shell::refusal(StatusCode::PAYLOAD_TOO_LARGE, t::TOO_LARGE))),
+        Err(_) => Err(Box::new(plain(StatusCode::REQUEST_TIMEOUT))),
     }
 }
 
 /// A change bears the session's proof, as a field of its form or as a header.
-async fn with_proof(request: Request, visitor: &Visitor) -> Result<Request, Response> {
+async fn with_proof(request: Request, visitor: &Visitor) -> Result<Request, Box<Response>> {
     let is_form = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
         kind.to_str().is_ok_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
     });
@@ -170,7 +170,7 @@ async fn with_proof(request: Request, visitor: &Visitor) -> Result<Request, Resp
     let proof = in_header.or_else(|| is_form.then(|| super::url::field(&body, "csrf")).flatten());
     match proof.is_some_and(|proof| is_same(&proof, &visitor.csrf)) {
         true => Ok(request),
-        false => Err(shell::refusal(StatusCode::FORBIDDEN, t::NO_PROOF)),
+        false => Err(Box::new(shell::refusal(StatusCode::FORBIDDEN, t::NO_PROOF))),
     }
 }
 
@@ -218,6 +218,9 @@ mod tests {
     #[test]
     fn whoever_logs_in_comes_back_to_where_they_were() {
         assert_eq!(login_path(&Uri::from_static("/")), "/login");
-        assert_eq!(login_path(&Uri::from_static("/events?kind=grant&q=a+b")), "/login?to=%2Fevents%3Fkind%3Dgrant%26q%3Da%2Bb");
+        assert_eq!(
+            login_path(&Uri::from_static("/events?kind=grant&q=a+b")),
+            "/login?to=%2Fevents%3Fkind%3Dgrant%26q%3Da%2Bb"
+        );
     }
 }

@@ -93,7 +93,9 @@ pub enum ConsoleError {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The address cannot be listened on.
-    #[error("{listen} cannot be listened on; is another console running, or is the address not of this machine?")]
+    #[error(
+        "{listen} cannot be listened on; is another console running, or is the address not of this machine?"
+    )]
     Listen {
         /// The address.
         listen: SocketAddr,

@@ -117,10 +117,8 @@ fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ConsoleError>
             source: Some(error.into()),
         })
     };
-    let wrong = |path: &Path, what: &str, error: Box<dyn std::error::Error + Send + Sync>| ConsoleError::Tls {
-        path: path.to_owned(),
-        what: what.to_owned(),
-        source: Some(error),
+    let wrong = |path: &Path, what: &str, error: Box<dyn std::error::Error + Send + Sync>| {
+        ConsoleError::Tls { path: path.to_owned(), what: what.to_owned(), source: Some(error) }
     };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(open(certificate)?).collect();
     let chain = chain.map_err(|e| wrong(certificate, "it is no certificate in PEM", Box::new(e)))?;

@@ -131,7 +131,12 @@ impl Sessions {
         if counts {
             found.newest = now;
         }
-        Some(Visitor { account: found.account.clone(), role: account.role, csrf: found.csrf.clone(), session })
+        Some(Visitor {
+            account: found.account.clone(),
+            role: account.role,
+            csrf: found.csrf.clone(),
+            session,
+        })
     }
 
     /// Leaves a message for the session's next page.

@@ -77,7 +77,8 @@ impl House {
     fn send(&self, head: &str, body: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.at).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let head = format!("{head}Host: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", self.at, body.len());
+        let head =
+            format!("{head}Host: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", self.at, body.len());
         stream.write_all(head.as_bytes()).unwrap();
         // The console may answer and hang up before it has read everything.
         let _ = stream.write_all(body);
@@ -122,8 +123,14 @@ impl House {
 fn template(n: usize) -> NewTemplate {
     let mut values = vec![0.1_f32; 8];
     values[n] = 1.0;
-    let quality =
-        Quality { eye_distance_px: 60.0, sharpness: 90.0, light: 120.0, yaw_deg: 0.0, pitch_deg: 0.0, roll_deg: 0.0 };
+    let quality = Quality {
+        eye_distance_px: 60.0,
+        sharpness: 90.0,
+        light: 120.0,
+        yaw_deg: 0.0,
+        pitch_deg: 0.0,
+        roll_deg: 0.0,
+    };
     let embedding = Embedding::normalise(values).unwrap();
     NewTemplate { model: ModelId("m@1".into()), embedding, quality, source: TemplateSource::Image }
 }
@@ -186,8 +193,17 @@ fn status() -> Status {
 }
 
 /// Every address that shows something.
-const PAGES: [&str; 9] =
-    ["/", "/events", "/events/1", "/people", "/people/enrol", "/person", "/policy", "/site", "/events/export"];
+const PAGES: [&str; 9] = [
+    "/",
+    "/events",
+    "/events/1",
+    "/people",
+    "/people/enrol",
+    "/person",
+    "/policy",
+    "/site",
+    "/events/export",
+];
 
 /// Every address that changes something, with a form that it would take.
 const CHANGES: [(&str, &str); 14] = [
@@ -243,7 +259,8 @@ fn what_an_admin_changes_is_in_the_journal_under_their_name() {
     let (cookie, proof) = house.enter("ada");
     for (path, form) in CHANGES {
         // The person is renamed on the way.
-        let form = form.replace("Ada+Lovelace", if path == "/person/rename" { "Ada+Lovelace" } else { "Ada" });
+        let form =
+            form.replace("Ada+Lovelace", if path == "/person/rename" { "Ada+Lovelace" } else { "Ada" });
         let answer = house.post(path, &cookie, &format!("{form}&csrf={proof}"));
         assert_eq!(answer.status, 303, "{path}: {}", answer.body);
         let page = house.get(&answer.headers["location"], &cookie);
@@ -273,7 +290,9 @@ fn roles_may_what_they_are_for_and_nothing_changes_besides() {
     assert_eq!(house.get("/people/enrol", &cookie).status, 403);
 
     let (cookie, proof) = house.enter("grace");
-    for (path, form) in CHANGES.into_iter().filter(|(path, _)| path.starts_with("/policy") || *path == "/person/erase") {
+    for (path, form) in
+        CHANGES.into_iter().filter(|(path, _)| path.starts_with("/policy") || *path == "/person/erase")
+    {
         assert_eq!(house.post(path, &cookie, &format!("{form}&csrf={proof}")).status, 403, "{path}");
     }
     assert_eq!(house.records().len(), before);
@@ -287,7 +306,11 @@ fn a_change_takes_the_proof_of_its_session_and_comes_from_our_own_page() {
     let before = house.records().len();
     for (path, form) in CHANGES {
         for wrong in ["", "guess", &other] {
-            assert_eq!(house.post(path, &cookie, &format!("{form}&csrf={wrong}")).status, 403, "{path} {wrong}");
+            assert_eq!(
+                house.post(path, &cookie, &format!("{form}&csrf={wrong}")).status,
+                403,
+                "{path} {wrong}"
+            );
         }
         let head = format!(
             "POST {path} HTTP/1.1\r\nCookie: {cookie}\r\nOrigin: http://evil.example\r\n\
@@ -331,7 +354,10 @@ fn behind_a_proxy_with_tls_cookies_are_for_tls_alone() {
     let answer = house.post("/login", "", &form);
     let cookie = &answer.headers["set-cookie"];
     assert!(cookie.starts_with("__Host-accessd=") && cookie.contains("; Secure"), "{cookie}");
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && cookie.contains("Path=/"), "{cookie}");
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && cookie.contains("Path=/"),
+        "{cookie}"
+    );
     assert!(answer.headers.contains_key("strict-transport-security"));
 }
 
@@ -362,9 +388,33 @@ fn nothing_that_is_sent_breaks_a_page() {
     let house = House::open();
     let (cookie, proof) = house.enter("ada");
     let names = [
-        "name", "to", "typed", "groups", "from", "until", "entries", "effect", "who", "day", "holidays", "first",
-        "last", "after_first", "id", "date", "yearly", "zone", "passback", "for_s", "on", "person", "what", "before",
-        "as", "at", "more",
+        "name",
+        "to",
+        "typed",
+        "groups",
+        "from",
+        "until",
+        "entries",
+        "effect",
+        "who",
+        "day",
+        "holidays",
+        "first",
+        "last",
+        "after_first",
+        "id",
+        "date",
+        "yearly",
+        "zone",
+        "passback",
+        "for_s",
+        "on",
+        "person",
+        "what",
+        "before",
+        "as",
+        "at",
+        "more",
     ];
     let values = prop_oneof![
         Just("Ada Lovelace".to_owned()),
@@ -385,17 +435,22 @@ fn nothing_that_is_sent_breaks_a_page() {
         ".{0,40}",
     ];
     let fields = prop::collection::vec((prop::sample::select(names.to_vec()), values), 0..8);
-    let posts: Vec<&str> =
-        CHANGES.iter().map(|(path, _)| *path).chain(["/people/enrol/live", "/people/enrol/picture"]).collect();
+    let posts: Vec<&str> = CHANGES
+        .iter()
+        .map(|(path, _)| *path)
+        .chain(["/people/enrol/live", "/people/enrol/picture"])
+        .collect();
     let path = prop_oneof![
         prop::sample::select(PAGES.to_vec()).prop_map(|path| (false, path.to_owned())),
         prop::sample::select(posts).prop_map(|path| (true, path.to_owned())),
         "[a-z0-9/%.-]{1,12}".prop_map(|path| (false, format!("/{path}"))),
         "-?[0-9]{1,22}".prop_map(|id| (false, format!("/events/{id}"))),
     ];
-    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) });
+    let mut runner =
+        TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) });
     let sent = runner.run(&(path, fields), |((changes, path), fields)| {
-        let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", url::encode(value))).collect();
+        let form: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{name}={}", url::encode(value))).collect();
         let form = form.join("&");
         let answer = match changes {
             true => house.post(&path, &cookie, &format!("{form}&csrf={proof}")),

@@ -19,18 +19,18 @@ pub(super) const LOG_IN_LEAD: &str = "Face access control for this door";
 pub(super) const ACCOUNT: &str = "Account";
 pub(super) const PASSWORD: &str = "Password";
 pub(super) const WRONG: &str = "Account and password do not belong together.";
-pub(super) const NO_ACCOUNTS: &str =
-    "There is no account yet. The first one is made on the device itself: accessd console add-user NAME --role admin";
+pub(super) const NO_ACCOUNTS: &str = "There is no account yet. The first one is made on the device itself: accessd console add-user NAME --role admin";
 pub(super) const SESSION_OVER: &str = "Your session is over. Log in again.";
-pub(super) const NOT_FROM_US: &str = "This change was not sent from the console's own page, and was not made.";
-pub(super) const NO_PROOF: &str =
-    "This form is not of your present session, and nothing was changed. Go back, load the page again, and repeat it.";
+pub(super) const NOT_FROM_US: &str =
+    "This change was not sent from the console's own page, and was not made.";
+pub(super) const NO_PROOF: &str = "This form is not of your present session, and nothing was changed. Go back, load the page again, and repeat it.";
 pub(super) const TOO_LARGE: &str = "This is more than the console takes at once. A picture may have 700 kB.";
 pub(super) const NOT_FOUND: &str = "There is no such page.";
 pub(super) const BAD_FORM: &str = "This form is not complete.";
 pub(super) const STOPPING: &str = "The console is stopping.";
 pub(super) const NO_SERVICE: &str = "The door's service does not run. On the device: systemctl start accessd";
-pub(super) const ODD_ANSWER: &str = "The service gave an answer to another question. Are it and the console of one version?";
+pub(super) const ODD_ANSWER: &str =
+    "The service gave an answer to another question. Are it and the console of one version?";
 
 pub(super) fn wait(seconds: u64) -> String {
     format!("Too many attempts failed. Try again in {seconds} s.")
@@ -69,15 +69,11 @@ pub(super) const CLOCK_GOOD: &str = "Believed";
 pub(super) const CLOCK_BAD: &str = "Not believed: what is limited in time refuses";
 pub(super) const ENROLLED: &str = "Enrolled";
 pub(super) const NO_FRAME: &str = "No picture yet";
-pub(super) const ALL_WELL: &str = "Pictures come";
 pub(super) const LIVE: &str = "Live picture";
 pub(super) const SHOW_PICTURE: &str = "Show the picture";
 pub(super) const HIDE_PICTURE: &str = "Hide";
 pub(super) const PICTURE_HINT: &str = "Two small pictures a second while this page is open. None is stored.";
 pub(super) const NOBODY_IN_VIEW: &str = "Nobody in view";
-pub(super) const LIVE_OFF: &str = "The live picture is off";
-pub(super) const LIVE_OFF_MORE: &str =
-    "No picture leaves the service. console.live_picture = \"on\" in the config, and a restart, switch it on.";
 
 pub(super) const HOLD_TIMES: [(u64, &str); 4] =
     [(900, "15 minutes"), (3600, "1 hour"), (7200, "2 hours"), (28_800, "8 hours")];
@@ -178,18 +174,15 @@ pub(super) const FIND: &str = "Find by name or group";
 pub(super) const NOBODY: &str = "Nobody is enrolled";
 pub(super) const NOBODY_MORE: &str = "Enrol the first person at the door's camera or from a picture.";
 pub(super) const AT_CAMERA: &str = "At the door's camera";
-pub(super) const AT_CAMERA_MORE: &str =
-    "One person alone stands before the camera. Nobody is let in meanwhile; closing this page ends it with nothing stored.";
+pub(super) const AT_CAMERA_MORE: &str = "One person alone stands before the camera. Nobody is let in meanwhile; closing this page ends it with nothing stored.";
 pub(super) const FROM_PICTURE: &str = "From pictures";
-pub(super) const FROM_PICTURE_MORE: &str =
-    "One face in each, from the front and well lit. Pictures are made small here, looked at by the service, and not kept.";
+pub(super) const FROM_PICTURE_MORE: &str = "One face in each, from the front and well lit. Pictures are made small here, looked at by the service, and not kept.";
 pub(super) const BEGIN: &str = "Begin";
 pub(super) const STOP: &str = "Stop";
 pub(super) const CHOOSE: &str = "Choose pictures";
 pub(super) const SEND: &str = "Enrol from these";
 pub(super) const MORE_SAMPLES: &str = "Add samples";
 pub(super) const NEEDS_SCRIPT: &str = "This needs JavaScript, which is off in this browser.";
-pub(super) const CONSENT: &str = "They have agreed to their face being stored as numbers on this device.";
 pub(super) const RENAME: &str = "Rename";
 pub(super) const NEW_NAME: &str = "New name";
 pub(super) const TERMS: &str = "Groups and validity";
@@ -205,7 +198,6 @@ pub(super) const ERASE_MORE: &str =
     "Removes the person and every sample. The journal keeps the name they had. This cannot be undone.";
 pub(super) const ERASE_CONFIRM: &str = "Type the name to confirm";
 pub(super) const ERASE_MISMATCH: &str = "The name typed is another one; nothing was erased.";
-pub(super) const QUALITY: &str = "Quality";
 pub(super) const EYES: &str = "Eyes apart";
 pub(super) const SHARPNESS: &str = "Sharpness";
 pub(super) const LIGHT: &str = "Light";
@@ -214,7 +206,6 @@ pub(super) const SOURCE: &str = "From";
 pub(super) const BY_CAMERA: &str = "camera";
 pub(super) const BY_PICTURE: &str = "picture";
 pub(super) const TAKEN: &str = "Taken";
-pub(super) const MODEL: &str = "Network";
 pub(super) const RECENT: &str = "Recent";
 pub(super) const SINCE: &str = "Enrolled";
 pub(super) const NOT_OF_MODEL: &str = "of another network: not used";
@@ -322,8 +313,7 @@ pub(super) const RELAY: &str = "Relay";
 pub(super) const FAULTS: &str = "Faults";
 pub(super) const NONE: &str = "none";
 pub(super) const BY_HAND: &str = "set by hand";
-pub(super) const NOT_SUPPORTED: &str =
-    "More than was asked for: the measurements of this network support no stricter threshold. Ask for a second factor as well.";
+pub(super) const NOT_SUPPORTED: &str = "More than was asked for: the measurements of this network support no stricter threshold. Ask for a second factor as well.";
 
 pub(super) fn strangers(at_most: &str, wanted: &str, people: usize) -> String {
     format!(

@@ -30,7 +30,10 @@ pub fn fields(text: &str) -> Vec<(String, String)> {
         percent(&plain)
     };
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(a, b)| (decode(a), decode(b))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(a, b)| (decode(a), decode(b)))
+        .collect()
 }
 
 /// One field of a form's body.

@@ -112,9 +112,14 @@ pub(super) fn tone(kind: EventKind) -> Tone {
         | K::Lockdown
         | K::Throttled
         | K::FaceOff => Tone::Alarm,
-        K::Enrol | K::EnrolMore | K::Rename | K::Remove | K::Policy | K::Operator | K::LockdownOver | K::FaceOn => {
-            Tone::Change
-        }
+        K::Enrol
+        | K::EnrolMore
+        | K::Rename
+        | K::Remove
+        | K::Policy
+        | K::Operator
+        | K::LockdownOver
+        | K::FaceOn => Tone::Change,
         _ => Tone::Plain,
     }
 }
@@ -192,7 +197,10 @@ pub(super) fn note(record: &Record) -> String {
         }
         EventKind::EnrolmentEnded => word(detail, "result").map(str::to_owned),
         EventKind::Start => word(detail, "version").map(|version| format!("accessd {version}")),
-        _ => ["why", "what", "rule", "text", "change"].into_iter().find_map(|key| word(detail, key)).map(str::to_owned),
+        _ => ["why", "what", "rule", "text", "change"]
+            .into_iter()
+            .find_map(|key| word(detail, key))
+            .map(str::to_owned),
     };
     let by = record.event.actor.as_deref().map(|actor| t::by(&actor_in_short(actor)));
     let parts = [said.filter(|said| !said.is_empty()), by];
@@ -270,7 +278,10 @@ mod tests {
     #[test]
     fn refusals_say_whom_and_why() {
         let unknown = record(EventKind::Refusal, json!({ "reason": "unknown" }));
-        assert_eq!((subject(&unknown).unwrap().as_str(), note(&unknown).as_str()), (t::A_STRANGER, t::NOT_KNOWN));
+        assert_eq!(
+            (subject(&unknown).unwrap().as_str(), note(&unknown).as_str()),
+            (t::A_STRANGER, t::NOT_KNOWN)
+        );
         let mut known =
             record(EventKind::Refusal, json!({ "reason": "policy", "why": "no rule lets them in now" }));
         known.event.person = Some(PersonRef { id: PersonId(1), name: "Ada".into() });
@@ -290,7 +301,9 @@ mod tests {
     #[test]
     fn odd_details_break_nothing() {
         for kind in EventKind::value_variants() {
-            for detail in [json!(null), json!([1]), json!({ "reason": 7, "why": {}, "by": [], "open_ms": "x" })] {
+            for detail in
+                [json!(null), json!([1]), json!({ "reason": 7, "why": {}, "by": [], "open_ms": "x" })]
+            {
                 let record = record(*kind, detail);
                 let _ = (subject(&record), note(&record), evidence(&record));
             }

@@ -164,7 +164,11 @@ impl Analyser for FaceAnalyser {
         let face = match faces.len() {
             1 => faces.remove(0),
             0 => return Ok(Err(NO_FACE.into())),
-            n => return Ok(Err(format!("{n} faces are in it; use a picture of one person alone, or cut it out"))),
+            n => {
+                return Ok(Err(format!(
+                    "{n} faces are in it; use a picture of one person alone, or cut it out"
+                )));
+            }
         };
         if let Some(issue) = self.gates.judge(&face.quality) {
             return Ok(Err(self.gates.explain(issue, &face.quality)));

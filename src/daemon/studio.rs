@@ -67,7 +67,8 @@ impl Studio {
 /// What is wrong with it, in words.
 pub(crate) fn read(picture: &str) -> Result<RgbImage, String> {
     let bytes = STANDARD.decode(picture).map_err(|error| format!("the picture is no base64: {error}"))?;
-    let image = image_from(Path::new("from the console"), &bytes, MAX_PIXELS).map_err(|error| error.to_string())?;
+    let image =
+        image_from(Path::new("from the console"), &bytes, MAX_PIXELS).map_err(|error| error.to_string())?;
     let (width, height) = image.dimensions();
     let longest = width.max(height);
     if longest <= LONGEST_PX {

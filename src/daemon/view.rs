@@ -57,11 +57,7 @@ pub(crate) struct View {
 
 impl Default for View {
     fn default() -> Self {
-        Self {
-            wanted_until: AtomicU64::new(0),
-            newest: watch::Sender::new(None),
-            made: Mutex::new(None),
-        }
+        Self { wanted_until: AtomicU64::new(0), newest: watch::Sender::new(None), made: Mutex::new(None) }
     }
 }
 
@@ -142,7 +138,8 @@ fn small(image: &RgbImage, faces: &[FaceInView], named_from: Score) -> Picture {
     let mut jpeg = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY);
     // Only a side of more than 65,535 px fails, and these have 480.
-    let encoded = image::ImageEncoder::write_image(encoder, &rgb, size.0, size.1, image::ExtendedColorType::Rgb8);
+    let encoded =
+        image::ImageEncoder::write_image(encoder, &rgb, size.0, size.1, image::ExtendedColorType::Rgb8);
     if let Err(error) = encoded {
         log::warn!("a picture for the console could not be encoded: {error}");
     }

@@ -58,7 +58,13 @@ const MARGIN: f64 = 0.08;
 pub type Dated = (Timestamp, Event);
 
 /// The events of so many days before `end`, in their order. `people` are those of [`OFFICE`] with their ids.
-pub fn events(people: &[(Colleague, PersonId)], end: Timestamp, days: i64, zone: &TimeZone, seed: u64) -> Vec<Dated> {
+pub fn events(
+    people: &[(Colleague, PersonId)],
+    end: Timestamp,
+    days: i64,
+    zone: &TimeZone,
+    seed: u64,
+) -> Vec<Dated> {
     let mut month = Month { people, zone, dice: Dice(seed), events: Vec::new() };
     let today = end.to_zoned_datetime(zone.clone()).date();
     for ago in (0..=days).rev() {
@@ -85,7 +91,11 @@ impl Month<'_> {
         if day.weekday() == Weekday::Monday {
             let at = self.at(day, 5.5);
             self.put(at, EventKind::Stop, json!({ "why": "SIGTERM" }));
-            self.put(at + s(4), EventKind::Start, json!({ "version": env!("CARGO_PKG_VERSION"), "people": self.people.len() }));
+            self.put(
+                at + s(4),
+                EventKind::Start,
+                json!({ "version": env!("CARGO_PKG_VERSION"), "people": self.people.len() }),
+            );
         }
         for n in 0..self.people.len() {
             self.person(day, n, free);
@@ -97,7 +107,8 @@ impl Month<'_> {
         }
         if ago % 9 == 4 {
             let at = self.between(day, 9.0, 17.0);
-            self.put(at, EventKind::Operator, json!({ "order": "unlock" })).actor = Some("console: ada".into());
+            self.put(at, EventKind::Operator, json!({ "order": "unlock" })).actor =
+                Some("console: ada".into());
             self.strike(at, "opened by console: ada", 6);
         }
         self.trouble(day, ago);
@@ -108,7 +119,11 @@ impl Month<'_> {
         match ago {
             23 => {
                 let at = self.between(day, 11.0, 12.0);
-                self.put(at, EventKind::CameraLost, json!({ "what": "no picture for 2 s: v4l:0: No such device" }));
+                self.put(
+                    at,
+                    EventKind::CameraLost,
+                    json!({ "what": "no picture for 2 s: v4l:0: No such device" }),
+                );
                 self.put(at + s(94), EventKind::CameraBack, json!({ "silent_ms": 94_000 }));
             }
             17 => {
@@ -138,7 +153,8 @@ impl Month<'_> {
             3 => {
                 let at = self.between(day, 16.0, 17.0);
                 self.put(at, EventKind::Lockdown, json!({})).actor = Some("uid 1000 (ada)".into());
-                self.put(at + s(312), EventKind::LockdownOver, json!({})).actor = Some("uid 1000 (ada)".into());
+                self.put(at + s(312), EventKind::LockdownOver, json!({})).actor =
+                    Some("uid 1000 (ada)".into());
             }
             _ => {}
         }
@@ -169,7 +185,11 @@ impl Month<'_> {
             let lunch = self.between(day, 11.8, 13.0);
             self.leave(lunch);
             let minutes = 20 + self.dice.below(35) as i64;
-            self.grant(lunch + s(60 * minutes), n, "rule 2: allow staff mon-fri 07:00-19:00, not on holidays");
+            self.grant(
+                lunch + s(60 * minutes),
+                n,
+                "rule 2: allow staff mon-fri 07:00-19:00, not on holidays",
+            );
         }
         let home = self.between(day, 16.2, 18.9);
         self.leave(home);
@@ -204,8 +224,10 @@ impl Month<'_> {
         let n = self.dice.below(self.people.len() as u64) as usize;
         let (colleague, id) = self.people[n];
         let is_picture = self.dice.below(14) == 0;
-        let score = if is_picture { self.dice.score(0.66, 0.04) } else { self.dice.score(0.24, 0.07).min(0.46) };
-        let mut detail = self.evidence(colleague.name, id, score, self.people.len(), n, if is_picture { 4 } else { 0 });
+        let score =
+            if is_picture { self.dice.score(0.66, 0.04) } else { self.dice.score(0.24, 0.07).min(0.46) };
+        let mut detail =
+            self.evidence(colleague.name, id, score, self.people.len(), n, if is_picture { 4 } else { 0 });
         detail["reason"] = if is_picture { "not_live" } else { "unknown" }.into();
         if is_picture {
             let alive = 0.03 + self.dice.share() * 0.3;
@@ -215,7 +237,15 @@ impl Month<'_> {
     }
 
     /// The figures of a decision, as `access` would write them.
-    fn evidence(&mut self, name: &str, id: PersonId, score: f64, people: usize, n: usize, agreed: usize) -> Value {
+    fn evidence(
+        &mut self,
+        name: &str,
+        id: PersonId,
+        score: f64,
+        people: usize,
+        n: usize,
+        agreed: usize,
+    ) -> Value {
         let other = (n + 1 + self.dice.below(people.max(2) as u64 - 1) as usize) % people.max(1);
         let (second, second_id) = self.people[other];
         let runner_up = self.dice.score(0.21, 0.05).min(score - 0.02);
@@ -317,7 +347,8 @@ mod tests {
     use crate::access::Evidence;
 
     fn month() -> Vec<Dated> {
-        let people: Vec<_> = OFFICE.iter().zip(1..).map(|(colleague, id)| (*colleague, PersonId(id))).collect();
+        let people: Vec<_> =
+            OFFICE.iter().zip(1..).map(|(colleague, id)| (*colleague, PersonId(id))).collect();
         let end = "2026-11-24T15:00:00Z".parse().unwrap();
         events(&people, end, 30, &TimeZone::UTC, 7)
     }
@@ -344,7 +375,10 @@ mod tests {
             assert!(second < best);
             if event.kind == EventKind::Grant {
                 grants += 1;
-                assert!(best >= evidence.rule.threshold.0 && best - second >= evidence.rule.margin, "{event:?}");
+                assert!(
+                    best >= evidence.rule.threshold.0 && best - second >= evidence.rule.margin,
+                    "{event:?}"
+                );
             } else if event.detail["reason"] == "unknown" {
                 refusals += 1;
                 assert!(best < evidence.rule.threshold.0, "{event:?}");

@@ -17,7 +17,8 @@ export async function open(accessd, photos, models, days = 30) {
   const out = join(OUT, 'house');
   mkdirSync(out, { recursive: true });
   const args = ['demo', '--console', '--listen', AT, '--out', out, '--photos', photos, '--models', models, '--days', String(days)];
-  const child = spawn(accessd, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ACCESSD_CONFIG: '' } });
+  // A group of its own: the service and the console end with it.
+  const child = spawn(accessd, args, { detached: true, stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ACCESSD_CONFIG: '' } });
   createInterface({ input: child.stdout }).on('line', (line) => console.log(`# ${line}`));
   let ended = false;
   child.on('exit', () => { ended = true; });
@@ -28,7 +29,7 @@ export async function open(accessd, photos, models, days = 30) {
   return {
     out,
     close: async () => {
-      child.kill('SIGINT');
+      process.kill(-child.pid, 'SIGINT');
       await until('the demo ends', () => ended, 20_000);
     },
   };

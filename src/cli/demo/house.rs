@@ -27,7 +27,7 @@ use crate::vision::quality::Quality;
 
 /// The accounts of the made-up door; the password is told with the address, and is for nothing else.
 const ACCOUNTS: [(&str, Role); 3] = [("ada", Role::Admin), ("grace", Role::Operator), ("vera", Role::Viewer)];
-pub(super) const PASSWORD: &str = "only-for-the-demo";
+const PASSWORD: &str = "only-for-the-demo";
 
 /// Rules besides the first, which goes: the numbers count on from it.
 const RULES: [&str; 6] = [
@@ -85,7 +85,10 @@ impl House<'_> {
         let mut service = Service::start(self.folder)?;
         let console = accessd(self.folder)?.arg("console").stdin(Stdio::null()).spawn();
         let mut console = Console(console.context("the console cannot be started")?);
-        out.line(format_args!("\nhttp://{}/  accounts ada (admin), grace (operator), vera (viewer)", self.listen))?;
+        out.line(format_args!(
+            "\nhttp://{}/  accounts ada (admin), grace (operator), vera (viewer)",
+            self.listen
+        ))?;
         out.line(format_args!("password {PASSWORD}; Ctrl-C ends it"))?;
         out.flush()?;
         loop {
@@ -151,7 +154,9 @@ fn enrol(store: &mut SqliteStore, stamp: &mut Stamps) -> anyhow::Result<Vec<(Col
 fn made_up(person: usize, sample: usize, dim: usize) -> Vec<f32> {
     let wave = |seed: f32, i: usize| (seed * (i as f32 + 1.7)).sin();
     (0..dim)
-        .map(|i| wave(person as f32 * 1.37 + 0.91, i) + 0.25 * wave((person * 31 + sample) as f32 * 0.77 + 3.1, i))
+        .map(|i| {
+            wave(person as f32 * 1.37 + 0.91, i) + 0.25 * wave((person * 31 + sample) as f32 * 0.77 + 3.1, i)
+        })
         .collect()
 }
 

@@ -14,7 +14,9 @@ use crate::gallery::Candidate;
 use crate::journal::{EventId, Filter, Record};
 
 pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Path(id): Path<String>) -> Page {
-    let Ok(id) = id.parse::<i64>() else { return Ok(shell::refusal(StatusCode::NOT_FOUND, t::NO_SUCH_EVENT)) };
+    let Ok(id) = id.parse::<i64>() else {
+        return Ok(shell::refusal(StatusCode::NOT_FOUND, t::NO_SUCH_EVENT));
+    };
     let filter = Filter {
         after: Some(EventId(id.saturating_sub(1))),
         before: Some(EventId(id.saturating_add(1))),
@@ -149,7 +151,10 @@ fn facts(record: &Record, evidence: Option<&Evidence>, zone: &jiff::tz::TimeZone
     let detail = &record.event.detail;
     let why = match record.event.kind {
         crate::journal::EventKind::Refusal => Some(words::why_refused(detail)),
-        _ => ["why", "what", "order", "result", "to"].into_iter().find_map(|key| words::word(detail, key)).map(str::to_owned),
+        _ => ["why", "what", "order", "result", "to"]
+            .into_iter()
+            .find_map(|key| words::word(detail, key))
+            .map(str::to_owned),
     };
     html! {
         section .card {

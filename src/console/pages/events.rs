@@ -29,7 +29,8 @@ pub(super) struct Wish {
 
 impl Wish {
     pub(super) fn of(query: &Fields) -> Self {
-        let groups = GROUPS.iter().map(|(key, ..)| *key).filter(|key| query.all("what").any(|what| what == *key));
+        let groups =
+            GROUPS.iter().map(|(key, ..)| *key).filter(|key| query.all("what").any(|what| what == *key));
         let get = |name| query.get(name).chars().take(80).collect();
         Self { from: get("from"), until: get("until"), person: get("person"), groups: groups.collect() }
     }
@@ -185,7 +186,8 @@ mod tests {
 
     #[test]
     fn what_is_looked_for_is_in_the_address_and_nothing_else() {
-        let found = wish("from=2026-11-01&until=2026-11-02&person=Ada+L&what=in&what=out&what=teleport&csrf=x");
+        let found =
+            wish("from=2026-11-01&until=2026-11-02&person=Ada+L&what=in&what=out&what=teleport&csrf=x");
         assert_eq!(found.groups, ["in", "out"]);
         assert_eq!(found.query(&[]), "?from=2026-11-01&until=2026-11-02&person=Ada%20L&what=in&what=out");
         let filter = found.filter(&TimeZone::UTC).unwrap();

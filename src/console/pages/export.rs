@@ -143,10 +143,7 @@ mod tests {
         let text = write(&[record], Format::Csv, true).unwrap();
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("id,time,kind,person,actor,detail"));
-        assert_eq!(
-            lines.next(),
-            Some("7,2026-11-03T08:15:30Z,grant,'=cmd|' /C calc'!A0,,\"{\"\"a\"\":1}\"")
-        );
+        assert_eq!(lines.next(), Some("7,2026-11-03T08:15:30Z,grant,'=cmd|' /C calc'!A0,,\"{\"\"a\"\":1}\""));
         assert_eq!(write(&[], Format::Json, true).unwrap(), "");
     }
 }

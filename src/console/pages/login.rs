@@ -109,7 +109,10 @@ fn address(app: &App, Peer(peer): Peer, headers: &HeaderMap) -> String {
 
 /// A path of ours, whatever a link said.
 fn inside(to: &str) -> &str {
-    let ours = to.starts_with('/') && !to.starts_with("//") && !to.contains('\\') && to.chars().all(|c| !c.is_control());
+    let ours = to.starts_with('/')
+        && !to.starts_with("//")
+        && !to.contains('\\')
+        && to.chars().all(|c| !c.is_control());
     if ours && !to.starts_with("/login") { to } else { "/" }
 }
 
@@ -117,7 +120,11 @@ fn inside(to: &str) -> &str {
 pub(super) async fn log_out(State(app): Shared, Extension(visitor): Who) -> Response {
     let Visitor { session, .. } = visitor;
     lock(&app.sessions).end(session);
-    let gone = format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict{}", app.cookie_name(), if app.is_secure() { "; Secure" } else { "" });
+    let gone = format!(
+        "{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict{}",
+        app.cookie_name(),
+        if app.is_secure() { "; Secure" } else { "" }
+    );
     ([(header::SET_COOKIE, gone)], Redirect::to("/login")).into_response()
 }
 

@@ -27,10 +27,13 @@ const RECENT: usize = 8;
 
 pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(query): Query) -> Page {
     let name = query.need("name")?;
-    let Reply::People { people } = app.desk.ask(&visitor, Request::Person { name }).await? else { return Err(odd()) };
+    let Reply::People { people } = app.desk.ask(&visitor, Request::Person { name }).await? else {
+        return Err(odd());
+    };
     let Some(person) = people.into_iter().next() else { return Err(odd()) };
     let book = book(&app, &visitor).await?;
-    let terms = book.people.into_iter().find(|row| row.id == person.id).map(|row| row.terms).unwrap_or_default();
+    let terms =
+        book.people.into_iter().find(|row| row.id == person.id).map(|row| row.terms).unwrap_or_default();
     let Reply::Status(status) = app.desk.ask(&visitor, Request::Status).await? else { return Err(odd()) };
     let filter = Filter { person: Some(person.name.clone()), limit: Some(RECENT), ..Filter::default() };
     let Reply::Records { mut records } = app.desk.ask(&visitor, Request::Records { filter }).await? else {
@@ -172,7 +175,8 @@ pub(super) async fn terms(State(app): Shared, Extension(visitor): Who, Form(fiel
         Err(trouble) => return conclude(&app, &visitor, Err(trouble), "/people"),
     };
     let change_of = wanted(&fields, &before.unwrap_or_default(), &app.zone());
-    let request = change_of.map(|change| Request::ChangePolicy { change: Change::Person { name: name.clone(), change } });
+    let request = change_of
+        .map(|change| Request::ChangePolicy { change: Change::Person { name: name.clone(), change } });
     change(&app, &visitor, request, t::saved(&name), &page_of(&name)).await
 }
 
@@ -226,7 +230,8 @@ mod tests {
     use super::*;
 
     fn change_to(form: &str) -> Result<PersonChange, Trouble> {
-        let before = PersonTerms { groups: ["staff".to_owned(), "lab".to_owned()].into(), ..PersonTerms::default() };
+        let before =
+            PersonTerms { groups: ["staff".to_owned(), "lab".to_owned()].into(), ..PersonTerms::default() };
         wanted(&Fields::parse(form), &before, &TimeZone::UTC)
     }
 

@@ -20,7 +20,8 @@ use super::shell::{self, csrf, empty};
 use super::{Page, Shared, Who, odd, times};
 use crate::daemon::protocol::{Reply, Request};
 use crate::policy::{
-    Effect, Entry, Gate, Now, NumberedRule, PersonTerms, Policy, RuleBook, Says, Schedule, Step, Subject, Who as Whom,
+    Effect, Entry, Gate, Now, NumberedRule, PersonTerms, Policy, RuleBook, Says, Schedule, Step, Subject,
+    Who as Whom,
 };
 
 /// The week is looked at in steps of so many minutes.
@@ -132,7 +133,8 @@ fn strip(numbered: &NumberedRule, day: Date, is_holiday: impl Fn(Date) -> bool) 
     };
     let stretches = stretches(&numbered.rule.when, day, is_holiday);
     let clock = |minute: i64| format!("{:02}:{:02}", minute / 60, minute % 60);
-    let said: Vec<String> = stretches.iter().map(|(from, until)| format!("{}–{}", clock(*from), clock(*until))).collect();
+    let said: Vec<String> =
+        stretches.iter().map(|(from, until)| format!("{}–{}", clock(*from), clock(*until))).collect();
     let said = if said.is_empty() { "–".to_owned() } else { said.join(", ") };
     html! {
         svg .strip viewBox="0 0 1440 100" preserveAspectRatio="none" role="img" aria-label=(said) {
@@ -155,7 +157,11 @@ fn remove_rule(numbered: &NumberedRule, visitor: &Visitor) -> Markup {
 }
 
 fn visitors(book: &RuleBook, now: Timestamp, zone: &TimeZone) -> Markup {
-    let limited = |terms: &PersonTerms| terms.valid_until.is_some() || terms.entries_left.is_some() || terms.valid_from.is_some_and(|from| from > now);
+    let limited = |terms: &PersonTerms| {
+        terms.valid_until.is_some()
+            || terms.entries_left.is_some()
+            || terms.valid_from.is_some_and(|from| from > now)
+    };
     let limited: Vec<_> = book.people.iter().filter(|row| limited(&row.terms)).collect();
     html! {
         @if limited.is_empty() { p .soft { (t::NO_VISITORS) } }
@@ -195,17 +201,30 @@ struct Why {
     steps: Vec<(String, String, &'static str)>,
 }
 
-fn ask(book: &RuleBook, query: &Fields, clock_trusted: bool, now: Timestamp, zone: &TimeZone) -> Option<Result<Why, Trouble>> {
+fn ask(
+    book: &RuleBook,
+    query: &Fields,
+    clock_trusted: bool,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Option<Result<Why, Trouble>> {
     let name = Some(query.get("name")).filter(|name| !name.is_empty())?;
     let supposed = times::of_field(query.get("at"), zone);
     Some(supposed.and_then(|at| judge(book, name, at, clock_trusted, now)))
 }
 
-fn judge(book: &RuleBook, name: &str, at: Option<Timestamp>, clock_trusted: bool, now: Timestamp) -> Result<Why, Trouble> {
+fn judge(
+    book: &RuleBook,
+    name: &str,
+    at: Option<Timestamp>,
+    clock_trusted: bool,
+    now: Timestamp,
+) -> Result<Why, Trouble> {
     let row = book.people.iter().find(|row| row.name.eq_ignore_ascii_case(name));
     let row = row.ok_or_else(|| Trouble::Refused(t::nobody_called(name)))?;
     let policy = Policy::new(book.clone()).map_err(|error| Trouble::Refused(error.to_string()))?;
-    let entries = book.people.iter().filter_map(|row| Some((row.id, Entry { wall: row.last_entry?, mono: None })));
+    let entries =
+        book.people.iter().filter_map(|row| Some((row.id, Entry { wall: row.last_entry?, mono: None })));
     let wall = at.unwrap_or(now);
     let moment = Now { wall, mono: None, clock_trusted: clock_trusted || at.is_some(), gate: Gate::Open };
     let steps = policy.explain(row.id, &entries.collect(), &moment);
@@ -281,11 +300,14 @@ mod tests {
 
     #[test]
     fn a_day_shows_when_a_rule_counts() {
-        let office = schedule(r#"{"effect":"allow","who":"staff","days":"mon-fri","from":"07:00","until":"19:00","holidays":"not"}"#);
+        let office = schedule(
+            r#"{"effect":"allow","who":"staff","days":"mon-fri","from":"07:00","until":"19:00","holidays":"not"}"#,
+        );
         let monday = "2026-11-23".parse().unwrap();
         assert_eq!(stretches(&office, monday, |_| false), [(420, 1140)]);
         assert_eq!(stretches(&office, monday, |_| true), []);
-        let night = schedule(r#"{"effect":"allow","who":"staff","days":"mon","from":"22:00","until":"06:00"}"#);
+        let night =
+            schedule(r#"{"effect":"allow","who":"staff","days":"mon","from":"22:00","until":"06:00"}"#);
         assert_eq!(stretches(&night, monday, |_| false), [(1320, 1440)]);
         assert_eq!(stretches(&night, monday.tomorrow().unwrap(), |_| false), [(0, 360)]);
         assert_eq!(stretches(&Schedule::ALWAYS, monday, |_| false), [(0, 1440)]);

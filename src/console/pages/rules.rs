@@ -14,7 +14,9 @@ use super::policy::groups;
 use super::shell::csrf;
 use super::{Shared, Who, bad, change, conclude};
 use crate::daemon::protocol::Request;
-use crate::policy::{Change, Dates, Effect, Holiday, OnHolidays, Rule, RuleBook, RuleId, Schedule, Who as Whom};
+use crate::policy::{
+    Change, Dates, Effect, Holiday, OnHolidays, Rule, RuleBook, RuleId, Schedule, Who as Whom,
+};
 
 const BACK: &str = "/policy";
 
@@ -137,7 +139,11 @@ pub(super) async fn add_holiday(State(app): Shared, Extension(visitor): Who, For
 }
 
 /// Removes the holidays that have a day.
-pub(super) async fn remove_holiday(State(app): Shared, Extension(visitor): Who, Form(fields): Form) -> Response {
+pub(super) async fn remove_holiday(
+    State(app): Shared,
+    Extension(visitor): Who,
+    Form(fields): Form,
+) -> Response {
     let date = fields.get("date").parse().map_err(|_| bad(t::BAD_FORM));
     let request = date.map(|date| Request::ChangePolicy { change: Change::RemoveHoliday(date) });
     change(&app, &visitor, request, t::HOLIDAY_REMOVED, BACK).await
@@ -195,7 +201,9 @@ mod tests {
             written(&dated).unwrap(),
             "allow staff mon-wed 07:00-19:00 on 2026-12-01..2026-12-24, not on holidays, once lab came in"
         );
-        assert!(written("effect=hold-open&day=mon&from=09:00&until=17:00").unwrap().starts_with("hold open mon"));
+        assert!(
+            written("effect=hold-open&day=mon&from=09:00&until=17:00").unwrap().starts_with("hold open mon")
+        );
     }
 
     #[test]

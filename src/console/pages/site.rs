@@ -18,8 +18,11 @@ const BARS: usize = 40;
 
 pub(super) async fn show(State(app): Shared, Extension(visitor): Who) -> Page {
     let Reply::Status(status) = app.desk.ask(&visitor, Request::Status).await? else { return Err(odd()) };
-    let filter =
-        Filter { kinds: vec![EventKind::Grant, EventKind::Refusal], limit: Some(DECISIONS), ..Filter::default() };
+    let filter = Filter {
+        kinds: vec![EventKind::Grant, EventKind::Refusal],
+        limit: Some(DECISIONS),
+        ..Filter::default()
+    };
     let Reply::Records { records } = app.desk.ask(&visitor, Request::Records { filter }).await? else {
         return Err(odd());
     };
@@ -63,12 +66,8 @@ fn one_in(share: f64) -> String {
     }
     let n = (1.0 / share).round() as u64;
     let digits = n.to_string();
-    let grouped: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|three| std::str::from_utf8(three).ok())
-        .collect();
+    let grouped: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|three| std::str::from_utf8(three).ok()).collect();
     format!("one in {}", grouped.join(","))
 }
 

@@ -49,7 +49,8 @@ pub(super) fn of_field(text: &str, zone: &TimeZone) -> Result<Option<Timestamp>,
     if text.is_empty() {
         return Ok(None);
     }
-    let local = text.parse::<jiff::civil::DateTime>().or_else(|_| text.parse::<Date>().map(|d| d.at(0, 0, 0, 0)));
+    let local =
+        text.parse::<jiff::civil::DateTime>().or_else(|_| text.parse::<Date>().map(|d| d.at(0, 0, 0, 0)));
     let local = local.map_err(|_| bad(t::BAD_TIME))?;
     zone.to_timestamp(local).map(Some).map_err(|_| bad(t::BAD_TIME))
 }
@@ -87,7 +88,10 @@ mod tests {
         assert_eq!(as_field(Some(at), &berlin()), "2026-11-24T18:00");
         assert_eq!(of_field("", &berlin()).unwrap(), None);
         assert_eq!(of_field("2026-11-24", &berlin()).unwrap().unwrap().to_string(), "2026-11-23T23:00:00Z");
-        assert_eq!(end_of_field("2026-11-24", &berlin()).unwrap().unwrap().to_string(), "2026-11-24T23:00:00Z");
+        assert_eq!(
+            end_of_field("2026-11-24", &berlin()).unwrap().unwrap().to_string(),
+            "2026-11-24T23:00:00Z"
+        );
         for odd in ["yesterday", "2026-13-01", "9999-12-31T23:59", "-009999-01-01T00:00", "2026-11-24T18"] {
             let _ = (of_field(odd, &berlin()), end_of_field(odd, &berlin()));
         }

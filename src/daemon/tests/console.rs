@@ -82,7 +82,8 @@ fn the_picture_of_now_is_shown_only_where_the_config_allows_it() {
 #[test]
 fn somebody_is_enrolled_from_a_picture_and_can_enter() {
     let house = open(mine());
-    let request = |name: &str, colour, more| Request::EnrolPicture { name: name.into(), picture: png(colour), more };
+    let request =
+        |name: &str, colour, more| Request::EnrolPicture { name: name.into(), picture: png(colour), more };
     let reply = house.ask(&by("ada", request("Cora", [0, 255, 0], false)));
     let Reply::Enrolled { person, .. } = reply else { panic!("{reply:?}") };
     assert_eq!((person.name.as_str(), person.templates.len()), ("Cora", 1));

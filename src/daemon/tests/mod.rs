@@ -1,9 +1,9 @@
 //! The whole daemon under real threads, with doubles at its edges.
 
+mod console;
 mod door;
 mod hardware;
 mod live_enrolment;
-mod console;
 mod operators;
 mod real_store;
 mod rules;
