@@ -50,6 +50,7 @@ pub fn needs(request: &Request) -> Role {
         | Request::Records { .. }
         | Request::Follow { .. }
         | Request::Policy
+        | Request::Figures
         | Request::Picture => Role::Viewer,
         Request::Unlock
         | Request::Lock

@@ -352,3 +352,41 @@ pub(super) fn nobody_called(name: &str) -> String {
 pub(super) fn histogram_said(granted: u32, refused: u32) -> String {
     format!("{granted} grants and {refused} refusals by their score")
 }
+
+pub(super) const MEASURED_ON: &str = "Measured on";
+pub(super) const RATES: &str = "What other rates would mean";
+pub(super) const RATES_MORE: &str =
+    "For the people enrolled now. decision.far_per_attempt in the config, and a restart, changes the rate.";
+pub(super) const RATE: &str = "Strangers' attempts";
+pub(super) const LETS_IN_AT_MOST: &str = "Open at most";
+pub(super) const MISSED_LOOKS: &str = "Looks missed";
+pub(super) const IN_FORCE: &str = "in force";
+pub(super) const UNSUPPORTED: &str = "not supported";
+pub(super) const ALIKE: &str = "Look-alikes";
+pub(super) const ALIKE_MORE: &str = "Pairs who come within the margin of being taken for each other.";
+pub(super) const NOBODY_ALIKE: &str = "Nobody comes close to anybody else.";
+pub(super) const AND: &str = "and";
+pub(super) const REPLAY: &str = "Try another threshold";
+pub(super) const REPLAY_MORE: &str = "On the last decisions in the journal; nothing at the door changes. decision.threshold in the config sets it.";
+pub(super) const ANOTHER_THRESHOLD: &str = "Threshold";
+pub(super) const REPLAY_BUTTON: &str = "Replay";
+
+pub(super) fn up_to(rate: &str) -> String {
+    format!("95 % interval up to {rate}")
+}
+
+pub(super) fn would_be_refused(lost: usize, of: usize) -> String {
+    match lost {
+        0 => format!("All {of} grants would still be grants."),
+        1 => format!("1 of {of} grants would have been refused:"),
+        n => format!("{n} of {of} grants would have been refused:"),
+    }
+}
+
+pub(super) fn would_go_further(won: usize, of: usize) -> String {
+    match won {
+        0 => format!("None of {of} unknown faces would have come further."),
+        1 => format!("1 of {of} unknown faces would have met it:"),
+        n => format!("{n} of {of} unknown faces would have met it:"),
+    }
+}

@@ -125,9 +125,9 @@ pub(super) fn tone(kind: EventKind) -> Tone {
 }
 
 /// What a kind of event is called.
-pub(super) fn kind_name(kind: EventKind) -> &'static str {
+pub(super) fn kind_name(kind: EventKind) -> String {
     use EventKind as K;
-    match kind {
+    let name = match kind {
         K::Start => "Service started",
         K::Stop => "Service stopped",
         K::Grant => "Let in",
@@ -161,7 +161,8 @@ pub(super) fn kind_name(kind: EventKind) -> &'static str {
         K::Throttled => "Paused after failed attempts",
         K::FaceOff => "Faces switched off",
         K::FaceOn => "Faces on again",
-    }
+    };
+    name.to_owned()
 }
 
 /// Whom or what an event is about, where that is not plain from its kind.

@@ -21,6 +21,7 @@ mod control;
 pub(crate) mod enrolment;
 #[cfg(test)]
 mod fakes;
+mod figures;
 mod input_loop;
 mod mailbox;
 pub mod ops;
@@ -372,6 +373,9 @@ impl Daemon {
         let (view, studio): (Arc<View>, Arc<Studio>) = Default::default();
         let desk = Desk {
             console: parts.console,
+            terms: Terms { model: model.clone(), rule: parts.rule.clone(), bar: parts.bar.clone() },
+            gallery: gallery.clone(),
+            figures: std::sync::Mutex::new(None),
             view: view.clone(),
             studio: studio.clone(),
             frames: frames.clone(),

@@ -78,6 +78,8 @@ pub enum Request {
     },
     /// Lets faces open the door again after failed attempts.
     FaceOn,
+    /// What the threshold is worth, and who is hard to tell apart.
+    Figures,
     /// A small picture of what the camera sees now, where the config allows it.
     Picture,
     /// Enrols from one picture, which the daemon looks at: embeddings do not travel.
@@ -136,6 +138,8 @@ pub enum Reply {
         /// The rule book.
         book: Box<RuleBook>,
     },
+    /// What the threshold is worth.
+    Figures(Box<Figures>),
     /// What the camera sees.
     Picture(Box<Picture>),
     /// Not done; nothing has changed.
@@ -143,6 +147,53 @@ pub enum Reply {
         /// What failed, on what, and what to try.
         message: String,
     },
+}
+
+/// What the threshold is worth, for the people of this moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// The threshold in force, a cosine.
+    pub threshold: f32,
+    /// How far the best must be ahead of the next.
+    pub margin: f32,
+    /// People with a template of this model.
+    pub people: usize,
+    /// On whom the encoder was measured, set by set; empty where the threshold was set by hand.
+    pub measured_on: Vec<String>,
+    /// What each rate would mean, the loosest first; empty where the threshold was set by hand.
+    pub rates: Vec<RateFigures>,
+    /// Who could be taken for whom, the most alike first.
+    pub alike: Vec<Alike>,
+}
+
+/// What a false-accept rate would mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RateFigures {
+    /// The share of strangers' attempts that may open.
+    pub far: f64,
+    /// Whether it is the one in force.
+    pub in_force: bool,
+    /// The threshold that keeps it, a cosine.
+    pub threshold: f32,
+    /// Whether enough is known of the encoder to keep it.
+    pub supported: bool,
+    /// The share that it lets in at most, and the end of its 95 % interval.
+    pub false_accepts: f64,
+    /// See there.
+    pub false_accepts_up_to: f64,
+    /// The share of looks at an enrolled person that do not name them.
+    pub false_rejects: f64,
+}
+
+/// Two people who are hard to tell apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alike {
+    /// One.
+    pub a: String,
+    /// The other.
+    pub b: String,
+    /// Their highest score with each other, a cosine.
+    pub score: f32,
 }
 
 /// What the camera sees, made small.

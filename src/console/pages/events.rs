@@ -156,6 +156,15 @@ pub(super) fn rows(records: &[Record], zone: &TimeZone) -> Markup {
 
 /// One of them, leading to all there is about it.
 pub(super) fn row(record: &Record, zone: &TimeZone) -> Markup {
+    row_at(record, &times::clock(record.at.wall, zone))
+}
+
+/// The same with its day, where others are not of the same one.
+pub(super) fn dated_row(record: &Record, zone: &TimeZone) -> Markup {
+    row_at(record, &times::moment(record.at.wall, zone))
+}
+
+fn row_at(record: &Record, at: &str) -> Markup {
     let (kind, tone) = (record.event.kind, words::tone(record.event.kind));
     let note = words::note(record);
     html! {
@@ -166,7 +175,7 @@ pub(super) fn row(record: &Record, zone: &TimeZone) -> Markup {
                 @if let Some(subject) = words::subject(record) { " " span .subject { (subject) } }
                 @if !note.is_empty() { span .note { (note) } }
             }
-            time datetime=(record.at.wall) { (times::clock(record.at.wall, zone)) }
+            time datetime=(record.at.wall) { (at) }
         }
     }
 }

@@ -12,6 +12,7 @@ mod now;
 mod people;
 mod person;
 mod policy;
+mod replay;
 mod rules;
 pub(super) mod shell;
 mod site;

@@ -11,7 +11,7 @@ use super::super::accounts::Role;
 use super::super::desk::Trouble;
 use super::super::session::Visitor;
 use super::super::{text as t, url};
-use super::events::rows;
+use super::events::dated_row;
 use super::form::{Fields, Form, Query};
 use super::icons::icon;
 use super::people::{book, initials, tags, validity};
@@ -65,7 +65,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
             div .column {
                 section .card {
                     div .title { h2 { (t::RECENT) } a href={ "/events" (url::query(&[("person", &person.name)])) } { (t::ALL_EVENTS) (icon("next")) } }
-                    @if records.is_empty() { p .soft { (t::NOTHING_YET) } } @else { (rows(&records, &zone)) }
+                    @if records.is_empty() { p .soft { (t::NOTHING_YET) } } @else { ol .feed { @for record in &records { li { (dated_row(record, &zone)) } } } }
                 }
                 @if visitor.may(Role::Operator) { (rename_form(&person, &visitor)) }
                 @if visitor.may(Role::Admin) { (erase_form(&person, &visitor)) }

@@ -9,6 +9,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::daemon::figures;
 use crate::daemon::mailbox::Command;
 use crate::daemon::ops;
 use crate::daemon::protocol::{Reply, Request};
@@ -103,6 +104,7 @@ impl Client {
             Request::Unlock => self.order(Order::Unlock).await,
             Request::Lock => self.order(Order::Lock).await,
             Request::HoldOpen { for_s } => self.order(Order::HoldOpen(Duration::from_secs(for_s))).await,
+            Request::Figures => self.figures().await,
             Request::Picture => self.picture().await,
             Request::EnrolPicture { name, picture, more } => self.enrol_picture(name, picture, more).await,
             request => match self.with_reader(|reader| ops::read(reader, &request)) {
@@ -111,6 +113,26 @@ impl Client {
             },
         };
         self.send(&reply).await
+    }
+
+    /// Beside this thread: it takes a while with many people. Two who ask at once may both have it worked out.
+    async fn figures(&self) -> Reply {
+        let gallery = self.desk.gallery.load_full();
+        let kept = self.desk.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((generation, figures)) = kept
+            && generation == gallery.generation()
+        {
+            return Reply::Figures(figures);
+        }
+        let (terms, generation) = (self.desk.terms.clone(), gallery.generation());
+        let worked_out = tokio::task::spawn_blocking(move || figures::figures(&terms, &gallery)).await;
+        let Ok(figures) = worked_out else {
+            return Reply::Error { message: "the figures could not be worked out".into() };
+        };
+        let figures = Box::new(figures);
+        *self.desk.figures.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((generation, figures.clone()));
+        Reply::Figures(figures)
     }
 
     async fn picture(&self) -> Reply {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::runtime::{Builder, Runtime};
@@ -25,10 +26,12 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::frame::Frame;
+use crate::gallery::Gallery;
 use crate::store::Store;
 
 use super::mailbox::{Mailbox, Note};
-use super::protocol::Reply;
+use super::ops::Terms;
+use super::protocol::{Figures, Reply};
 use super::slot::Slot;
 use super::status::Board;
 use super::studio::Studio;
@@ -61,6 +64,10 @@ pub(crate) struct Desk {
     pub(crate) halt: Arc<Halt>,
     pub(crate) limits: Limits,
     pub(crate) console: ConsoleTerms,
+    pub(crate) terms: Terms,
+    pub(crate) gallery: Arc<ArcSwap<Gallery>>,
+    /// What was worked out last, and for which state of the people.
+    pub(crate) figures: Mutex<Option<(u64, Box<Figures>)>>,
     pub(crate) view: Arc<View>,
     pub(crate) studio: Arc<Studio>,
     /// Nudged when a picture waits for the networks.

@@ -24,7 +24,7 @@ use super::client::Client;
 use super::fakes::{FakeRelay, FakeStore, Log, Shot, SkipClock, Stage, seen, template};
 use super::protocol::{Reply, Request, Status};
 use super::readiness::Readiness;
-use super::{DaemonError, EnrolmentOptions, Exit, Limits, Parts, Shutdown, run_with};
+use super::{ConsoleTerms, DaemonError, EnrolmentOptions, Exit, Limits, Parts, Shutdown, run_with};
 
 use hardware::{FakeInputs, FakeLamp, Levels};
 
