@@ -17,7 +17,7 @@ use crate::access::Rule;
 use crate::calibration::Bar;
 use crate::clock::SystemClock;
 use crate::daemon::ops::{self, Terms};
-use crate::daemon::protocol::{Reply, Request, Status};
+use crate::daemon::protocol::{Alike, Figures, RateFigures, Reply, Request, Status};
 use crate::encoder::{Embedding, ModelId, Score};
 use crate::gallery::{NewTemplate, TemplateSource};
 use crate::journal::{EventKind, Filter, Record, Stamp};
@@ -154,6 +154,7 @@ fn serve(stream: UnixStream, store: &Mutex<SqliteStore>) {
         };
         let reply = match request {
             Request::Status => Reply::Status(Box::new(status())),
+            Request::Figures => Reply::Figures(Box::new(figures())),
             Request::Unlock | Request::Lock | Request::HoldOpen { .. } | Request::FaceOn => Reply::Done,
             Request::Follow { .. } => {
                 std::thread::park();
@@ -180,6 +181,26 @@ fn serve(stream: UnixStream, store: &Mutex<SqliteStore>) {
         if to.write_all(&line).is_err() {
             return;
         }
+    }
+}
+
+fn figures() -> Figures {
+    let rate = |far, in_force| RateFigures {
+        far,
+        in_force,
+        threshold: 0.5,
+        supported: in_force,
+        false_accepts: far / 2.0,
+        false_accepts_up_to: far,
+        false_rejects: 0.01,
+    };
+    Figures {
+        threshold: 0.5,
+        margin: 0.08,
+        people: 2,
+        measured_on: vec!["made up: 5 people, 9 pictures".into()],
+        rates: vec![rate(1e-3, true), rate(1e-6, false)],
+        alike: vec![Alike { a: "Ada Lovelace".into(), b: "Grace <Hopper>".into(), score: 0.46 }],
     }
 }
 
@@ -251,6 +272,21 @@ fn every_answer_is_held_to_its_own_scripts_and_kept_by_nobody() {
         assert!(!answer.body.contains("Grace <Hopper>"), "{page}: a name is markup");
         assert!(!answer.body.contains("style=\"") && !answer.body.contains("<script>"), "{page}");
     }
+}
+
+#[test]
+fn every_page_is_shown() {
+    let house = House::open();
+    let (cookie, _) = house.enter("vera");
+    let person = "/person?name=Ada+Lovelace";
+    let why = "/policy?name=Ada+Lovelace";
+    for page in ["/", "/events", "/events/1", "/people", person, why, "/site?try=0.6"] {
+        let answer = house.get(page, &cookie);
+        assert_eq!(answer.status, 200, "{page}: {}", answer.body);
+        assert!(answer.body.len() < 60_000, "{page} has {} bytes", answer.body.len());
+    }
+    assert_eq!(house.get("/events/999999", &cookie).status, 404);
+    assert_eq!(house.get("/person?name=Nobody", &cookie).status, 422);
 }
 
 #[test]
@@ -415,6 +451,7 @@ fn nothing_that_is_sent_breaks_a_page() {
         "as",
         "at",
         "more",
+        "try",
     ];
     let values = prop_oneof![
         Just("Ada Lovelace".to_owned()),
