@@ -307,6 +307,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_console_sees_the_picture_only_where_the_config_says_so() {
+        let mut config = Config::default();
+        assert!(!console_terms(&config).live_picture);
+        config.console.live_picture = "on".into();
+        let terms = console_terms(&config);
+        assert!(terms.live_picture);
+        assert!(terms.users.contains(&rustix::process::getuid().as_raw()), "the daemon's own user");
+    }
+
+    #[test]
     fn where_nothing_is_said_one_core_is_left_free() {
         for (wanted, cores, threads) in [(0, 1, 1), (0, 2, 1), (0, 4, 3), (1, 4, 1), (4, 4, 4), (8, 4, 8)] {
             assert_eq!(super::threads(wanted, cores), threads, "{wanted} of {cores}");
