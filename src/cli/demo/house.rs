@@ -11,7 +11,6 @@ use jiff::{Timestamp, ToSpan};
 
 use super::service::Service;
 use super::{Demo, accessd};
-use crate::cli::backend::open_store;
 use crate::cli::output::Output;
 use crate::clock::{Clock, MonoTime, SystemClock};
 use crate::config::Config;
