@@ -13,6 +13,7 @@ use super::session::Visitor;
 use super::text as t;
 use crate::daemon::client::Client;
 use crate::daemon::protocol::{Reply, Request};
+use crate::policy::Change;
 
 /// Requests under way at a time: the daemon serves others as well.
 const AT_A_TIME: usize = 4;
@@ -60,10 +61,7 @@ pub fn needs(request: &Request) -> Role {
         | Request::EnrolLive { .. }
         | Request::EnrolPicture { .. }
         | Request::Rename { .. } => Role::Operator,
-        Request::ChangePolicy { change } => match change {
-            crate::policy::Change::Lockdown(_) | crate::policy::Change::Person { .. } => Role::Operator,
-            _ => Role::Admin,
-        },
+        Request::ChangePolicy { change: Change::Lockdown(_) | Change::Person { .. } } => Role::Operator,
         _ => Role::Admin,
     }
 }
@@ -183,7 +181,7 @@ fn connect(socket: &std::path::Path) -> Result<Client, Trouble> {
 mod tests {
     use super::*;
     use crate::console::session::TokenHash;
-    use crate::policy::{Change, PersonChange, RuleId};
+    use crate::policy::{PersonChange, RuleId};
 
     fn visitor(role: Role) -> Visitor {
         Visitor { account: "ada".into(), role, csrf: String::new(), session: TokenHash::of("t") }

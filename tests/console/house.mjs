@@ -2,8 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { mkdirSync, rmSync, mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
@@ -35,13 +34,12 @@ export async function open(accessd, photos, models, days = 30) {
   };
 }
 
-/** A headless Chromium that talks to nobody else. */
+/** A headless Chromium with a profile of its own, which talks to nobody else. */
 export async function browser() {
-  const profile = mkdtempSync(join(tmpdir(), 'accessd-console-'));
   const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync', `--user-data-dir-for-tests=${profile}`];
+    '--disable-component-update', '--disable-sync'];
   const chrome = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: flags });
-  return { chrome, close: async () => { await chrome.close(); rmSync(profile, { recursive: true, force: true }); } };
+  return { chrome, close: () => chrome.close() };
 }
 
 /** A page on which somebody is logged in. Whatever the page complains of is kept in `complaints`. */
