@@ -201,11 +201,20 @@ pub(super) fn note(record: &Record) -> String {
         _ => ["why", "what", "rule", "text", "change"]
             .into_iter()
             .find_map(|key| word(detail, key))
-            .map(str::to_owned),
+            .map(without_seconds),
     };
     let by = record.event.actor.as_deref().map(|actor| t::by(&actor_in_short(actor)));
     let parts = [said.filter(|said| !said.is_empty()), by];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+/// A text of the journal with its moments to the minute.
+fn without_seconds(text: &str) -> String {
+    let word = |word: &str| match word.trim_end_matches(',').parse::<jiff::Timestamp>() {
+        Ok(at) => format!("{}{}", at.strftime("%Y-%m-%d %H:%MZ"), if word.ends_with(',') { "," } else { "" }),
+        Err(_) => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// `console: ada` is Ada at the console; `uid 1000 (ada)` is Ada in a shell.
@@ -297,6 +306,12 @@ mod tests {
         assert_eq!(note(&order), "unlock · by ada");
         order.event.actor = Some("uid 1000 (bob)".into());
         assert_eq!(note(&order), "unlock · by bob, in a shell");
+    }
+
+    #[test]
+    fn moments_are_told_to_the_minute() {
+        let told = without_seconds("of lab, until 2026-11-25T19:34:50.02Z, entries left: 3");
+        assert_eq!(told, "of lab, until 2026-11-25 19:34Z, entries left: 3");
     }
 
     #[test]

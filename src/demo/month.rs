@@ -65,7 +65,7 @@ pub fn events(
     zone: &TimeZone,
     seed: u64,
 ) -> Vec<Dated> {
-    let mut month = Month { people, zone, dice: Dice(seed), events: Vec::new() };
+    let mut month = Month { people, zone, dice: Dice::new(seed), events: Vec::new() };
     let today = end.to_zoned_datetime(zone.clone()).date();
     for ago in (0..=days).rev() {
         if let Ok(day) = today.checked_sub(ago.days()) {
@@ -314,9 +314,14 @@ fn round(value: f64) -> f64 {
 }
 
 /// Chance that can be repeated: SplitMix64 (Steele, Lea, Flood 2014).
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
+    /// The same seed gives the same chance.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -330,7 +335,7 @@ impl Dice {
     }
 
     /// From 0 to 1.
-    fn share(&mut self) -> f64 {
+    pub fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 

@@ -15,7 +15,7 @@ use crate::cli::output::Output;
 use crate::clock::{Clock, MonoTime, SystemClock};
 use crate::config::Config;
 use crate::console::accounts::{Accounts, Role};
-use crate::demo::month::{Colleague, OFFICE, events};
+use crate::demo::month::{Colleague, Dice, OFFICE, events};
 use crate::demo::script::{ENROLLED, FPS};
 use crate::encoder::Embedding;
 use crate::gallery::{NewTemplate, PersonId, TemplateSource};
@@ -52,6 +52,8 @@ impl House<'_> {
         config.console.listen = self.listen.to_owned();
         config.console.accounts = "accounts.toml".into();
         config.console.live_picture = "on".into();
+        // Rules with hours are to be seen at work wherever the demo runs.
+        config.clock.trust = "always".into();
     }
 
     /// Makes people, rules, journal and accounts up. The one whom the clip shows has been enrolled.
@@ -149,14 +151,12 @@ fn enrol(store: &mut SqliteStore, stamp: &mut Stamps) -> anyhow::Result<Vec<(Col
     Ok(people)
 }
 
-/// Numbers that differ much between people and little between the samples of one.
+/// Numbers that differ much between people and little between the samples of one: by chance that can be repeated.
 fn made_up(person: usize, sample: usize, dim: usize) -> Vec<f32> {
-    let wave = |seed: f32, i: usize| (seed * (i as f32 + 1.7)).sin();
-    (0..dim)
-        .map(|i| {
-            wave(person as f32 * 1.37 + 0.91, i) + 0.25 * wave((person * 31 + sample) as f32 * 0.77 + 3.1, i)
-        })
-        .collect()
+    let mut face = Dice::new(person as u64);
+    let mut noise = Dice::new(1000 + (person * 31 + sample) as u64);
+    let number = |dice: &mut Dice| dice.share() as f32 * 2.0 - 1.0;
+    (0..dim).map(|_| number(&mut face) + 0.4 * number(&mut noise)).collect()
 }
 
 fn quality(person: usize, sample: usize) -> Quality {

@@ -90,9 +90,12 @@ pub(super) fn validity(terms: &PersonTerms, now: Timestamp, zone: &TimeZone) -> 
         @match (terms.valid_from.filter(|from| *from > now), terms.valid_until) {
             (None, None) if terms.entries_left.is_none() => { span .soft { (t::ALWAYS) } }
             (from, until) => {
-                @if let Some(from) = from { span { (t::from_moment(&times::moment(from, zone))) " " } }
-                @if let Some(until) = until { span { (t::until_moment(&times::moment(until, zone))) " " } }
-                @if let Some(left) = terms.entries_left { span { (t::entries(left)) } }
+                @let limits = [
+                    from.map(|from| t::from_moment(&times::moment(from, zone))),
+                    until.map(|until| t::until_moment(&times::moment(until, zone))),
+                    terms.entries_left.map(t::entries),
+                ];
+                (limits.into_iter().flatten().collect::<Vec<_>>().join(" · "))
             }
         }
     }

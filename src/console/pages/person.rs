@@ -88,7 +88,7 @@ fn samples(person: &Person, status: &Status, zone: &TimeZone) -> Markup {
                     @for sample in &person.templates {
                         @let quality = &sample.quality;
                         tr {
-                            td data-name=(t::TAKEN) { (times::moment(sample.created, zone)) @if sample.model.to_string() != status.model { " " span .tag .bad { (t::NOT_OF_MODEL) } } }
+                            td data-name=(t::TAKEN) { (times::day(sample.created, zone)) @if sample.model.to_string() != status.model { " " span .tag .bad { (t::NOT_OF_MODEL) } } }
                             td data-name=(t::SOURCE) { (match sample.source { TemplateSource::Camera => t::BY_CAMERA, TemplateSource::Image => t::BY_PICTURE }) }
                             td .figure data-name=(t::EYES) { (format!("{:.0} px", quality.eye_distance_px)) }
                             td .figure data-name=(t::SHARPNESS) { (format!("{:.0}", quality.sharpness)) }
@@ -114,9 +114,8 @@ fn agree(person: &Person, terms: &PersonTerms, zone: &TimeZone, visitor: &Visito
                 label { (t::VALID_FROM) input type="datetime-local" name="from" value=(times::as_field(terms.valid_from, zone)); }
                 label { (t::VALID_UNTIL) input type="datetime-local" name="until" value=(times::as_field(terms.valid_until, zone)); }
                 label { (t::ENTRIES) small { (t::ENTRIES_HINT) } input type="number" min="0" max="1000000" name="entries" value=[terms.entries_left]; }
-                div .buttons { button .primary { (t::SAVE) } }
+                div .buttons { button .primary { (t::SAVE) } button formaction="/person/expire" { (t::EXPIRE_NOW) } }
             }
-            form method="post" action="/person/expire" { (csrf(visitor)) input type="hidden" name="name" value=(person.name); button { (t::EXPIRE_NOW) } }
         }
     }
 }
