@@ -8,6 +8,7 @@ use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
 use crate::gallery::{Gallery, Match, NewTemplate};
+use crate::liveness::signs::Signs;
 use crate::vision::Face;
 use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;
@@ -34,6 +35,9 @@ pub struct SeenFace {
     /// The camera gave the same picture of it as before: it is no new evidence.
     #[serde(default)]
     pub repeated: bool,
+    /// What its track has shown of itself so far.
+    #[serde(default)]
+    pub signs: Signs,
 }
 
 /// How long the stages took, in µs.
