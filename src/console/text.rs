@@ -390,3 +390,22 @@ pub(super) fn would_go_further(won: usize, of: usize) -> String {
         n => format!("{n} of {of} unknown faces would have met it:"),
     }
 }
+
+pub(super) const BACKUP: &str = "Backup";
+pub(super) const BACKUP_MORE: &str = "People, samples, rules and journal, sealed: it is restored on the device with the key file and the recovery code.";
+pub(super) const BACKUP_GET: &str = "Download a backup";
+
+pub(super) fn erased_proven(name: &str, samples: usize, files: u64, bytes: u64, before: u64) -> String {
+    format!(
+        "{name} is erased with {samples} samples. All {files} files ({:.1} MB) were searched from end to end: {before} traces \
+         before, none now.",
+        bytes as f64 / 1e6
+    )
+}
+
+pub(super) fn erased_not_proven(name: &str, left: u64, unread: usize) -> String {
+    format!(
+        "{name} is erased, but that is not proven: {left} traces are left and {unread} files could not be searched. See \
+         `accessd erase --prove` on the device."
+    )
+}

@@ -79,6 +79,11 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::EnrolmentBegan,
             EventKind::EnrolmentEnded,
             EventKind::Policy,
+            EventKind::Consent,
+            EventKind::Export,
+            EventKind::Erase,
+            EventKind::Backup,
+            EventKind::Restore,
         ],
     ),
     (
@@ -92,6 +97,7 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::CameraBack,
             EventKind::InputsLost,
             EventKind::InputsBack,
+            EventKind::Repair,
         ],
     ),
 ];
@@ -152,6 +158,12 @@ pub(super) fn kind_name(kind: EventKind) -> String {
         K::EnrolMore => "More samples",
         K::Rename => "Renamed",
         K::Remove => "Erased",
+        K::Erase => "Searched for what is left",
+        K::Consent => "Consent",
+        K::Export => "Copy handed out",
+        K::Backup => "Backup taken",
+        K::Restore => "Restored from a backup",
+        K::Repair => "Repaired",
         K::EnrolmentBegan => "Enrolment began",
         K::EnrolmentEnded => "Enrolment ended",
         K::Policy => "Rules changed",
@@ -161,8 +173,18 @@ pub(super) fn kind_name(kind: EventKind) -> String {
         K::Throttled => "Paused after failed attempts",
         K::FaceOff => "Faces switched off",
         K::FaceOn => "Faces on again",
+        // A kind that has no words here yet is called what the journal calls it.
+        other => return in_the_journal(other),
     };
     name.to_owned()
+}
+
+/// `policy_changed` as `Policy changed`.
+fn in_the_journal(kind: EventKind) -> String {
+    let tag = serde_json::to_value(kind).unwrap_or_default();
+    let words = tag.as_str().unwrap_or_default().replace('_', " ");
+    let mut letters = words.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Whom or what an event is about, where that is not plain from its kind.

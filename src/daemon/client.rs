@@ -162,7 +162,8 @@ impl Iterator for Replies<'_> {
             return None;
         }
         let reply = self.client.receive();
-        self.over = !matches!(reply, Ok(Reply::Progress(_) | Reply::Record { .. }));
+        let goes_on = matches!(reply, Ok(Reply::Progress(_) | Reply::Record { .. } | Reply::Piece { .. }));
+        self.over = !goes_on;
         Some(reply)
     }
 }

@@ -223,9 +223,24 @@ test('somebody is erased after their name was typed, and not before', async () =
   assert.match(accessd('list'), /Nettie Stevens/);
   await page.getByPlaceholder('Type the name to confirm').fill('Nettie Stevens');
   await page.getByRole('button', { name: 'Erase' }).click();
-  await page.getByText('Nettie Stevens is erased.').waitFor();
+  const proof = page.getByText(/Nettie Stevens is erased with \d samples. All \d+ files .* were searched from end to end: \d+ traces before, none now/);
+  await proof.waitFor();
+  console.log(`# ${await proof.textContent()}`);
+  await page.screenshot({ path: join(OUT, 'erased.png') });
   assert.doesNotMatch(accessd('list'), /Nettie Stevens/);
   assert.match(accessd('log', '--kind', 'remove', '-n', '1'), /by console: ada/);
+  await page.context().close();
+});
+
+test('a backup is downloaded, sealed', async () => {
+  const page = await enter(chrome, 'ada');
+  await page.goto(`${URL}/site`);
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download a backup' }).click()]);
+  const path = join(OUT, 'demo.backup');
+  await download.saveAs(path);
+  const bytes = (await import('node:fs')).readFileSync(path);
+  assert.ok(bytes.length > 100_000, `${bytes.length} bytes`);
+  assert.equal(bytes.indexOf('Ada Lovelace'), -1, 'a name can be read in it');
   await page.context().close();
 });
 
@@ -257,7 +272,7 @@ const CHANGES = [
   ['/person/erase', { name: 'Ada Lovelace', typed: 'Ada Lovelace' }],
   ['/policy/rule', { effect: 'allow', who: 'everybody', day: 'mon', from: '00:00', until: '24:00' }],
   ['/policy/rule/remove', { id: '2' }], ['/policy/holiday', { name: 'x', first: '2026-12-01' }],
-  ['/policy/holiday/remove', { date: '2027-01-01' }], ['/policy/settings', { zone: '', passback: '5' }],
+  ['/policy/holiday/remove', { date: '2027-01-01' }], ['/site/backup', {}], ['/policy/settings', { zone: '', passback: '5' }],
   ['/people/enrol/live', { name: 'Eve' }], ['/people/enrol/picture?name=Eve', { a: 'b' }],
 ];
 

@@ -10,12 +10,14 @@ mod crash;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod eval;
+mod faults;
 mod fetch;
 mod liveness;
 mod models;
 mod networks;
 mod policy;
 mod powercut;
+mod privacy;
 mod real_clips;
 mod store;
 mod support;

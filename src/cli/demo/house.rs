@@ -11,6 +11,7 @@ use jiff::{Timestamp, ToSpan};
 
 use super::service::Service;
 use super::{Demo, accessd};
+use crate::cli::backend::keys;
 use crate::cli::output::Output;
 use crate::clock::{Clock, MonoTime, SystemClock};
 use crate::config::Config;
@@ -56,12 +57,14 @@ impl House<'_> {
         config.clock.trust = "always".into();
     }
 
-    /// Makes people, rules, journal and accounts up. The one whom the clip shows has been enrolled.
+    /// Makes people, rules, journal and accounts up. The one whom the clip shows has been enrolled; the paths of `config`
+    /// are those of the demo's folder.
     pub(super) fn furnish(&self, config: &Config) -> anyhow::Result<usize> {
         let mut store = SqliteStore::open(
-            &self.folder.join(&config.paths.database),
+            &config.paths.database,
             OpenMode::Existing,
             "made-up-for-the-demo",
+            &keys(config),
         )?;
         let end = SystemClock.wall();
         let begin = end - (24 * self.days).hours();

@@ -1,5 +1,6 @@
 //! The pages, each rendered here; and what they share: addresses, forms, and how a change ends.
 
+mod backup;
 mod enrol;
 mod event;
 mod events;
@@ -61,6 +62,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/policy/holiday/remove", post(rules::remove_holiday))
         .route("/policy/settings", post(rules::settings))
         .route("/site", get(site::show))
+        .route("/site/backup", post(backup::get))
         .fallback(|| async { shell::refusal(StatusCode::NOT_FOUND, t::NOT_FOUND) })
         .layer(from_fn_with_state(app.clone(), guard::watch))
         .with_state(app)

@@ -17,7 +17,7 @@ use super::icons::icon;
 use super::people::{book, initials, tags, validity};
 use super::shell::{self, csrf};
 use super::{Page, Shared, Who, bad, change, conclude, odd, times};
-use crate::daemon::protocol::{Reply, Request, Status};
+use crate::daemon::protocol::{Erasure, Reply, Request, Status};
 use crate::gallery::{Person, TemplateSource};
 use crate::journal::Filter;
 use crate::policy::{Change, Limit, PersonChange, PersonTerms, Who as Whom};
@@ -219,9 +219,24 @@ pub(super) async fn erase(State(app): Shared, Extension(visitor): Who, Form(fiel
     if name.is_empty() || name != typed {
         return conclude(&app, &visitor, Err(bad(t::ERASE_MISMATCH)), &page_of(&name));
     }
-    let asked = app.desk.ask(&visitor, Request::Remove { name: name.clone() }).await;
+    let asked = app.desk.ask(&visitor, Request::Erase { name: name.clone(), prove: true }).await;
     let to = if asked.is_ok() { "/people".to_owned() } else { page_of(&name) };
-    conclude(&app, &visitor, asked.map(|_| t::erased(&name)), &to)
+    let how = asked.and_then(|reply| match reply {
+        Reply::Erased { erasure } => proof(&erasure),
+        _ => Err(bad(t::ODD_ANSWER)),
+    });
+    conclude(&app, &visitor, how, &to)
+}
+
+/// What was sought and found of somebody, before and after they were erased. Traces that are left are no success.
+fn proof(erasure: &Erasure) -> Result<String, Trouble> {
+    let (Some(before), Some(after)) = (&erasure.before, &erasure.after) else {
+        return Ok(t::erased(&erasure.person));
+    };
+    if after.pieces() > 0 || !after.unread.is_empty() {
+        return Err(bad(t::erased_not_proven(&erasure.person, after.pieces(), after.unread.len())));
+    }
+    Ok(t::erased_proven(&erasure.person, erasure.samples, after.files, after.bytes, before.pieces()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use axum::extract::State;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
+use super::super::accounts::Role;
+use super::super::session::Visitor;
 use super::super::words;
 use super::super::{text as t, url};
 use super::form::Query;
@@ -53,6 +55,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
                 section .card { h2 { (t::ALIKE) } p .soft { (t::ALIKE_MORE) } (alike(&figures)) }
                 section .card { h2 { (t::LIVENESS) } p { (status.photo_check) } }
                 section .card { h2 { (t::VERSIONS) } (versions(&status)) }
+                @if visitor.may(Role::Admin) { (backup(&visitor)) }
             }
         }
     };
@@ -91,6 +94,17 @@ fn rates(figures: &Figures) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Everything the door keeps, sealed, as a file.
+fn backup(visitor: &Visitor) -> Markup {
+    html! {
+        section .card {
+            h2 { (t::BACKUP) }
+            p .soft { (t::BACKUP_MORE) }
+            form .inline method="post" action="/site/backup" { (shell::csrf(visitor)) button { (super::icons::icon("download")) (t::BACKUP_GET) } }
         }
     }
 }

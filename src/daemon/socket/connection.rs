@@ -1,6 +1,7 @@
 //! One client: its requests, one after the other, each answered before the next is read.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -8,34 +9,32 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use zeroize::Zeroize;
 
-use crate::daemon::figures;
 use crate::daemon::mailbox::Command;
 use crate::daemon::ops;
 use crate::daemon::protocol::{Reply, Request};
-use crate::daemon::studio;
 use crate::daemon::supervise::chain;
 use crate::door::Order;
-use crate::encoder::Score;
-use crate::gallery::NewTemplate;
 use crate::journal::{EventId, Filter, Record};
 use crate::store::{Store, StoreError};
 
 use super::Desk;
 use super::lines::{self, Line, Lines, MAX_LINE};
-
-/// How long the networks may take for a picture, and for those that wait before it.
-const STUDY_PATIENCE: Duration = Duration::from_secs(20);
+use super::roles::{self, Peer};
 
 /// Serves one client until it hangs up, idles too long, or the daemon halts.
 pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
-    let peer = stream.peer_cred();
+    let peer = who(&stream);
     let (from, to) = stream.into_split();
-    let mut client = Client { from: Lines::new(from), to, desk, uid: 0, actor: String::new() };
+    let mut client =
+        Client { from: Lines::new(from), to, desk, uid: 0, actor: String::new(), may_change: false };
     let served = match peer {
         Ok(peer) => {
-            client.uid = peer.uid();
-            client.actor = actor(client.uid);
+            let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+            client.may_change = peer.may_change(rustix::process::geteuid().as_raw(), &groups);
+            client.uid = peer.uid;
+            client.actor = actor(peer.uid);
             client.converse().await
         }
         Err(error) => client.refuse(format!("the system does not say who you are: {error}")).await,
@@ -45,12 +44,21 @@ pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
     }
 }
 
-struct Client {
+pub(super) struct Client {
     from: Lines<OwnedReadHalf>,
     to: OwnedWriteHalf,
-    desk: Arc<Desk>,
+    pub(super) desk: Arc<Desk>,
     uid: u32,
-    actor: String,
+    pub(super) actor: String,
+    may_change: bool,
+}
+
+/// Who is at the other end, as the kernel tells it.
+fn who(stream: &UnixStream) -> io::Result<Peer> {
+    let peer = stream.peer_cred()?;
+    let mut groups = roles::groups_of(stream.as_fd())?;
+    groups.push(peer.gid());
+    Ok(Peer { uid: peer.uid(), groups })
 }
 
 impl Client {
@@ -70,7 +78,11 @@ impl Client {
                 }
                 Line::Text(text) => text,
             };
-            match serde_json::from_str(&text) {
+            let mut text = text;
+            let request = serde_json::from_str(&text);
+            // It may hold a face.
+            text.zeroize();
+            match request {
                 Ok(request) => self.answer(request).await?,
                 Err(error) => {
                     let message = format!(
@@ -97,12 +109,19 @@ impl Client {
     }
 
     async fn answer_one(&mut self, request: Request) -> io::Result<()> {
+        if request.is_for_admins() && !self.may_change {
+            log::warn!("{} may not change things and was refused", self.actor);
+            return self.refuse(not_an_admin(&self.actor)).await;
+        }
         let reply = match request {
             Request::Status => Reply::Status(Box::new(self.desk.board.status(self.desk.clock.now()))),
             Request::Follow { filter } => return self.follow(filter).await,
             Request::EnrolLive { name, more } => return self.enrol_live(name, more).await,
             Request::Unlock => self.order(Order::Unlock).await,
             Request::Lock => self.order(Order::Lock).await,
+            Request::Backup => return self.back_up().await,
+            Request::Export { name } => self.export(name).await,
+            Request::Erase { name, prove } => self.erase(name, prove).await,
             Request::HoldOpen { for_s } => self.order(Order::HoldOpen(Duration::from_secs(for_s))).await,
             Request::Figures => self.figures().await,
             Request::Picture => self.picture().await,
@@ -115,63 +134,7 @@ impl Client {
         self.send(&reply).await
     }
 
-    /// Beside this thread: it takes a while with many people. Two who ask at once may both have it worked out.
-    async fn figures(&self) -> Reply {
-        let gallery = self.desk.gallery.load_full();
-        let kept = self.desk.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((generation, figures)) = kept
-            && generation == gallery.generation()
-        {
-            return Reply::Figures(figures);
-        }
-        let (terms, generation) = (self.desk.terms.clone(), gallery.generation());
-        let worked_out = tokio::task::spawn_blocking(move || figures::figures(&terms, &gallery)).await;
-        let Ok(figures) = worked_out else {
-            return Reply::Error { message: "the figures could not be worked out".into() };
-        };
-        let figures = Box::new(figures);
-        *self.desk.figures.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((generation, figures.clone()));
-        Reply::Figures(figures)
-    }
-
-    async fn picture(&self) -> Reply {
-        if !self.desk.console.live_picture {
-            let message = "the live picture is off; console.live_picture = true in the config switches it on";
-            return Reply::Error { message: message.into() };
-        }
-        let desk = &self.desk;
-        let threshold = desk.board.status(desk.clock.now()).threshold;
-        match desk.view.picture(&*desk.clock, Score(threshold)).await {
-            Ok(picture) => Reply::Picture(Box::new(picture)),
-            Err(message) => Reply::Error { message },
-        }
-    }
-
-    /// Reads the picture beside this thread, has the networks look at it, and enrols what they make of it.
-    async fn enrol_picture(&self, name: String, picture: String, more: bool) -> Reply {
-        match self.study(picture).await {
-            Ok(template) => self.change(Request::Enrol { name, templates: vec![template], more }).await,
-            Err(message) => Reply::Error { message },
-        }
-    }
-
-    async fn study(&self, picture: String) -> Result<NewTemplate, String> {
-        let read = tokio::task::spawn_blocking(move || studio::read(&picture)).await;
-        let image = read.map_err(|_| "the picture could not be read".to_owned())??;
-        let studied = self.desk.studio.leave(image)?;
-        self.desk.frames.nudge();
-        let gone = || "the camera's recording is over, and the networks with it".to_owned();
-        let mut halted = self.desk.halt.subscribe();
-        tokio::select! {
-            studied = timeout(STUDY_PATIENCE, studied) => {
-                studied.map_err(|_| "the networks are too busy; try again".to_owned())?.map_err(|_| gone())?
-            }
-            _ = halted.wait_for(|halted| *halted) => Err("the daemon is stopping".into()),
-        }
-    }
-
-    async fn change(&self, request: Request) -> Reply {
+    pub(super) async fn change(&self, request: Request) -> Reply {
         let actor = self.actor.clone();
         self.command(|reply| Command::Change { request, actor, reply }).await
     }
@@ -182,7 +145,7 @@ impl Client {
     }
 
     /// Has control do something, and waits for its answer.
-    async fn command(&self, command: impl FnOnce(oneshot::Sender<Reply>) -> Command) -> Reply {
+    pub(super) async fn command(&self, command: impl FnOnce(oneshot::Sender<Reply>) -> Command) -> Reply {
         let (reply, answer) = oneshot::channel();
         self.desk.mailbox.command(command(reply));
         let mut halted = self.desk.halt.subscribe();
@@ -250,11 +213,11 @@ impl Client {
         self.send(&Reply::Error { message }).await
     }
 
-    async fn send(&mut self, reply: &Reply) -> io::Result<()> {
+    pub(super) async fn send(&mut self, reply: &Reply) -> io::Result<()> {
         lines::send(&mut self.to, reply, self.desk.limits.client_slow).await
     }
 
-    fn with_reader<T>(&self, read: impl FnOnce(&dyn Store) -> T) -> T {
+    pub(super) fn with_reader<T>(&self, read: impl FnOnce(&dyn Store) -> T) -> T {
         read(&**self.desk.reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -266,6 +229,13 @@ fn from_before(reader: &dyn Store, filter: &Filter) -> Result<(Vec<Record>, Opti
     let limit = filter.limit.unwrap_or(ops::MAX_RECORDS).min(ops::MAX_RECORDS);
     let records = reader.records(&Filter { limit: Some(limit), ..filter.clone() })?;
     Ok((records, newest.max(filter.after)))
+}
+
+fn not_an_admin(actor: &str) -> String {
+    format!(
+        "{actor} may look but change nothing: that is for root and the group {0}; `sudo usermod -aG {0} NAME`, then log in again",
+        roles::ADMINS
+    )
 }
 
 fn stopping() -> Reply {
