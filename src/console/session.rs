@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::accounts::{Account, Role};
 use crate::clock::MonoTime;
+use crate::seal::Secret;
 
 /// Sessions at a time; beyond that the one that was idle longest ends.
 const MAX_SESSIONS: usize = 200;
@@ -168,17 +169,8 @@ fn fingerprint(account: &Account) -> [u8; 32] {
 
 /// 32 bytes that nobody can guess, as text.
 fn random() -> String {
-    let mut bytes = [0_u8; 32];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        match rustix::rand::getrandom(&mut bytes[filled..], flags) {
-            Ok(n) => filled += n,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => panic!("the kernel gives no random bytes: {error}"),
-        }
-    }
-    URL_SAFE_NO_PAD.encode(bytes)
+    let secret = Secret::generate().expect("the kernel has random bytes once it has started");
+    URL_SAFE_NO_PAD.encode(secret.bytes())
 }
 
 /// Whether two secrets are the same, told in a time that does not depend on where they differ.
