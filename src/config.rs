@@ -35,6 +35,8 @@ pub struct Config {
     pub lamps: LampsConfig,
     /// Enrolment at a camera.
     pub enrolment: EnrolmentConfig,
+    /// Learning of faces that are let in.
+    pub learning: LearningConfig,
     /// Failed attempts.
     pub throttle: ThrottleConfig,
     /// The calendar.
@@ -135,6 +137,10 @@ pub struct DecisionConfig {
     pub threshold: f32,
     /// How far the person must be ahead of the runner-up, 0–1.
     pub margin: f32,
+    /// How far ahead of everybody else somebody must be who looks like another of those enrolled, 0–1.
+    pub alike_margin: f32,
+    /// Who is let in when several faces are in view: `nearest`, `refuse` or `each`.
+    pub several: String,
     /// k: looks that must agree, 1–30.
     pub frames_needed: usize,
     /// n: looks remembered, `frames_needed`–60.
@@ -151,6 +157,8 @@ impl Default for DecisionConfig {
             far_per_attempt: 1e-4,
             threshold: 0.0,
             margin: 0.08,
+            alike_margin: 0.16,
+            several: "nearest".into(),
             frames_needed: 3,
             frames_window: 5,
             max_frame_age_ms: 500,
@@ -260,6 +268,24 @@ pub struct EnrolmentConfig {
 impl Default for EnrolmentConfig {
     fn default() -> Self {
         Self { samples: 5, timeout_s: 60, interval_ms: 300 }
+    }
+}
+
+/// `[learning]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearningConfig {
+    /// `off`, or `guarded`.
+    pub mode: String,
+    /// Samples learnt of one person at most, 1–20.
+    pub most: usize,
+    /// How far above the threshold a face must agree with the enrolled samples, 0–0.5.
+    pub above: f32,
+}
+
+impl Default for LearningConfig {
+    fn default() -> Self {
+        Self { mode: "off".into(), most: 3, above: 0.15 }
     }
 }
 

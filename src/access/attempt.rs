@@ -21,13 +21,18 @@
 //!
 //! **A face is watched before it opens the door**, from its first look: a picture betrays itself when it is moved, and a face
 //! that never stirs is none.
+//!
+//! **Company counts by looks.** Of the k looks that name a person each must have shown them as the nearest, or alone, as the door
+//! wants it ([`Several`](super::Several)): a face in front that is missed for one frame lets nobody in behind it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Evidence, Grant, Live, Look, LookOutcome, Proof, RefusalReason, Rule, Verdict};
+use super::{
+    Evidence, Grant, Live, Look, LookAlikes, LookOutcome, Proof, RefusalReason, Rule, Several, Verdict,
+};
 use crate::clock::MonoTime;
-use crate::gallery::{Match, PersonId};
+use crate::gallery::{Candidate, Match, PersonId};
 use crate::liveness::signs::Signs;
 use crate::vision::tracks::TrackId;
 
@@ -50,6 +55,8 @@ type FrameStamp = (MonoTime, u64);
 #[derive(Debug)]
 pub struct Attempts {
     rule: Rule,
+    /// Who among the people enrolled looks like somebody else.
+    alike: LookAlikes,
     tracks: Vec<Attempt>,
     /// Who was let in when, as long as that holds back the next grant.
     let_in: Vec<(PersonId, MonoTime)>,
@@ -61,7 +68,8 @@ pub struct Attempts {
 impl Attempts {
     /// No attempts yet.
     pub fn new(rule: Rule) -> Self {
-        Self { rule, tracks: Vec::new(), let_in: Vec::new(), suspected: Vec::new(), newest: None }
+        let alike = LookAlikes::default();
+        Self { rule, alike, tracks: Vec::new(), let_in: Vec::new(), suspected: Vec::new(), newest: None }
     }
 
     /// The rule in force.
@@ -69,9 +77,9 @@ impl Attempts {
         &self.rule
     }
 
-    /// Puts another rule in force, and forgets all evidence that was weighed by the old one.
-    pub fn set_rule(&mut self, rule: Rule) {
-        self.rule = rule;
+    /// Puts another rule in force for other people, and forgets all evidence that was weighed by the old one.
+    pub fn set_rule(&mut self, rule: Rule, alike: LookAlikes) {
+        (self.rule, self.alike) = (rule, alike);
         self.forget();
     }
 
@@ -87,6 +95,8 @@ impl Attempts {
     ///   this or any other track, nor on another track of this very frame.
     /// - **Refuse as not live**: the same, but what was seen looked like a picture of them; the last word on this track,
     ///   and nobody is let in by their name for [`SUSPECTED_FOR`].
+    /// - **Refuse as not nearest, or not alone**: the same, but fewer than k of those looks showed them as this door wants it;
+    ///   once per track.
     /// - **Refuse as stale**: the same, but the frame is too old; once per track and person.
     /// - **Refuse** as unknown, ambiguous or with nobody enrolled, by the majority of the window: n looks were
     ///   compared and do not speak for one person; once per track. A later look may still grant.
@@ -99,10 +109,12 @@ impl Attempts {
         self.drop_evidence_from_the_future(looks, now);
         let before = self.newest;
         let mut verdicts = Vec::new();
-        for look in looks.iter().filter(|look| Some(stamp(look)) > before) {
+        let clear = self.rule.several.clear(looks);
+        let says_something = |look: &Look| look.outcome != LookOutcome::InView && Some(stamp(look)) > before;
+        for (look, clear) in looks.iter().zip(clear).filter(|(look, _)| says_something(look)) {
             self.newest = self.newest.max(Some(stamp(look)));
             let at = self.attempt_at(look.track, now);
-            if self.tracks[at].take(look, &self.rule, now) {
+            if self.tracks[at].take(look, clear, &self.rule, &self.alike, now) {
                 verdicts.extend(self.judge(at, look, now));
             }
         }
@@ -170,6 +182,9 @@ impl Attempts {
         if self.suspected.iter().any(|&(id, _)| id == person) {
             return None;
         }
+        if attempt.clear_looks(person) < self.rule.frames_needed {
+            return attempt.refuse_company(person, look, &self.rule, now);
+        }
         if !is_fresh(look.captured, &self.rule, now) {
             return attempt.refuse_stale(person, look, &self.rule, now);
         }
@@ -198,6 +213,8 @@ struct Attempt {
     stale_for: Vec<PersonId>,
     refused: bool,
     granted: bool,
+    /// It was said that others are in the way.
+    in_company: bool,
     /// It was taken for a picture of a face.
     is_picture: bool,
 }
@@ -214,6 +231,7 @@ impl Attempt {
             stale_for: Vec::new(),
             refused: false,
             granted: false,
+            in_company: false,
             is_picture: false,
         }
     }
@@ -223,8 +241,8 @@ impl Attempt {
         self.window.clear();
     }
 
-    /// Takes a look in; true when it was compared and may so bring a verdict.
-    fn take(&mut self, look: &Look, rule: &Rule, now: MonoTime) -> bool {
+    /// Takes a look in; true when it was compared and may so bring a verdict. `clear`: nobody else stood in the way.
+    fn take(&mut self, look: &Look, clear: bool, rule: &Rule, alike: &LookAlikes, now: MonoTime) -> bool {
         if Some(stamp(look)) <= self.newest {
             return false;
         }
@@ -235,8 +253,15 @@ impl Attempt {
         while self.window.len() >= rule.frames_window.max(1) {
             self.window.pop_front();
         }
-        let says = Says::of(matched.as_ref(), rule);
-        self.window.push_back(Compared { says, matched: matched.clone(), proof: look.proof });
+        let says = Says::of(matched.as_ref(), rule, alike);
+        let like = matched.as_ref().and_then(|found| alike.of_person(found.best.person)).cloned();
+        self.window.push_back(Compared {
+            says,
+            matched: matched.clone(),
+            proof: look.proof,
+            clear,
+            alike: like,
+        });
         true
     }
 
@@ -290,6 +315,28 @@ impl Attempt {
         Verdict::Refuse(RefusalReason::NotLive, self.evidence(Some(person), look, rule, now))
     }
 
+    /// Looks that name `person` with nobody in the way.
+    fn clear_looks(&self, person: PersonId) -> usize {
+        self.window.iter().filter(|look| look.clear && look.person() == Some(person)).count()
+    }
+
+    fn refuse_company(
+        &mut self,
+        person: PersonId,
+        look: &Look,
+        rule: &Rule,
+        now: MonoTime,
+    ) -> Option<Verdict> {
+        if self.granted || std::mem::replace(&mut self.in_company, true) {
+            return None;
+        }
+        let reason = match rule.several {
+            Several::Refuse => RefusalReason::NotAlone,
+            Several::Nearest | Several::Each => RefusalReason::NotNearest,
+        };
+        Some(Verdict::Refuse(reason, self.evidence(Some(person), look, rule, now)))
+    }
+
     fn refuse_stale(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
         if self.granted || self.stale_for.contains(&person) {
             return None;
@@ -326,12 +373,12 @@ impl Attempt {
 
     /// The figures at `now`: of the best look that names `person`, or of the best look at all.
     fn evidence(&self, person: Option<PersonId>, look: &Look, rule: &Rule, now: MonoTime) -> Evidence {
-        let best = self
+        let best_look = self
             .window
             .iter()
             .filter(|seen| person.is_none() || seen.person() == person)
-            .filter_map(|seen| seen.matched.as_ref())
-            .max_by(|a, b| rank(a).total_cmp(&rank(b)));
+            .max_by(|a, b| rank(a.matched.as_ref()).total_cmp(&rank(b.matched.as_ref())));
+        let best = best_look.and_then(|seen| seen.matched.as_ref());
         let whom = best.map(|found| found.best.person);
         Evidence {
             track: self.track,
@@ -345,6 +392,7 @@ impl Attempt {
                 Proof::Asked(live) => Some(live),
                 _ => None,
             }),
+            alike: best_look.and_then(|seen| seen.alike.clone()),
             signs: self.signs,
             rule: rule.clone(),
         }
@@ -357,6 +405,10 @@ struct Compared {
     says: Says,
     matched: Option<Match>,
     proof: Proof,
+    /// Nobody else stood in the way.
+    clear: bool,
+    /// Whom its best candidate is easily taken for.
+    alike: Option<Candidate>,
 }
 
 impl Compared {
@@ -379,12 +431,13 @@ enum Says {
 
 impl Says {
     /// Written so that a score, a lead over the runner-up or a threshold that is not a number names nobody.
-    fn of(matched: Option<&Match>, rule: &Rule) -> Self {
+    fn of(matched: Option<&Match>, rule: &Rule, alike: &LookAlikes) -> Self {
         let Some(Match { best, runner_up }) = matched else { return Self::NobodyEnrolled };
         if !(best.score.0.is_finite() && best.score >= rule.threshold) {
             return Self::Unknown;
         }
-        let ahead = runner_up.as_ref().is_none_or(|second| best.score.0 - second.score.0 >= rule.margin);
+        let margin = alike.margin(best.person, rule);
+        let ahead = runner_up.as_ref().is_none_or(|second| best.score.0 - second.score.0 >= margin);
         if ahead { Self::Names(best.person) } else { Self::Ambiguous }
     }
 }
@@ -398,8 +451,9 @@ fn is_fresh(captured: MonoTime, rule: &Rule, now: MonoTime) -> bool {
 }
 
 /// Orders matches by score, those that are not a number last.
-fn rank(found: &Match) -> f32 {
-    if found.best.score.0.is_nan() { f32::NEG_INFINITY } else { found.best.score.0 }
+fn rank(found: Option<&Match>) -> f32 {
+    let score = found.map_or(f32::NEG_INFINITY, |found| found.best.score.0);
+    if score.is_nan() { f32::NEG_INFINITY } else { score }
 }
 
 #[cfg(test)]
@@ -421,10 +475,13 @@ mod tests {
         Rule {
             threshold: Score(0.5),
             margin: 0.08,
+            alike_margin: 0.16,
             frames_needed: 3,
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            several: Several::Nearest,
+            supported: true,
             demands: Demands::default(),
         }
     }
@@ -461,6 +518,7 @@ mod tests {
             track: TrackId(track),
             seq,
             captured,
+            size_px: 100.0,
             outcome,
             proof: Proof::Off,
             signs: Signs::default(),
@@ -477,6 +535,8 @@ mod tests {
             Verdict::Refuse(RefusalReason::Ambiguous, _) => '=',
             Verdict::Refuse(RefusalReason::NobodyEnrolled, _) => '0',
             Verdict::Refuse(RefusalReason::NotLive, _) => 'P',
+            Verdict::Refuse(RefusalReason::NotNearest, _) => 'N',
+            Verdict::Refuse(RefusalReason::NotAlone, _) => 'C',
         }
     }
 
@@ -833,6 +893,7 @@ mod tests {
         let expected = Evidence {
             signs: Signs::default(),
             live: None,
+            alike: None,
             track: TrackId(4),
             seq: 13,
             frame_age_ms: 200,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::access::{Demands, Rule};
+use crate::access::{Demands, Learning, Rule, Several};
 use crate::calibration::Bar;
 use crate::calibration::cohort::Cohort;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
@@ -48,10 +48,17 @@ pub(super) fn rule(config: &Config) -> Rule {
     Rule {
         threshold: Score(decision.threshold),
         margin: decision.margin,
+        alike_margin: decision.alike_margin,
         frames_needed: decision.frames_needed,
         frames_window: decision.frames_window,
         max_frame_age: patience(config).stretch(Duration::from_millis(decision.max_frame_age_ms)),
         regrant_after: Duration::from_millis(decision.regrant_after_ms),
+        several: match decision.several.as_str() {
+            "refuse" => Several::Refuse,
+            "each" => Several::Each,
+            _ => Several::Nearest,
+        },
+        supported: true,
         demands: demands(config),
     }
 }
@@ -111,6 +118,12 @@ pub(super) fn gates(config: &Config) -> QualityGates {
         max_yaw_deg: vision.max_yaw_deg,
         max_pitch_deg: vision.max_pitch_deg,
     }
+}
+
+/// How faces that are let in are learnt, if they are.
+pub(super) fn learning(config: &Config) -> Option<Learning> {
+    let learning = &config.learning;
+    (learning.mode == "guarded").then_some(Learning { most: learning.most, above: learning.above })
 }
 
 /// How enrolment at a camera goes.
@@ -355,6 +368,67 @@ mod tests {
         assert!(!asked && told.contains("liveness.mode is \"off\""), "{told}");
         let error = with("required").unwrap_err();
         assert!(error.contains("liveness.mode is \"required\", and no network in"), "{error}");
+    }
+
+    #[test]
+    fn each_word_for_company_and_the_margin_of_kin_reach_the_rule() {
+        for (word, several) in
+            [("nearest", Several::Nearest), ("refuse", Several::Refuse), ("each", Several::Each)]
+        {
+            let text = format!("[decision]\nseveral = \"{word}\"\nalike_margin = 0.3\n");
+            let made = rule(&Config::parse(&text).unwrap());
+            assert_eq!((made.several, made.alike_margin), (several, 0.3));
+        }
+        assert_eq!(rule(&Config::default()).several, Several::Nearest);
+        assert!(Config::parse("[decision]\nseveral = \"both\"\n").is_err());
+    }
+
+    #[test]
+    fn no_threshold_of_the_config_is_one_that_nothing_reads() {
+        let with = |section: &str, key: &str, value: &str| {
+            let config = Config::parse(&format!("[{section}]\n{key} = {value}\n")).unwrap();
+            let cohort = crate::calibration::testing::cohort();
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("m.cohort.json"), serde_json::to_string(&cohort).unwrap())
+                .unwrap();
+            let config = Config {
+                paths: crate::config::PathsConfig { models: folder.path().into(), ..config.paths },
+                ..config
+            };
+            let nobody = Gallery::new(cohort.model.clone(), 0, Vec::new());
+            let (rule, _) = bar(&config, &cohort.model).unwrap().apply(&nobody, &rule(&config));
+            (rule, gates(&config), enrolment(&config))
+        };
+        let default = with("log", "level", "\"info\"");
+        for (section, key, value) in [
+            ("decision", "far_per_attempt", "0.01"),
+            ("decision", "threshold", "0.9"),
+            ("decision", "margin", "0.3"),
+            ("decision", "alike_margin", "0.3"),
+            ("decision", "several", "\"refuse\""),
+            ("decision", "frames_needed", "4"),
+            ("decision", "frames_window", "6"),
+            ("decision", "max_frame_age_ms", "300"),
+            ("decision", "regrant_after_ms", "1"),
+            ("vision", "min_eye_distance_px", "99"),
+            ("vision", "min_sharpness", "99"),
+            ("vision", "min_light", "99"),
+            ("vision", "max_light", "99"),
+            ("vision", "max_yaw_deg", "9"),
+            ("vision", "max_pitch_deg", "9"),
+            ("enrolment", "samples", "9"),
+            ("enrolment", "timeout_s", "9"),
+            ("enrolment", "interval_ms", "9"),
+        ] {
+            assert!(with(section, key, value) != default, "{section}.{key} changes nothing");
+        }
+    }
+
+    #[test]
+    fn nothing_is_learnt_unless_the_config_says_so() {
+        assert_eq!(learning(&Config::default()), None);
+        let text = "[learning]\nmode = \"guarded\"\nmost = 7\nabove = 0.2\n";
+        assert_eq!(learning(&Config::parse(text).unwrap()), Some(Learning { most: 7, above: 0.2 }));
     }
 
     #[test]

@@ -128,6 +128,14 @@ impl Backend {
         done(self.ask(&Request::Rename { name: name.to_owned(), to: to.to_owned() })?)
     }
 
+    /// Removes what the door has learnt of one person or of everybody; how many samples that was.
+    pub(super) fn forget_learnt(&mut self, name: Option<&str>) -> anyhow::Result<usize> {
+        match self.ask(&Request::ForgetLearnt { name: name.map(str::to_owned) })? {
+            Reply::Forgotten { samples } => Ok(samples),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Removes a person.
     pub(super) fn remove(&mut self, name: &str) -> anyhow::Result<()> {
         done(self.ask(&Request::Remove { name: name.to_owned() })?)

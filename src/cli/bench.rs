@@ -1,6 +1,7 @@
 //! `accessd bench`: how long each stage takes on this machine, from a JPEG to the person it shows. `make bench` sets
 //! the same stages beside other programs.
 
+mod deciding;
 mod drawing;
 
 use std::hint::black_box;
@@ -16,7 +17,7 @@ use image::codecs::jpeg::JpegEncoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::adapters::load_networks;
+use super::adapters::{load_networks, rule};
 use super::backend::open_store;
 use super::output::{self, Output};
 use super::{Exit, Globals};
@@ -31,6 +32,8 @@ use crate::models::Library;
 use crate::recognition::{FoundFace, Recogniser};
 use crate::store::{OpenMode, Store};
 use crate::vision::margin;
+
+use deciding::Party;
 
 /// Measure each stage from a picture to a person on this machine
 ///
@@ -77,6 +80,8 @@ enum Stage {
     Embed,
     /// An embedding to the person and the runner-up.
     Match,
+    /// Four faces, embedded and matched, to what follows: tracks, advice, company, k of n.
+    Decide,
     /// A face with its surroundings to how far it looks alive, by the first PAD network that is installed.
     Pad,
     /// All templates copied once in memory: what matching, which reads them once, is held against.
@@ -94,6 +99,7 @@ impl Stage {
             Self::Align => "align",
             Self::Embed => "embed",
             Self::Match => "match",
+            Self::Decide => "decide",
             Self::Pad => "pad",
             Self::Copy => "copy",
         }
@@ -139,6 +145,7 @@ impl Bench {
         let mut stages = self.only.clone();
         if stages.is_empty() {
             stages.extend(Stage::OF_A_FRAME);
+            stages.push(Stage::Decide);
             stages.extend(subject.pad.is_some().then_some(Stage::Pad));
         }
         let times = measure(&mut subject, &stages, self.rounds)?;
@@ -237,6 +244,7 @@ struct Subject {
     /// The face that is aligned, embedded and matched.
     face: FoundFace,
     probe: Embedding,
+    party: Party,
     /// As many bytes as the gallery's templates, twice.
     memory: (Vec<u8>, Vec<u8>),
     pad: Option<Liveness>,
@@ -253,7 +261,8 @@ impl Subject {
         let gallery = crowd(networks.model().clone(), probe.dim(), people)?;
         let bytes = gallery.templates() * gallery.dim() * size_of::<f32>();
         let memory = (vec![1; bytes], vec![2; bytes]);
-        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory, pad: None })
+        let party = Party::new(rule(&Config::default()), &gallery, &probe);
+        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, party, memory, pad: None })
     }
 
     /// How long one stage takes.
@@ -265,6 +274,7 @@ impl Subject {
             Stage::Align => drop(black_box(FoundFace::new(&self.picture, self.face.face))),
             Stage::Embed => drop(black_box(embed_one(&mut self.networks, &self.face)?)),
             Stage::Match => drop(black_box(self.gallery.find(&self.probe))),
+            Stage::Decide => drop(black_box(self.party.frame())),
             Stage::Pad => {
                 let net =
                     self.pad.as_mut().context("no PAD network is installed; fetch one with `make models`")?;

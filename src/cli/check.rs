@@ -8,7 +8,7 @@ use clap::Args;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::adapters::{NO_DOOR, doubt, load_networks, patience, wired_inputs};
+use super::adapters::{NO_DOOR, doubt, learning, load_networks, patience, wired_inputs};
 use super::backend::{Service, keys, open_to_read};
 use super::output::{self, Output, count};
 use super::settings::Origin;
@@ -139,7 +139,12 @@ fn networks(config: &Config) -> Vec<Finding> {
         Err(error) => vec![failure(WHAT, error)],
         Ok(networks) => {
             let mut findings = vec![ok(WHAT, format!("{} on {}", networks.model(), config.encoder.device))];
-            findings.push(match doubt(config, networks.model(), networks.team()) {
+            let doubt = doubt(config, networks.model(), networks.team());
+            if learning(config).is_some() && !matches!(doubt, Ok((Some(_), _))) {
+                let nothing = "learning.mode is \"guarded\", and without a photo check no face is learnt";
+                findings.push(warn("learning", nothing.to_owned()));
+            }
+            findings.push(match doubt {
                 Ok((Some(_), told)) => ok("photos", told),
                 Ok((None, told)) => warn("photos", told),
                 Err(error) => fail("photos", format!("{error:#}")),

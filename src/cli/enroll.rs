@@ -141,7 +141,8 @@ fn warning(name: &str, alike: &LookAlike) -> String {
     let other = &alike.name;
     format!(
         "warning: this face is close to {other}'s (score {:.2}). The door lets nobody in whom it cannot tell from \
-         another. If {name} and {other} are one person: accessd remove {name:?}, then accessd enroll --name \
+         another, and asks both of them to be further ahead (decision.alike_margin); a second factor is what keeps twins \
+         apart. If {name} and {other} are one person: accessd remove {name:?}, then accessd enroll --name \
          {other:?} --more",
         alike.score
     )

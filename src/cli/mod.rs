@@ -18,6 +18,7 @@ mod erase;
 mod eval;
 mod exit;
 mod export;
+mod forget_learnt;
 mod guard;
 mod holiday;
 mod identify;
@@ -107,6 +108,7 @@ enum Command {
     Show(show::Show),
     Rename(rename::Rename),
     Remove(remove::Remove),
+    ForgetLearnt(forget_learnt::ForgetLearnt),
     Erase(erase::Erase),
     Consent(consent::Consent),
     Export(export::Export),
@@ -163,6 +165,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Show(show) => show.perform(&globals),
         Command::Rename(rename) => rename.perform(&globals),
         Command::Remove(remove) => remove.perform(&globals),
+        Command::ForgetLearnt(forget) => forget.perform(&globals),
         Command::Erase(erase) => erase.perform(&globals),
         Command::Consent(consent) => consent.perform(&globals),
         Command::Export(export) => export.perform(&globals),

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::adapters::{
     NO_DOOR, attempts, bar, camera_factory, camera_spec, console_terms, door_rules, doubt, enrolment, gates,
-    inputs_factory, is_watched, load_networks, open_lamps, patience, rule, start_guard, trust,
+    inputs_factory, is_watched, learning, load_networks, open_lamps, patience, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
@@ -90,6 +90,7 @@ impl Run {
             bar: bar(config, &model)?,
             rule: rule(config),
             door: door_rules(config)?,
+            learning: learning(config),
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),
             trace,

@@ -48,6 +48,7 @@ fn rows(state: &State) -> Vec<(&'static str, String)> {
         ("photos", state.photo_check.clone()),
         ("service", format!("accessd {}, pid {}, up {}", state.version, state.pid, up(state.uptime_s))),
     ];
+    rows.extend(state.advice.iter().map(|advice| ("told", format!("{advice}, to who stands at the door"))));
     if state.lockdown {
         rows.push(("LOCKDOWN", "nobody is let in; to end it: accessd lockdown off".into()));
     }

@@ -188,6 +188,9 @@ fn serve(stream: UnixStream, store: &Mutex<SqliteStore>) {
                     max_frame_age: Duration::from_millis(500),
                     regrant_after: Duration::from_secs(10),
                     demands: crate::access::Demands::default(),
+                    alike_margin: 0.16,
+                    several: crate::access::Several::Nearest,
+                    supported: true,
                 };
                 let terms = Terms { model: ModelId("m@1".into()), rule, bar: Bar::Set(Score(0.5)) };
                 ops::answer(&mut *store.lock().unwrap(), &terms, &request, &actor, Stamp::now(&SystemClock))

@@ -50,6 +50,7 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::DoorOpened,
             EventKind::DoorClosed,
             EventKind::OpenHours,
+            EventKind::Advice,
         ],
     ),
     (
@@ -84,6 +85,8 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::Erase,
             EventKind::Backup,
             EventKind::Restore,
+            EventKind::Learnt,
+            EventKind::LearntForgotten,
         ],
     ),
     (
@@ -164,6 +167,9 @@ pub(super) fn kind_name(kind: EventKind) -> String {
         K::Backup => "Backup taken",
         K::Restore => "Restored from a backup",
         K::Repair => "Repaired",
+        K::Advice => "Told what to do",
+        K::Learnt => "Sample learnt",
+        K::LearntForgotten => "Learnt samples removed",
         K::EnrolmentBegan => "Enrolment began",
         K::EnrolmentEnded => "Enrolment ended",
         K::Policy => "Rules changed",
@@ -274,6 +280,8 @@ pub(super) fn why_refused(detail: &Value) -> String {
         Some(RefusalReason::Ambiguous) => t::TWO_PEOPLE.into(),
         Some(RefusalReason::NobodyEnrolled) => t::NOBODY_ENROLLED.into(),
         Some(RefusalReason::NotLive) => t::A_PICTURE.into(),
+        Some(RefusalReason::NotNearest) => t::NOT_NEAREST.into(),
+        Some(RefusalReason::NotAlone) => t::NOT_ALONE.into(),
         Some(RefusalReason::Stale) => why.unwrap_or(t::TOO_LATE).to_owned(),
         None => why.or_else(|| word(detail, "reason")).unwrap_or_default().to_owned(),
     }

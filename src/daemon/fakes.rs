@@ -354,6 +354,66 @@ impl Store for FakeStore {
         Ok(id)
     }
 
+    fn learn(
+        &mut self,
+        name: &str,
+        template: &NewTemplate,
+        detail: serde_json::Value,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        let id = self.person(name)?.id;
+        {
+            let mut inner = self.inner.lock().unwrap();
+            inner.generation += 1;
+            let (person, embeddings) = inner.people.get_mut(name).unwrap();
+            embeddings.push(template.embedding.clone());
+            let (model, source) = (template.model.clone(), TemplateSource::Learnt);
+            person.templates.push(TemplateInfo {
+                id: 1,
+                model,
+                quality: template.quality,
+                source,
+                created: at.wall,
+            });
+        }
+        let person = Some(PersonRef { id, name: name.into() });
+        self.append(&Event { person, ..Event::new(EventKind::Learnt, detail) }, at).map(|_| ())
+    }
+
+    fn forget_learnt(&mut self, name: Option<&str>, actor: &str, at: Stamp) -> Result<usize, StoreError> {
+        let mut gone = 0;
+        let mut whose = Vec::new();
+        {
+            let mut inner = self.inner.lock().unwrap();
+            inner.generation += 1;
+            for (person, embeddings) in inner.people.values_mut() {
+                if name.is_some_and(|name| name != person.name) {
+                    continue;
+                }
+                let learnt = person.templates.iter().filter(|t| t.source == TemplateSource::Learnt).count();
+                person.templates.retain(|t| t.source != TemplateSource::Learnt);
+                // What is learnt was added last.
+                embeddings.truncate(embeddings.len() - learnt);
+                gone += learnt;
+                whose.push((person.id, person.name.clone()));
+            }
+        }
+        for (id, name) in whose {
+            self.append(&Self::about(EventKind::LearntForgotten, id, &name, actor), at)?;
+        }
+        Ok(gone)
+    }
+
+    fn enrolled_gallery(&self, model: &ModelId) -> Result<Gallery, StoreError> {
+        let inner = self.inner.lock().unwrap();
+        let templates = inner.people.values().flat_map(|(person, embeddings)| {
+            let learnt = person.templates.iter().filter(|t| t.source == TemplateSource::Learnt).count();
+            let enrolled = &embeddings[..embeddings.len() - learnt];
+            enrolled.iter().map(|e| (person.id, person.name.as_str().into(), e.clone()))
+        });
+        Ok(Gallery::new(model.clone(), inner.generation, templates.collect()))
+    }
+
     fn rename(&mut self, name: &str, to: &str, actor: &str, at: Stamp) -> Result<(), StoreError> {
         let id = self.person(name)?.id;
         {

@@ -50,7 +50,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::access::{Attempts, Rule};
+use crate::access::{Adviser, Attempts, Learning, LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::clock::{Clock, MonoTime};
 use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
@@ -110,6 +110,8 @@ pub struct Parts {
     pub bar: Bar,
     /// How long the strike is unlocked, and when it is locked early.
     pub door: Rules,
+    /// How faces that are let in are learnt, if they are.
+    pub learning: Option<Learning>,
     /// How enrolment at the camera goes.
     pub enrolment: EnrolmentOptions,
     /// Where operators reach the daemon; the folder must exist.
@@ -347,6 +349,8 @@ impl Daemon {
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
         let reader = store.reader().map_err(DaemonError::Read)?;
         let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
+        let mut attempts = Attempts::new(rule.clone());
+        attempts.set_rule(rule.clone(), LookAlikes::of(&gallery, &rule));
         let start = json!({
             "version": parts.version, "model": model, "camera": parts.camera, "relay": relay,
             "people": gallery.people(), "threshold": rule.threshold, "photo_check": parts.photo_check, "pid": std::process::id(),
@@ -389,7 +393,10 @@ impl Daemon {
             limits,
         };
         let control = Control {
-            attempts: Attempts::new(rule),
+            attempts,
+            adviser: Adviser::default(),
+            learning: parts.learning,
+            last_grant: None,
             terms: Terms { model, rule: parts.rule, bar: parts.bar },
             store,
             driver,

@@ -1,7 +1,7 @@
 //! What an operator can ask of the people and the journal, done in one place: the daemon does it for its clients, and
 //! the command line does the same directly when no daemon runs.
 
-use crate::access::Rule;
+use crate::access::{LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
@@ -34,7 +34,7 @@ impl Terms {
     /// From this score to another person's template the operator is warned: who comes within the margin below the
     /// threshold could be taken for them.
     fn lookalike_from(&self, gallery: &Gallery) -> Score {
-        Score(self.bar.threshold(gallery, &self.rule).0 - self.rule.margin)
+        LookAlikes::bar(&self.bar.apply(gallery, &self.rule).0)
     }
 }
 
@@ -76,6 +76,9 @@ pub fn change(
         }
         Request::Rename { name, to } => store.rename(name, to, actor, at).map(|()| Reply::Done),
         Request::ChangePolicy { change } => store.change_policy(change, actor, at).map(|()| Reply::Done),
+        Request::ForgetLearnt { name } => {
+            store.forget_learnt(name.as_deref(), actor, at).map(|samples| Reply::Forgotten { samples })
+        }
         Request::Remove { name } => store.remove(name, actor, at).map(|()| Reply::Done),
         _ => return custody::change(store, request, actor, at),
     };

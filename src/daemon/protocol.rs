@@ -66,6 +66,11 @@ pub enum Request {
         /// The new name.
         to: String,
     },
+    /// Removes the samples that the door has learnt by itself.
+    ForgetLearnt {
+        /// Whose; everybody's when not given.
+        name: Option<String>,
+    },
     /// Removes with all templates.
     Remove {
         /// Who.
@@ -166,7 +171,8 @@ impl Request {
             | Self::Backup
             | Self::KeyFile
             | Self::NewRecoveryCode
-            | Self::Erase { .. } => true,
+            | Self::Erase { .. }
+            | Self::ForgetLearnt { .. } => true,
         }
     }
 }
@@ -202,6 +208,11 @@ pub enum Reply {
         person: Person,
         /// Others the new face is close to; see the warning in `accessd enroll`.
         lookalikes: Vec<LookAlike>,
+    },
+    /// Samples that were learnt are removed.
+    Forgotten {
+        /// How many.
+        samples: usize,
     },
     /// Who may enter when.
     Policy {
@@ -414,6 +425,10 @@ pub struct Status {
     pub throttle: Option<String>,
     /// `deciding` or `enrolling NAME`.
     pub mode: String,
+    /// What the person at the door is told to do: `closer`, `look here`, `hold still`, `too dark`, `too bright`,
+    /// `one at a time`; `None` when there is nothing to tell.
+    #[serde(default)]
+    pub advice: Option<String>,
     /// Camera trouble or other faults now; empty when all is well.
     pub faults: Vec<String>,
 }

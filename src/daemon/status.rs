@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::access::Advice;
 use crate::calibration::Calibration;
 use crate::clock::MonoTime;
 use crate::door::Door;
@@ -67,6 +68,7 @@ struct Now {
     lockdown: bool,
     clock_trusted: bool,
     gate: Gate,
+    advice: Option<Advice>,
 }
 
 impl Board {
@@ -140,6 +142,11 @@ impl Board {
         (now.lockdown, now.clock_trusted, now.gate) = (lockdown, clock_trusted, gate);
     }
 
+    /// What the person at the door is told.
+    pub(crate) fn set_advice(&self, advice: Option<Advice>) {
+        self.lock().advice = advice;
+    }
+
     /// Sets or clears what is wrong with one part.
     pub(crate) fn set_fault(&self, part: &'static str, fault: Option<String>) {
         let mut now = self.lock();
@@ -179,6 +186,7 @@ impl Board {
                 Gate::Off => Some("no face opens the door before `accessd door face-on`".into()),
             },
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
+            advice: now.advice.map(|advice| advice.as_str().to_owned()),
             faults: now.faults.values().cloned().collect(),
         }
     }

@@ -4,7 +4,7 @@
 //! |-----------|---------------------------------------------------------------------------|
 //! | `Granted` | while the strike is unlocked                                              |
 //! | `Refused` | for 2 s after a face was refused, unless the strike is unlocked           |
-//! | `Look`    | while a face is in view that is not decided on: look at the camera        |
+//! | `Look`    | while a face is in view that is not decided on: look at the camera; it blinks when there is something else to do |
 //! | `Fault`   | while something is wrong: the camera, an input, a door held or forced open |
 
 use std::time::Duration;
@@ -13,6 +13,12 @@ use crate::clock::MonoTime;
 
 /// How long a refusal is shown.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
+
+/// A blink is on for so long, and off for as long.
+const BLINK: Duration = Duration::from_millis(300);
+
+/// From the last blink of a word to the first of the next.
+const PAUSE: Duration = Duration::from_millis(900);
 
 /// A face seen so lately is in view.
 const SEEN_FOR: Duration = Duration::from_millis(1500);
@@ -50,6 +56,8 @@ impl Lamp {
 pub struct Lamps {
     refused: Option<MonoTime>,
     seen: Option<MonoTime>,
+    /// How often the lamp `Look` blinks before each pause.
+    blinks: Option<u32>,
 }
 
 impl Lamps {
@@ -63,6 +71,20 @@ impl Lamps {
         self.seen = Some(now);
     }
 
+    /// What `Look` says: so many blinks and a pause, again and again, or `None` for a steady light.
+    pub fn advise(&mut self, blinks: Option<u32>) {
+        self.blinks = blinks;
+    }
+
+    /// Whether `Look` is lit at this moment of its pattern.
+    fn is_lit(&self, now: MonoTime) -> bool {
+        let Some(blinks) = self.blinks else { return true };
+        let half = BLINK.as_millis();
+        let round = u128::from(2 * blinks) * half + PAUSE.as_millis();
+        let at = now.since(MonoTime::default()).as_millis() % round;
+        at < u128::from(2 * blinks) * half && (at / half).is_multiple_of(2)
+    }
+
     /// Whether `lamp` is on.
     pub fn is_on(&self, lamp: Lamp, unlocked: bool, fault: bool, now: MonoTime) -> bool {
         let lately = |then: Option<MonoTime>, time: Duration| then.is_some_and(|then| now.since(then) < time);
@@ -70,7 +92,7 @@ impl Lamps {
         match lamp {
             Lamp::Granted => unlocked,
             Lamp::Refused => refused && !unlocked,
-            Lamp::Look => lately(self.seen, SEEN_FOR) && !refused && !unlocked,
+            Lamp::Look => lately(self.seen, SEEN_FOR) && !refused && !unlocked && self.is_lit(now),
             Lamp::Fault => fault,
         }
     }
@@ -102,6 +124,23 @@ mod tests {
         assert_eq!(on(&lamps, false, false, 3_199), "r");
         assert_eq!(on(&lamps, false, false, 3_200), "");
         assert_eq!(on(&lamps, true, true, 1_300), "gf");
+    }
+
+    #[test]
+    fn advice_is_so_many_blinks_and_a_pause() {
+        let mut lamps = Lamps::default();
+        lamps.advise(Some(2));
+        // One letter each 100 ms, over two rounds of 2.1 s.
+        let shown: String = (0..42)
+            .map(|i| {
+                lamps.seen(at(100 * i));
+                if lamps.is_on(Lamp::Look, false, false, at(100 * i)) { '#' } else { '.' }
+            })
+            .collect();
+        assert_eq!(shown, "###...###............".repeat(2));
+        assert_eq!(on(&lamps, true, false, 4_100), "g", "who is let in needs no advice");
+        lamps.advise(None);
+        assert!((0..30).all(|i| on(&lamps, false, false, 4_100 + 10 * i) == "l"), "steady");
     }
 
     #[test]

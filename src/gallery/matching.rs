@@ -189,6 +189,18 @@ impl Gallery {
         near
     }
 
+    /// Whom `person`'s samples are most like among the others; `None` when there is nobody else, or no such person.
+    pub fn nearest_to(&self, person: PersonId) -> Option<Candidate> {
+        let own = self.people.iter().find(|enrolled| enrolled.id == person)?;
+        let mut nearest: Option<Candidate> = None;
+        for row in own.rows.clone() {
+            let others = self.nearest_other(&self.matrix.embedding(row), person, Score(-1.0));
+            let first = others.into_iter().next();
+            nearest = nearest.into_iter().chain(first).max_by(|a, b| a.score.0.total_cmp(&b.score.0));
+        }
+        nearest
+    }
+
     /// Hands over each person with their best score, by ascending id; people without a score that is a number are
     /// left out.
     fn each<'a>(&'a self, probe: &Embedding, mut take: impl FnMut(&'a Enrolled, f32)) {
@@ -286,6 +298,15 @@ mod tests {
         let disagreeing = gallery.disagreeing(Score(0.7));
         assert_eq!(disagreeing.iter().map(|c| c.person).collect::<Vec<_>>(), [PersonId(1)], "50° score 0.64");
         assert!(gallery.disagreeing(Score(0.6)).is_empty());
+    }
+
+    #[test]
+    fn the_nearest_other_of_a_person_is_that_of_any_of_their_samples() {
+        let g = gallery(&[(1, &[1.0, 0.0]), (1, &[0.6, 0.8]), (2, &[0.0, 1.0]), (3, &[-1.0, 0.0])]);
+        let nearest = g.nearest_to(PersonId(1)).unwrap();
+        assert!(nearest.person == PersonId(2) && (nearest.score.0 - 0.8).abs() < 1e-6, "{nearest:?}");
+        assert_eq!(g.nearest_to(PersonId(9)), None);
+        assert_eq!(gallery(&[(1, &[1.0, 0.0])]).nearest_to(PersonId(1)), None);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub enum EventKind {
     Grant,
     /// A face was refused.
     Refusal,
+    /// Somebody stood at the door whose face could not be judged, and was told what to do.
+    Advice,
     /// The strike was unlocked.
     Unlocked,
     /// The strike was locked.
@@ -79,6 +81,10 @@ pub enum EventKind {
     Enrol,
     /// Templates were added to a person.
     EnrolMore,
+    /// The door took a sample of somebody it had let in.
+    Learnt,
+    /// Samples that the door had taken by itself were removed.
+    LearntForgotten,
     /// A person was renamed.
     Rename,
     /// A person was removed.
@@ -318,10 +324,13 @@ mod tests {
                 "rule": {
                     "threshold": 0.5,
                     "margin": 0.08,
+                    "alike_margin": 0.16,
                     "frames_needed": 3,
                     "frames_window": 5,
                     "max_frame_age": { "secs": 0, "nanos": 500_000_000 },
                     "regrant_after": { "secs": 10, "nanos": 0 },
+                    "several": "nearest",
+                    "supported": true,
                 },
                 "by": "rule 1: allow everybody always",
             },

@@ -129,6 +129,31 @@ pub trait Store: Custody + Send {
         at: Stamp,
     ) -> Result<PersonId, StoreError>;
 
+    /// Adds a sample of somebody who was let in, with a `learnt` event that has `detail`; its source says that it was learnt.
+    ///
+    /// # Errors
+    /// As for [`Store::add_templates`].
+    fn learn(
+        &mut self,
+        name: &str,
+        template: &NewTemplate,
+        detail: serde_json::Value,
+        at: Stamp,
+    ) -> Result<(), StoreError>;
+
+    /// Removes the samples that were learnt of one person, or of everybody, with a `learnt_forgotten` event each, and says how
+    /// many they were; of them no byte is left in the database's files.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownPerson`] or the database's.
+    fn forget_learnt(&mut self, name: Option<&str>, actor: &str, at: Stamp) -> Result<usize, StoreError>;
+
+    /// As [`Store::gallery`], without what was learnt.
+    ///
+    /// # Errors
+    /// As for [`Store::gallery`].
+    fn enrolled_gallery(&self, model: &ModelId) -> Result<Gallery, StoreError>;
+
     /// Renames a person with a `rename` event, which bears the old name. To the name they have already is no change.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::sealing::Sealer;
 use super::trouble::{self, Trouble};
 use super::{Store, StoreError, journal, policy, templates};
 use crate::encoder::ModelId;
-use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
+use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateSource};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Change, RuleBook};
 use crate::seal::Keys;
@@ -210,6 +210,54 @@ impl Store for SqliteStore {
         })
     }
 
+    fn learn(
+        &mut self,
+        name: &str,
+        template: &NewTemplate,
+        detail: serde_json::Value,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        let template = NewTemplate { source: TemplateSource::Learnt, ..template.clone() };
+        templates::check(std::slice::from_ref(&template))?;
+        let sealer = self.sealer()?.clone();
+        self.write(&format!("learning a face of {name:?}"), |tx, boot_id| {
+            let person = people::known(tx, name)?;
+            templates::insert(tx, &sealer, person.id, std::slice::from_ref(&template), at.wall)?;
+            let event = Event { person: Some(person), ..Event::new(EventKind::Learnt, detail) };
+            journal::insert(tx, &event, at, boot_id)?;
+            people::changed(tx)?;
+            Ok(())
+        })
+    }
+
+    fn forget_learnt(&mut self, name: Option<&str>, actor: &str, at: Stamp) -> Result<usize, StoreError> {
+        let gone = self.commit("removing what was learnt", |tx, boot_id| {
+            let only = name.map(|name| people::known(tx, name)).transpose()?;
+            let mut gone = 0;
+            for (person, samples) in templates::remove_learnt(tx, only.as_ref().map(|person| person.id))? {
+                gone += samples;
+                let detail = json!({ "templates": samples });
+                journal::insert(tx, &by(actor, EventKind::LearntForgotten, person, detail), at, boot_id)?;
+            }
+            if gone > 0 {
+                people::changed(tx)?;
+            }
+            Ok(gone)
+        })?;
+        if gone > 0 {
+            self.erase_traces();
+        }
+        Ok(gone)
+    }
+
+    fn enrolled_gallery(&self, model: &ModelId) -> Result<Gallery, StoreError> {
+        let sealer = self.sealer()?;
+        self.read("reading the gallery", |conn| {
+            let generation = people::generation(conn)?;
+            Ok(Gallery::new(model.clone(), generation, templates::enrolled_of_model(conn, sealer, model)?))
+        })
+    }
+
     fn rename(&mut self, name: &str, to: &str, actor: &str, at: Stamp) -> Result<(), StoreError> {
         let to = Name::new(to)?;
         self.write(&format!("renaming {name:?}"), |tx, boot_id| {
@@ -309,7 +357,6 @@ mod tests {
     use super::*;
     use crate::clock::MonoTime;
     use crate::encoder::Embedding;
-    use crate::gallery::TemplateSource;
     use crate::vision::quality::Quality;
 
     fn template() -> NewTemplate {

@@ -68,6 +68,7 @@ fn help_tells_of_every_command_and_every_exit_code() {
         "show",
         "rename",
         "remove",
+        "forget-learnt",
         "log",
         "verify",
         "identify",

@@ -20,5 +20,6 @@ mod powercut;
 mod privacy;
 mod real_clips;
 mod store;
+mod strangers;
 mod support;
 mod train;

@@ -129,12 +129,16 @@ fn be_the_daemon(folder: &Path) {
         rule: Rule {
             threshold: Score(0.5),
             margin: 0.05,
+            alike_margin: 0.16,
             frames_needed: 1,
             frames_window: 1,
             max_frame_age: Duration::from_secs(2),
             regrant_after: Duration::ZERO,
+            several: accessd::access::Several::Nearest,
+            supported: true,
             demands: accessd::access::Demands::default(),
         },
+        learning: None,
         door: Rules {
             pulse: Pulse::from_millis(3_000).unwrap(),
             relock: Relock::Timeout,

@@ -354,6 +354,54 @@ fn of_a_removed_person_no_byte_of_a_template_is_left_in_any_file() {
 }
 
 #[test]
+fn what_was_learnt_is_marked_kept_apart_and_forgotten_without_a_trace() {
+    let place = Place::new();
+    let mut n = Numbers(11);
+    let mut store = create(&place.path);
+    let model = ModelId("m@1".into());
+    let (enrolled, learnt) = (n.template("m@1", 128), [n.template("m@1", 128), n.template("m@1", 128)]);
+    store.enrol("Ada", std::slice::from_ref(&enrolled), "x", at(0)).unwrap();
+    store.enrol("Bob", &[n.template("m@1", 128)], "x", at(1)).unwrap();
+    for (s, template) in (2..).zip(&learnt) {
+        store.learn("ada", template, json!({ "grant": 7 }), at(s)).unwrap();
+    }
+    let bobs = n.template("m@1", 128);
+    store.learn("Bob", &bobs, json!({}), at(4)).unwrap();
+    let sources = |store: &SqliteStore| {
+        store.person("Ada").unwrap().templates.iter().map(|t| t.source).collect::<Vec<_>>()
+    };
+    assert_eq!(sources(&store), [TemplateSource::Camera, TemplateSource::Learnt, TemplateSource::Learnt]);
+    let last = all(&store).pop().unwrap();
+    assert_eq!((last.event.kind, last.event.actor), (EventKind::Learnt, None));
+    let sizes = |store: &SqliteStore| {
+        let (all, own) = (store.gallery(&model).unwrap(), store.enrolled_gallery(&model).unwrap());
+        assert_eq!(all.generation(), own.generation());
+        (all.templates(), own.templates())
+    };
+    assert_eq!(sizes(&store), (5, 2));
+    let before = generation(&store);
+    // Two samples and the key that stays, the enrolled sample first.
+    let sealed = sealed_of(&place, "Ada")[1..3].to_vec();
+    assert_eq!(traces(&place, &sealed).len(), 2, "the search itself works");
+
+    assert!(store.forget_learnt(Some("Cleo"), "uid 7", at(5)).is_err());
+    assert_eq!(store.forget_learnt(Some("Ada"), "uid 7", at(6)).unwrap(), 2);
+    assert_eq!((sources(&store), sizes(&store)), (vec![TemplateSource::Camera], (3, 2)));
+    assert_eq!(generation(&store), before + 1);
+    assert_eq!(traces(&place, &sealed), [0usize; 0], "no byte is left");
+    assert_eq!(sealed_of(&place, "Ada").len(), 2, "the enrolled sample and the key");
+    let last = all(&store).pop().unwrap();
+    assert_eq!((last.event.kind, last.event.actor.as_deref()), (EventKind::LearntForgotten, Some("uid 7")));
+    assert_eq!(
+        (last.event.person.unwrap().name, last.event.detail),
+        ("Ada".to_owned(), json!({ "templates": 2 }))
+    );
+    assert_eq!(store.forget_learnt(None, "x", at(7)).unwrap(), 1, "Bob's");
+    assert_eq!(store.forget_learnt(None, "x", at(8)).unwrap(), 0);
+    assert_eq!((sizes(&store), generation(&store)), ((2, 2), before + 2), "nothing is no change");
+}
+
+#[test]
 fn a_reader_in_the_middle_of_its_query_delays_the_erasing_but_not_the_removal() {
     let place = Place::new();
     let mut n = Numbers(7);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::output::{count, local_time};
-use crate::access::{Evidence, RefusalReason};
+use crate::access::{Advice, Evidence, RefusalReason};
 use crate::gallery::Candidate;
 use crate::journal::{EventKind, Record};
 
@@ -38,6 +38,7 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Stop => "stopped",
         EventKind::Grant => "granted",
         EventKind::Refusal => "refused",
+        EventKind::Advice => "told",
         EventKind::Unlocked => "unlocked",
         EventKind::Locked => "locked",
         EventKind::Operator => "by hand",
@@ -56,6 +57,8 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::CameraBack => "camera back",
         EventKind::Enrol => "enrolled",
         EventKind::EnrolMore => "more samples",
+        EventKind::Learnt => "learnt",
+        EventKind::LearntForgotten => "unlearnt",
         EventKind::Rename => "renamed",
         EventKind::Remove => "removed",
         EventKind::EnrolmentBegan => "enrolling",
@@ -83,6 +86,9 @@ fn detail(kind: EventKind, detail: &Value) -> String {
             None => granted(&e),
         }),
         EventKind::Refusal => refused(detail),
+        EventKind::Advice => {
+            Advice::deserialize(&detail["advice"]).ok().map(|advice| format!("{:?}", advice.as_str()))
+        }
         _ => None,
     }
     .unwrap_or_else(|| figures(detail))
@@ -120,8 +126,12 @@ fn refused(detail: &Value) -> Option<String> {
         RefusalReason::Unknown => format!("nobody known: best {best}, named from {:.2}", rule.threshold.0),
         RefusalReason::Ambiguous => {
             let second = evidence.runner_up.as_ref().map_or("another".into(), scored);
-            format!("two people too close: {best} and {second}, wanted {:.2} apart", rule.margin)
+            let margin =
+                if evidence.alike.is_some() { rule.margin.max(rule.alike_margin) } else { rule.margin };
+            format!("two people too close: {best} and {second}, wanted {margin:.2} apart")
         }
+        RefusalReason::NotNearest => format!("known, but behind somebody nearer: {best}"),
+        RefusalReason::NotAlone => format!("known, but not alone: {best}"),
         RefusalReason::NobodyEnrolled => "nobody is enrolled".into(),
         RefusalReason::NotLive => {
             let live = evidence
@@ -187,6 +197,7 @@ mod tests {
         };
         let evidence = Evidence {
             live: None,
+            alike: None,
             track: TrackId(1),
             signs: crate::liveness::signs::Signs::default(),
             seq: 9,
@@ -198,10 +209,13 @@ mod tests {
             rule: Rule {
                 threshold: Score(0.5),
                 margin: 0.08,
+                alike_margin: 0.16,
                 frames_needed: 3,
                 frames_window: 5,
                 max_frame_age: Duration::from_millis(500),
                 regrant_after: Duration::from_secs(10),
+                several: crate::access::Several::Nearest,
+                supported: true,
                 demands: crate::access::Demands::default(),
             },
         };

@@ -68,6 +68,8 @@ fn gates(evidence: &Evidence) -> Markup {
     let rule = &evidence.rule;
     let score = evidence.best.as_ref().map_or(0.0, |best| best.score.0);
     let lead = evidence.runner_up.as_ref().map(|second| score - second.score.0);
+    // Who is easily taken for somebody else has to be further ahead.
+    let margin = if evidence.alike.is_some() { rule.alike_margin } else { rule.margin };
     let (agreed, needed) = (evidence.frames_agreed, rule.frames_needed);
     let (age, oldest) = (evidence.frame_age_ms, rule.max_frame_age.as_millis() as u64);
     let share = |value: f32, of: f32| (value / of.max(f32::EPSILON)).clamp(0.0, 1.0);
@@ -85,11 +87,11 @@ fn gates(evidence: &Evidence) -> Markup {
         name: t::LEAD,
         about: t::LEAD_MORE,
         value: format!("{lead:.3}"),
-        limit: format!("{:.3}", rule.margin),
+        limit: format!("{margin:.3}"),
         at_most: false,
         along: share(lead, 0.6),
-        limit_along: share(rule.margin, 0.6),
-        passed: lead >= rule.margin,
+        limit_along: share(margin, 0.6),
+        passed: lead >= margin,
     }));
     all.push(Gate {
         name: t::FRAMES,
@@ -165,6 +167,7 @@ fn facts(record: &Record, evidence: Option<&Evidence>, zone: &jiff::tz::TimeZone
                 @if let Some(person) = &record.event.person {
                     div { dt { (t::PERSON) } dd { a href={ "/events" (super::super::url::query(&[("person", &person.name)])) } { (person.name) } } }
                 }
+                @if let Some(alike) = evidence.and_then(|evidence| evidence.alike.as_ref()) { div { dt { (t::LOOKS_LIKE) } dd { (t::alike(&alike.name, alike.score.0)) } } }
                 @if let Some(actor) = &record.event.actor { div { dt { (t::BY_WHOM) } dd { (actor) } } }
                 div { dt { (t::WHEN) } dd { time datetime=(record.at.wall) { (times::day(record.at.wall, zone)) ", " (times::clock(record.at.wall, zone)) } } }
                 div { dt { (t::NUMBER) } dd .number { (record.id.0) } }

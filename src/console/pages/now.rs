@@ -88,6 +88,7 @@ pub(super) fn state(status: Option<&Status>, visitor: &Visitor) -> Markup {
             @for alarm in status.alarms.iter().chain(&status.faults).chain(&status.throttle) {
                 p .line-alarm role="alert" { (icon("alarm")) (alarm) }
             }
+            @if let Some(advice) = &status.advice { p .told { (icon("people")) (t::TOLD) " " strong { (advice) } } }
             @if visitor.may(Role::Operator) { (orders(status, visitor)) }
         }
         dl .facts .card {

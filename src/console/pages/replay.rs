@@ -25,10 +25,8 @@ pub(super) fn replay(records: &[Record], threshold: f32) -> Replayed<'_> {
     for record in records.iter().rev() {
         let Some(evidence) = words::evidence(record) else { continue };
         let Some(best) = &evidence.best else { continue };
-        let lead = evidence
-            .runner_up
-            .as_ref()
-            .is_none_or(|second| best.score.0 - second.score.0 >= evidence.rule.margin);
+        let margin = if evidence.alike.is_some() { evidence.rule.alike_margin } else { evidence.rule.margin };
+        let lead = evidence.runner_up.as_ref().is_none_or(|second| best.score.0 - second.score.0 >= margin);
         match record.event.kind {
             EventKind::Grant => {
                 found.grants += 1;

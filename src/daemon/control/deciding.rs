@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::access::{Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
+use crate::access::{Advice, Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::{Analysis, SeenFace};
 use crate::daemon::status::DoorNow;
@@ -11,6 +11,7 @@ use crate::daemon::trace::Conclusion;
 use crate::door::{Handled, Input};
 use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
 use crate::store::StoreError;
+use crate::vision::tracks::TrackId;
 
 use super::Control;
 
@@ -22,15 +23,33 @@ impl Control {
             self.attempts.forget();
             return Ok(Vec::new());
         }
-        let looks: Vec<Look> = analysis.faces.iter().filter_map(|face| look(analysis, face)).collect();
-        let verdicts = self.attempts.observe(&looks, self.clock.now());
-        verdicts
+        let looks: Vec<Look> = analysis.faces.iter().map(|face| look(analysis, face)).collect();
+        let now = self.clock.now();
+        if let Some((track, advice)) = self.adviser.see(&looks, self.attempts.rule().several, now) {
+            self.advised(analysis, track, advice)?;
+        }
+        let verdicts = self.attempts.observe(&looks, now);
+        let conclusions: Vec<Conclusion> = verdicts
             .into_iter()
             .map(|verdict| match verdict {
                 Verdict::Grant(grant) => self.grant(grant),
                 Verdict::Refuse(reason, evidence) => self.refuse(reason, evidence),
             })
-            .collect()
+            .collect::<Result<_, _>>()?;
+        for conclusion in &conclusions {
+            if let (Conclusion::Granted { name, evidence }, Some(grant)) = (conclusion, self.last_grant) {
+                self.learn(analysis, name, evidence, grant)?;
+            }
+        }
+        Ok(conclusions)
+    }
+
+    /// A person has been told the same for a while: that is why they were not let in.
+    fn advised(&mut self, analysis: &Analysis, track: TrackId, advice: Advice) -> Result<(), DaemonError> {
+        let face = analysis.faces.iter().find(|face| face.track == track);
+        log::info!(track = track.0; "somebody at the door is told: {}", advice.as_str());
+        let detail = json!({ "advice": advice, "track": track, "quality": face.map(|face| face.quality) });
+        self.append("what somebody was told", Event::new(EventKind::Advice, detail)).map(drop)
     }
 
     fn grant(&mut self, grant: Grant) -> Result<Conclusion, DaemonError> {
@@ -48,6 +67,7 @@ impl Control {
         };
         let recorded = record_grant(admitted, |event| self.store.append(event, at))
             .map_err(|source| DaemonError::Write { what: "a grant", source })?;
+        self.last_grant = Some(recorded.event());
         self.tell_followers();
         log::info!(
             event = recorded.event().0, person = name.as_str(), frame_age_ms = evidence.frame_age_ms;
@@ -128,18 +148,17 @@ impl Control {
     }
 }
 
-/// What one face says about its track; nothing when it was good enough but has not been compared,
-/// or when the camera repeats itself: a frozen picture of somebody who was there says nothing about now.
-fn look(analysis: &Analysis, face: &SeenFace) -> Option<Look> {
-    if face.repeated {
-        return None;
-    }
+/// What one face says about its track. It is merely in view when it was good enough and has not been compared, or when the
+/// camera repeats itself: a frozen picture of somebody who was there says nothing about now.
+fn look(analysis: &Analysis, face: &SeenFace) -> Look {
     let outcome = match face.issue {
+        _ if face.repeated => LookOutcome::InView,
         Some(issue) => LookOutcome::Unusable(issue),
         None if face.embedding.is_some() => LookOutcome::Compared(face.matched.clone()),
-        None => return None,
+        None => LookOutcome::InView,
     };
     let (seq, captured) = (analysis.seq, analysis.captured);
+    let size_px = (face.face.bbox.w * face.face.bbox.h).sqrt();
     let (proof, signs, yaw_deg) = (face.proof, face.signs, face.quality.yaw_deg);
-    Some(Look { track: face.track, seq, captured, outcome, proof, signs, yaw_deg })
+    Look { track: face.track, seq, captured, size_px, outcome, proof, signs, yaw_deg }
 }

@@ -4,6 +4,7 @@
 mod camera_watch;
 mod deciding;
 mod hardware;
+mod learning;
 mod people;
 mod rules;
 
@@ -15,7 +16,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::access::Attempts;
+use crate::access::{Advice, Adviser, Attempts, Learning};
 use crate::clock::Clock;
 use crate::door::{Driver, Input, Sensor};
 use crate::frame::Frame;
@@ -45,6 +46,10 @@ pub(crate) struct Control {
     pub(crate) store: Box<dyn Store>,
     pub(crate) driver: Driver,
     pub(crate) attempts: Attempts,
+    pub(crate) adviser: Adviser,
+    pub(crate) learning: Option<Learning>,
+    /// The last grant that was written down.
+    pub(crate) last_grant: Option<EventId>,
     pub(crate) terms: Terms,
     pub(crate) options: EnrolmentOptions,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
@@ -127,6 +132,9 @@ impl Control {
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
+        let advice = self.adviser.at(now).filter(|_| !self.driver.is_unlocked());
+        self.board.set_advice(advice);
+        self.lamps.state.advise(advice.map(Advice::blinks));
         // A reader may have kept what was erased in the log.
         self.store.is_erased();
         self.lamps.show(&self.board, now);

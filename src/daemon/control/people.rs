@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::access::LookAlikes;
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::Analysis;
 use crate::daemon::enrolment::Sampling;
@@ -70,13 +71,14 @@ impl Control {
     }
 
     /// Publishes the people as they are now, and forgets what was seen with the others in mind.
-    fn people_changed(&mut self) -> Result<(), DaemonError> {
+    pub(super) fn people_changed(&mut self) -> Result<(), DaemonError> {
         let gallery = self.store.gallery(&self.terms.model).map_err(DaemonError::Read)?;
         self.board.set_people(gallery.people());
         // More people are more to be taken for.
         let (rule, known) = self.terms.bar.apply(&gallery, &self.terms.rule);
         self.board.set_bar(rule.threshold, known.as_ref());
-        self.attempts.set_rule(rule);
+        let alike = LookAlikes::of(&gallery, &rule);
+        self.attempts.set_rule(rule, alike);
         self.gallery.store(Arc::new(gallery));
         self.read_rules()?;
         self.tell_followers();

@@ -3,6 +3,7 @@
 mod console;
 mod door;
 mod hardware;
+mod learning;
 mod live_enrolment;
 mod operators;
 mod real_store;
@@ -236,12 +237,16 @@ fn parts(
         rule: Rule {
             threshold: Score(0.5),
             margin: 0.1,
+            alike_margin: 0.16,
             frames_needed: 2,
             frames_window: 3,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            several: crate::access::Several::Nearest,
+            supported: true,
             demands: crate::access::Demands::default(),
         },
+        learning: None,
         door: Rules {
             pulse: Pulse::from_millis(3_000).unwrap(),
             relock: Relock::OnClose,

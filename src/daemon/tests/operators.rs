@@ -287,10 +287,13 @@ fn without_a_daemon_the_same_answers_come_from_the_store() {
     let rule = Rule {
         threshold: Score(0.0),
         margin: 0.1,
+        alike_margin: 0.16,
         frames_needed: 2,
         frames_window: 3,
         max_frame_age: Duration::from_millis(500),
         regrant_after: Duration::ZERO,
+        several: crate::access::Several::Nearest,
+        supported: true,
         demands: crate::access::Demands::default(),
     };
     let terms = Terms { model: crate::daemon::fakes::model(), rule, bar: Bar::Set(Score(0.5)) };
