@@ -1,9 +1,11 @@
 //! The configuration file: every key has a default, a range and an effect; unknown keys are refused.
 //!
 //! Stands beside the data's way: the command line loads it once and hands each room its section. This file has the
-//! sections and their defaults, [`keys`] what each key takes, [`load`] the way from a file to a [`Config`].
+//! sections and their defaults, [`keys`] what each key takes, [`load`] the way from a file to a [`Config`], [`doors`] what
+//! several doors must not share.
 //! `config/accessd.toml` explains each key to the operator.
 
+mod doors;
 mod keys;
 mod load;
 
@@ -27,7 +29,7 @@ pub struct Config {
     pub decision: DecisionConfig,
     /// Telling faces from pictures of them.
     pub liveness: LivenessConfig,
-    /// The strike.
+    /// The strike of the only door.
     pub door: DoorConfig,
     /// What else is wired to the door.
     pub inputs: InputsConfig,
@@ -41,6 +43,8 @@ pub struct Config {
     pub throttle: ThrottleConfig,
     /// The calendar.
     pub clock: ClockConfig,
+    /// What is kept of people, and for how long.
+    pub privacy: PrivacyConfig,
     /// Files and folders.
     pub paths: PathsConfig,
     /// The web console.
@@ -49,6 +53,38 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// What is written to the system log.
     pub log: LogConfig,
+    /// Each door with its own camera, strike, inputs and lamps, where there are several; see [`Config::doors`].
+    #[serde(skip)]
+    several: Vec<DoorSetup>,
+}
+
+/// One door with all that belongs to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DoorSetup {
+    /// Its camera.
+    pub camera: CameraConfig,
+    /// Its name, its side and its strike.
+    pub door: DoorConfig,
+    /// What else is wired to it.
+    pub inputs: InputsConfig,
+    /// What it shows.
+    pub lamps: LampsConfig,
+}
+
+impl Config {
+    /// Every door, in the order of the file; at least one.
+    pub fn doors(&self) -> Vec<DoorSetup> {
+        if !self.several.is_empty() {
+            return self.several.clone();
+        }
+        let Self { camera, door, inputs, lamps, .. } = self.clone();
+        vec![DoorSetup { camera, door, inputs, lamps }]
+    }
+
+    /// Whether there is more than one door.
+    pub fn has_several_doors(&self) -> bool {
+        self.several.len() > 1
+    }
 }
 
 /// `[camera]`
@@ -187,6 +223,12 @@ impl Default for LivenessConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DoorConfig {
+    /// What it is called, where there are several.
+    pub name: String,
+    /// `in` or `out`: which way people go whom its camera sees.
+    pub side: String,
+    /// Into or out of which area.
+    pub area: String,
     /// `gpiochip:CHIP:LINE`, `rppal:BCM`, or `sim:PATH`, which writes its transitions to a file.
     pub relay: String,
     /// `fail-secure` or `fail-safe`.
@@ -202,6 +244,9 @@ pub struct DoorConfig {
 impl Default for DoorConfig {
     fn default() -> Self {
         Self {
+            name: "door".into(),
+            side: "in".into(),
+            area: "inside".into(),
             relay: "sim:/var/lib/accessd/relay.log".into(),
             strike: "fail-secure".into(),
             pulse_ms: 5_000,
@@ -317,6 +362,14 @@ impl Default for ClockConfig {
     fn default() -> Self {
         Self { trust: "auto".into() }
     }
+}
+
+/// `[privacy]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrivacyConfig {
+    /// Days after which somebody who has not been let in is removed, 0–3650; 0 never.
+    pub forget_after_days: u32,
 }
 
 /// `[paths]`

@@ -11,7 +11,7 @@ use crate::calibration::Bar;
 use crate::calibration::cohort::Cohort;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::{Clock, Trust};
-use crate::config::{CameraConfig, Config};
+use crate::config::{CameraConfig, Config, DoorConfig, DoorSetup, InputsConfig, LampsConfig};
 use crate::daemon::analyser::Doubt;
 use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience};
 use crate::door::guard::GuardedStrike;
@@ -23,7 +23,7 @@ use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
 use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
-use crate::policy::Patience as Attempts;
+use crate::policy::{Patience as Attempts, Place, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
 use crate::vision::quality::QualityGates;
 
@@ -136,9 +136,32 @@ pub(super) fn enrolment(config: &Config) -> EnrolmentOptions {
     }
 }
 
+/// The door that is called so, or the only one where none is named.
+pub(super) fn door_called(config: &Config, name: Option<&str>) -> Result<DoorSetup, WhichDoor> {
+    let mut doors = config.doors();
+    let names: Vec<&str> = doors.iter().map(|door| door.door.name.as_str()).collect();
+    let at = which_door(&names, name)?;
+    Ok(doors.swap_remove(at))
+}
+
+/// Every door with its name, its side and its area, as the rules see it.
+pub(super) fn places(config: &Config) -> Vec<Place> {
+    // The loader takes no other word for a side.
+    Place::all(
+        config
+            .doors()
+            .into_iter()
+            .map(|DoorSetup { door, .. }| (door.name, door.side.parse().unwrap_or_default(), door.area)),
+    )
+}
+
+/// What begins what is said of a door: its name, where there are several.
+pub(super) fn prefix(config: &Config, door: &DoorSetup) -> String {
+    if config.has_several_doors() { format!("{}: ", door.door.name) } else { String::new() }
+}
+
 /// How long the strike is unlocked, and when it is locked early.
-pub(super) fn door_rules(config: &Config) -> anyhow::Result<Rules> {
-    let door = &config.door;
+pub(super) fn door_rules(door: &DoorConfig) -> anyhow::Result<Rules> {
     let relock = match door.relock.as_str() {
         "timeout" => Relock::Timeout,
         "on-open" => Relock::OnOpen,
@@ -150,20 +173,20 @@ pub(super) fn door_rules(config: &Config) -> anyhow::Result<Rules> {
 
 /// The strike on a line that this process holds.
 pub(super) fn open_strike_directly(
-    config: &Config,
+    door: &DoorConfig,
     clock: Arc<dyn Clock>,
 ) -> Result<DirectStrike, RelayError> {
-    let relay = open_relay(&config.door.relay, clock)?;
-    Ok(DirectStrike::new(relay, strike_kind(config)))
+    let relay = open_relay(&door.relay, clock)?;
+    Ok(DirectStrike::new(relay, strike_kind(door)))
 }
 
 /// The strike on a line that the guard's process holds, which is started for it.
-pub(super) fn start_guard(config: &Config, clock: Arc<dyn Clock>) -> Result<GuardedStrike, RelayError> {
-    let kind = strike_kind(config);
+pub(super) fn start_guard(door: &DoorConfig, clock: Arc<dyn Clock>) -> Result<GuardedStrike, RelayError> {
+    let kind = strike_kind(door);
     // The running program, also when an upgrade has put another in its place.
     let mut program = Command::new("/proc/self/exe");
-    program.args(["guard", "--relay", &config.door.relay, "--strike", kind.as_str()]);
-    let relay = config.door.relay.clone();
+    program.args(["guard", "--relay", &door.relay, "--strike", kind.as_str()]);
+    let relay = door.relay.clone();
     let open = Box::new({
         let relay = relay.clone();
         move || open_relay(&relay, clock.clone())
@@ -171,17 +194,17 @@ pub(super) fn start_guard(config: &Config, clock: Arc<dyn Clock>) -> Result<Guar
     GuardedStrike::start(program, relay, kind, open)
 }
 
-fn strike_kind(config: &Config) -> StrikeKind {
+fn strike_kind(door: &DoorConfig) -> StrikeKind {
     // The loader takes no other word.
-    config.door.strike.parse().unwrap_or_default()
+    door.strike.parse().unwrap_or_default()
 }
 
 /// What else is wired to the door; nothing when nothing is.
 pub(super) fn inputs_factory(
-    config: &Config,
+    inputs: &InputsConfig,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Option<InputsFactory>> {
-    let wired = wired_inputs(config)?;
+    let wired = wired_inputs(inputs)?;
     if wired.is_empty() {
         return Ok(None);
     }
@@ -189,8 +212,7 @@ pub(super) fn inputs_factory(
 }
 
 /// The inputs that are not `none`.
-pub(super) fn wired_inputs(config: &Config) -> anyhow::Result<Vec<(Sensor, LineSpec)>> {
-    let inputs = &config.inputs;
+pub(super) fn wired_inputs(inputs: &InputsConfig) -> anyhow::Result<Vec<(Sensor, LineSpec)>> {
     let line = |sensor: Sensor| match sensor {
         Sensor::Rex => &inputs.rex,
         Sensor::Contact => &inputs.contact,
@@ -211,10 +233,9 @@ pub(super) fn wired_inputs(config: &Config) -> anyhow::Result<Vec<(Sensor, LineS
 
 /// The lamps that are not `none`, dark.
 pub(super) fn open_lamps(
-    config: &Config,
+    lamps: &LampsConfig,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Vec<(Lamp, Box<dyn Relay>)>> {
-    let lamps = &config.lamps;
     let line = |lamp: Lamp| match lamp {
         Lamp::Granted => &lamps.granted,
         Lamp::Refused => &lamps.refused,
@@ -231,13 +252,17 @@ pub(super) fn open_lamps(
 }
 
 /// Which camera.
-pub(super) fn camera_spec(config: &Config) -> anyhow::Result<CameraSpec> {
-    let source = &config.camera.source;
+pub(super) fn camera_spec(camera: &CameraConfig) -> anyhow::Result<CameraSpec> {
+    let source = &camera.source;
     source.parse().with_context(|| format!("camera {source:?} cannot be used"))
 }
 
 /// Opens a camera, again and again if need be.
-pub(super) fn camera_factory(spec: CameraSpec, config: &Config, clock: Arc<dyn Clock>) -> CameraFactory {
+pub(super) fn camera_factory(
+    spec: CameraSpec,
+    config: &CameraConfig,
+    clock: Arc<dyn Clock>,
+) -> CameraFactory {
     let wanted = wanted(config);
     Box::new(move || camera::open(&spec, wanted, clock.clone()))
 }
@@ -245,14 +270,15 @@ pub(super) fn camera_factory(spec: CameraSpec, config: &Config, clock: Arc<dyn C
 /// Opens a camera once.
 pub(super) fn open_camera(
     spec: &CameraSpec,
-    config: &Config,
+    config: &CameraConfig,
     clock: Arc<dyn Clock>,
 ) -> Result<Box<dyn Camera>, CameraError> {
     camera::open(spec, wanted(config), clock)
 }
 
-fn wanted(config: &Config) -> WantedFormat {
-    let CameraConfig { width, height, fps, .. } = config.camera;
+/// The format that a camera is asked for.
+pub(super) fn wanted(config: &CameraConfig) -> WantedFormat {
+    let &CameraConfig { width, height, fps, .. } = config;
     WantedFormat { width, height, fps }
 }
 
@@ -303,6 +329,11 @@ pub(super) fn doubt(
         ),
         None => Ok((None, format!("{NOT_SHOWN}; no check, no liveness network is installed"))),
     }
+}
+
+/// Days after which unused people are forgotten, if ever.
+pub(super) fn forget_after(config: &Config) -> Option<u32> {
+    Some(config.privacy.forget_after_days).filter(|days| *days > 0)
 }
 
 /// Cores that this process may use.
@@ -371,6 +402,13 @@ mod tests {
     }
 
     #[test]
+    fn unused_people_are_forgotten_only_where_the_config_says_so() {
+        assert_eq!(forget_after(&Config::default()), None);
+        let config = Config::parse("[privacy]\nforget_after_days = 90\n").unwrap();
+        assert_eq!(forget_after(&config), Some(90));
+    }
+
+    #[test]
     fn each_word_for_company_and_the_margin_of_kin_reach_the_rule() {
         for (word, several) in
             [("nearest", Several::Nearest), ("refuse", Several::Refuse), ("each", Several::Each)]
@@ -386,15 +424,12 @@ mod tests {
     #[test]
     fn no_threshold_of_the_config_is_one_that_nothing_reads() {
         let with = |section: &str, key: &str, value: &str| {
-            let config = Config::parse(&format!("[{section}]\n{key} = {value}\n")).unwrap();
+            let mut config = Config::parse(&format!("[{section}]\n{key} = {value}\n")).unwrap();
             let cohort = crate::calibration::testing::cohort();
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("m.cohort.json"), serde_json::to_string(&cohort).unwrap())
                 .unwrap();
-            let config = Config {
-                paths: crate::config::PathsConfig { models: folder.path().into(), ..config.paths },
-                ..config
-            };
+            config.paths.models = folder.path().into();
             let nobody = Gallery::new(cohort.model.clone(), 0, Vec::new());
             let (rule, _) = bar(&config, &cohort.model).unwrap().apply(&nobody, &rule(&config));
             (rule, gates(&config), enrolment(&config))

@@ -265,9 +265,10 @@ impl Service {
         &mut self,
         name: &str,
         more: bool,
+        door: Option<String>,
         mut progress: impl FnMut(&EnrolProgress),
     ) -> anyhow::Result<(Person, Vec<LookAlike>)> {
-        for reply in self.client.stream(&Request::EnrolLive { name: name.to_owned(), more })? {
+        for reply in self.client.stream(&Request::EnrolLive { name: name.to_owned(), more, door })? {
             match reply? {
                 Reply::Progress(step) => progress(&step),
                 last => return enrolled(refused(last)?),

@@ -26,6 +26,9 @@ pub(super) struct Log {
     /// Only what is about this person, by name then or now
     #[arg(long, value_name = "NAME")]
     person: Option<String>,
+    /// Only what happened at this door
+    #[arg(long, value_name = "NAME")]
+    door: Option<String>,
     /// Only this kind; may be given several times or as a list with commas
     #[arg(long, value_delimiter = ',', ignore_case = true)]
     kind: Vec<EventKind>,
@@ -71,6 +74,7 @@ impl Log {
             since: self.since,
             until: self.until,
             person: self.person.clone(),
+            door: self.door.clone(),
             kinds: self.kind.clone(),
             after: None,
             before: None,
@@ -104,7 +108,7 @@ impl Printer {
     fn new(format: Format) -> anyhow::Result<Self> {
         let mut out = Output::new();
         if format == Format::Csv {
-            out.line("id,time,kind,person_id,person,actor,detail")?;
+            out.line("id,time,kind,person_id,person,actor,detail,door")?;
         }
         Ok(Self { format, out })
     }
@@ -129,6 +133,7 @@ struct Row<'a> {
     person: Option<&'a str>,
     actor: Option<&'a str>,
     detail: String,
+    door: Option<&'a str>,
 }
 
 fn csv_row(record: &Record) -> anyhow::Result<String> {
@@ -141,6 +146,7 @@ fn csv_row(record: &Record) -> anyhow::Result<String> {
         person: event.person.as_ref().map(|p| p.name.as_str()),
         actor: event.actor.as_deref(),
         detail: event.detail.to_string(),
+        door: event.door.as_deref(),
     };
     let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     writer.serialize(row)?;
@@ -163,13 +169,14 @@ mod tests {
             kind: EventKind::Enrol,
             person: Some(person),
             actor: Some("uid 0 (root)".into()),
+            door: Some("entry".into()),
             detail,
         };
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
         let record = Record { id: EventId(3), at, boot_id: String::new(), event };
         assert_eq!(
             csv_row(&record).unwrap(),
-            r#"3,1970-01-01T00:00:00Z,enrol,7,"Ada, ""Countess""",uid 0 (root),"{""samples"":2}""#
+            r#"3,1970-01-01T00:00:00Z,enrol,7,"Ada, ""Countess""",uid 0 (root),"{""samples"":2}",entry"#
         );
     }
 }

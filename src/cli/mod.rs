@@ -18,6 +18,7 @@ mod erase;
 mod eval;
 mod exit;
 mod export;
+mod exposed;
 mod forget_learnt;
 mod guard;
 mod holiday;

@@ -23,6 +23,8 @@ pub(super) enum Takes {
     Device,
     /// An IP address with a port.
     Address,
+    /// What a door or an area is called.
+    Name,
 }
 
 /// Kinds of line that can be driven: relay, lamps.
@@ -59,6 +61,9 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("decision.regrant_after_ms", whole(0, 600_000)),
     ("liveness.mode", Takes::Word(&["passive", "required", "off"])),
     ("liveness.watch_ms", whole(0, 10_000)),
+    ("door.name", Takes::Name),
+    ("door.side", Takes::Word(&["in", "out"])),
+    ("door.area", Takes::Name),
     ("door.relay", Takes::Spec(LINES)),
     ("door.strike", Takes::Word(&["fail-secure", "fail-safe"])),
     ("door.pulse_ms", whole(3000, 60_000)),
@@ -81,6 +86,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("throttle.attempts", whole(0, 100)),
     ("throttle.face_off_after", whole(0, 10_000)),
     ("clock.trust", Takes::Word(&["auto", "always", "never"])),
+    ("privacy.forget_after_days", whole(0, 3650)),
     ("paths.database", Takes::Path),
     ("paths.device_key", Takes::Path),
     ("paths.models", Takes::Path),
@@ -127,6 +133,7 @@ impl Takes {
             }
             Takes::Device => "\"cpu\", \"cuda\" or \"cuda:N\"".into(),
             Takes::Address => "an IP address with a port, such as \"127.0.0.1:8480\"".into(),
+            Takes::Name => "a name: letters, digits, `-`, `_` and single spaces, 32 at most".into(),
         }
     }
 
@@ -163,6 +170,7 @@ impl Takes {
                     || value.strip_prefix("cuda:").is_some_and(|n| n.parse::<u8>().is_ok())
             }
             Takes::Address => value.parse::<SocketAddr>().is_ok(),
+            Takes::Name => is_name(value),
             Takes::Whole { .. } | Takes::Number { .. } => false,
         }
     }
@@ -178,6 +186,11 @@ impl Takes {
     pub(super) fn wants_text(self) -> bool {
         !matches!(self, Takes::Whole { .. } | Takes::Number { .. })
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    text.chars().count() <= 32 && text.split(' ').all(|word| !word.is_empty() && word.chars().all(fits))
 }
 
 fn quoted(words: impl Iterator<Item = String>) -> String {
@@ -224,6 +237,18 @@ mod tests {
             ("gpu", false),
         ] {
             assert_eq!(Takes::Device.accepts_text(text), good, "{text}");
+        }
+        for (text, good) in [
+            ("entry", true),
+            ("Büro 2", true),
+            ("side-door_1", true),
+            ("", false),
+            (" entry", false),
+            ("a  b", false),
+            ("a,b", false),
+            ("123456789012345678901234567890123", false),
+        ] {
+            assert_eq!(Takes::Name.accepts_text(text), good, "{text}");
         }
         for (text, good) in
             [("sface", true), ("my-net_2.1", true), ("", false), ("../sface", false), (".x", false)]

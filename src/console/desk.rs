@@ -52,11 +52,11 @@ pub fn needs(request: &Request) -> Role {
         | Request::Follow { .. }
         | Request::Policy
         | Request::Figures
-        | Request::Picture => Role::Viewer,
-        Request::Unlock
-        | Request::Lock
+        | Request::Picture { .. } => Role::Viewer,
+        Request::Unlock { .. }
+        | Request::Lock { .. }
         | Request::HoldOpen { .. }
-        | Request::FaceOn
+        | Request::FaceOn { .. }
         | Request::Enrol { .. }
         | Request::EnrolLive { .. }
         | Request::EnrolPicture { .. }
@@ -116,7 +116,7 @@ impl Desk {
         if !visitor.may(role) {
             return Err(Trouble::NotAllowed(role));
         }
-        let only_looks = role == Role::Viewer && !matches!(request, Request::Picture);
+        let only_looks = role == Role::Viewer && !matches!(request, Request::Picture { .. });
         Ok(match only_looks {
             true => request,
             false => Request::As { account: visitor.account.clone(), request: Box::new(request) },
@@ -192,9 +192,9 @@ mod tests {
         let person = Change::Person { name: "Ada".into(), change: PersonChange::default() };
         for (request, role) in [
             (Request::Status, Role::Viewer),
-            (Request::Picture, Role::Viewer),
-            (Request::Unlock, Role::Operator),
-            (Request::EnrolLive { name: "A".into(), more: false }, Role::Operator),
+            (Request::Picture { door: None }, Role::Viewer),
+            (Request::Unlock { door: None }, Role::Operator),
+            (Request::EnrolLive { name: "A".into(), more: false, door: None }, Role::Operator),
             (Request::ChangePolicy { change: Change::Lockdown(true) }, Role::Operator),
             (Request::ChangePolicy { change: person }, Role::Operator),
             (Request::ChangePolicy { change: Change::RemoveRule(RuleId(1)) }, Role::Admin),
@@ -208,10 +208,13 @@ mod tests {
     #[test]
     fn what_changes_anything_is_signed_and_what_a_role_may_not_never_leaves() {
         let desk = Desk::new("/nowhere".into());
-        let signed = desk.signed(&visitor(Role::Operator), Request::Unlock).unwrap();
-        assert_eq!(signed, Request::As { account: "ada".into(), request: Box::new(Request::Unlock) });
+        let signed = desk.signed(&visitor(Role::Operator), Request::Unlock { door: None }).unwrap();
+        assert_eq!(
+            signed,
+            Request::As { account: "ada".into(), request: Box::new(Request::Unlock { door: None }) }
+        );
         assert_eq!(desk.signed(&visitor(Role::Viewer), Request::People).unwrap(), Request::People);
-        let no = desk.signed(&visitor(Role::Viewer), Request::Unlock).unwrap_err();
+        let no = desk.signed(&visitor(Role::Viewer), Request::Unlock { door: None }).unwrap_err();
         assert_eq!(no, Trouble::NotAllowed(Role::Operator));
         let no = desk.signed(&visitor(Role::Operator), Request::Remove { name: "Ada".into() });
         assert_eq!(no.unwrap_err(), Trouble::NotAllowed(Role::Admin));
@@ -223,6 +226,6 @@ mod tests {
         let desk = Desk::new(folder.path().join("control.sock"));
         let trouble = desk.ask(&visitor(Role::Admin), Request::Status).await.unwrap_err();
         assert_eq!(trouble, Trouble::Gone(t::NO_SERVICE.into()));
-        assert!(matches!(desk.look(Request::Unlock).await, Err(Trouble::NotAllowed(_))));
+        assert!(matches!(desk.look(Request::Unlock { door: None }).await, Err(Trouble::NotAllowed(_))));
     }
 }

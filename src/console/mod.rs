@@ -119,6 +119,9 @@ pub fn run(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Conso
     server::run(options, ready)
 }
 
+/// A picture, when it was fetched, and of which door it is.
+type Shown = (MonoTime, Option<String>, Arc<Picture>);
+
 /// What every request has at hand.
 struct App {
     options: Options,
@@ -132,7 +135,7 @@ struct App {
     /// The zone that the door's times are meant in, as last heard.
     zone: Mutex<TimeZone>,
     /// The newest picture, for all who watch.
-    picture: tokio::sync::Mutex<Option<(MonoTime, Arc<Picture>)>>,
+    picture: tokio::sync::Mutex<Option<Shown>>,
 }
 
 impl App {

@@ -158,7 +158,10 @@ fn serve(stream: UnixStream, store: &Mutex<SqliteStore>) {
         let reply = match request {
             Request::Status => Reply::Status(Box::new(status())),
             Request::Figures => Reply::Figures(Box::new(figures())),
-            Request::Unlock | Request::Lock | Request::HoldOpen { .. } | Request::FaceOn => Reply::Done,
+            Request::Unlock { .. }
+            | Request::Lock { .. }
+            | Request::HoldOpen { .. }
+            | Request::FaceOn { .. } => Reply::Done,
             Request::Erase { name, .. } => {
                 let (store, at) = (&mut *store.lock().unwrap(), Stamp::now(&SystemClock));
                 match store.person(&name).and_then(|person| store.remove(&name, &actor, at).map(|()| person))
@@ -176,9 +179,10 @@ fn serve(stream: UnixStream, store: &Mutex<SqliteStore>) {
                 std::thread::park();
                 return;
             }
-            Request::Backup | Request::Picture | Request::EnrolLive { .. } | Request::EnrolPicture { .. } => {
-                Reply::Error { message: "no camera".into() }
-            }
+            Request::Backup
+            | Request::Picture { .. }
+            | Request::EnrolLive { .. }
+            | Request::EnrolPicture { .. } => Reply::Error { message: "no camera".into() },
             request => {
                 let rule = Rule {
                     threshold: Score(0.5),
@@ -225,10 +229,14 @@ fn figures() -> Figures {
 }
 
 fn status() -> Status {
+    let door = serde_json::json!({
+        "name": "door", "side": "in", "area": "inside", "state": "locked", "held_open": false, "leaf": "closed",
+        "alarms": [], "relay": "r", "camera": "c", "frame_age_ms": 5, "fps": 15.0, "latency_ms": 50,
+        "mode": "deciding", "faults": [],
+    });
     serde_json::from_value(serde_json::json!({
-        "version": "0", "pid": 1, "uptime_s": 5, "door": "locked", "held_open": false, "leaf": "closed", "alarms": [],
-        "relay": "r", "camera": "c", "frame_age_ms": 5, "fps": 15.0, "latency_ms": 50, "model": "m@1", "people": 2,
-        "threshold": 0.5, "mode": "deciding", "faults": [], "clock_trusted": true,
+        "version": "0", "pid": 1, "uptime_s": 5, "doors": [door], "model": "m@1", "people": 2, "threshold": 0.5,
+        "clock_trusted": true,
     }))
     .unwrap()
 }

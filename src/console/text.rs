@@ -41,6 +41,9 @@ pub(super) fn needs_role(role: Role) -> String {
 }
 
 // Now.
+pub(super) const DOOR: &str = "Door";
+pub(super) const AT_DOORS: &str = "At these doors only";
+pub(super) const AT_DOORS_HINT: &str = "Separated by commas; empty is at all";
 pub(super) const LOCKED: &str = "Locked";
 pub(super) const UNLOCKED: &str = "Unlocked";
 pub(super) const HELD_OPEN: &str = "Held open";
@@ -413,4 +416,13 @@ pub(super) fn erased_not_proven(name: &str, left: u64, unread: usize) -> String 
         "{name} is erased, but that is not proven: {left} traces are left and {unread} files could not be searched. See \
          `accessd erase --prove` on the device."
     )
+}
+
+pub(super) fn no_door(name: &str) -> String {
+    format!("There is no door {name:?}.")
+}
+
+pub(super) fn at_doors(doors: &std::collections::BTreeSet<String>) -> String {
+    let names: Vec<&str> = doors.iter().map(String::as_str).collect();
+    format!("at {}", names.join(", "))
 }

@@ -51,6 +51,7 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::DoorClosed,
             EventKind::OpenHours,
             EventKind::Advice,
+            EventKind::NotPassed,
         ],
     ),
     (
@@ -168,6 +169,7 @@ pub(super) fn kind_name(kind: EventKind) -> String {
         K::Restore => "Restored from a backup",
         K::Repair => "Repaired",
         K::Advice => "Told what to do",
+        K::NotPassed => "Did not go through",
         K::Learnt => "Sample learnt",
         K::LearntForgotten => "Learnt samples removed",
         K::EnrolmentBegan => "Enrolment began",

@@ -32,7 +32,9 @@ const SAME_PICTURE: f32 = 0.05;
 const NO_FACE: &str =
     "no face is found in it; use a picture that shows the face upright, from the front and well lit";
 
-/// What tells faces from pictures of them, and from which score on a face may be let in and is worth asking about.
+/// What tells faces from pictures of them, and from which score on a face may be let in and is worth asking about. Clones
+/// share the weights.
+#[derive(Clone)]
 pub struct Doubt {
     /// The networks.
     pub check: PhotoCheck,

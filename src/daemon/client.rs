@@ -162,8 +162,7 @@ impl Iterator for Replies<'_> {
             return None;
         }
         let reply = self.client.receive();
-        let goes_on = matches!(reply, Ok(Reply::Progress(_) | Reply::Record { .. } | Reply::Piece { .. }));
-        self.over = !goes_on;
+        self.over = !matches!(reply, Ok(Reply::Progress(_) | Reply::Record { .. } | Reply::Piece { .. }));
         Some(reply)
     }
 }

@@ -206,7 +206,9 @@ fn what(request: &Request) -> &'static str {
         Request::Status => "the state of the door",
         Request::Follow { .. } => "following the journal",
         Request::EnrolLive { .. } => "enrolment at the door's camera",
-        Request::Unlock | Request::Lock | Request::HoldOpen { .. } | Request::FaceOn => "moving the door",
+        Request::Unlock { .. } | Request::Lock { .. } | Request::HoldOpen { .. } | Request::FaceOn { .. } => {
+            "moving the door"
+        }
         _ => "this",
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gallery::{NewTemplate, Person};
 use crate::journal::{Filter, Record};
-use crate::policy::{Change, RuleBook};
+use crate::policy::{Change, RuleBook, Side};
 use crate::store::{Consent, Export, Header, Search};
 use crate::vision::quality::Quality;
 
@@ -42,22 +42,36 @@ pub enum Request {
         /// Add to a person who is already enrolled.
         more: bool,
     },
-    /// Enrols at the door's camera; replies [`Reply::Progress`] until done. The door decides nothing meanwhile;
+    /// Enrols at a door's camera; replies [`Reply::Progress`] until done. That door decides nothing meanwhile;
     /// hanging up ends it with nothing stored.
     EnrolLive {
         /// The name.
         name: String,
         /// Add to a person who is already enrolled.
         more: bool,
+        /// At which door; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
     },
-    /// Unlocks the door as for a grant.
-    Unlock,
-    /// Locks the door, whatever was asked before.
-    Lock,
-    /// Keeps the door unlocked for so long.
+    /// Unlocks a door as for a grant.
+    Unlock {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
+    /// Locks a door, whatever was asked before.
+    Lock {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
+    /// Keeps a door unlocked for so long.
     HoldOpen {
         /// In s, 12 hours at most.
         for_s: u64,
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
     },
     /// Renames.
     Rename {
@@ -83,12 +97,20 @@ pub enum Request {
         /// What changes.
         change: Change,
     },
-    /// Lets faces open the door again after failed attempts.
-    FaceOn,
+    /// Lets faces open a door again after failed attempts.
+    FaceOn {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
     /// What the threshold is worth, and who is hard to tell apart.
     Figures,
-    /// A small picture of what the camera sees now, where the config allows it.
-    Picture,
+    /// A small picture of what a door's camera sees now, where the config allows it.
+    Picture {
+        /// Which door; the first when it is not said.
+        #[serde(default)]
+        door: Option<String>,
+    },
     /// Enrols from one picture, which the daemon looks at: embeddings do not travel.
     EnrolPicture {
         /// The name.
@@ -153,19 +175,19 @@ impl Request {
             | Self::Follow { .. }
             | Self::Policy
             | Self::Figures
-            | Self::Picture
+            | Self::Picture { .. }
             | Self::Consents { .. } => false,
             Self::As { request, .. } => request.is_for_admins(),
             Self::Enrol { .. }
             | Self::EnrolLive { .. }
             | Self::EnrolPicture { .. }
-            | Self::Unlock
-            | Self::Lock
+            | Self::Unlock { .. }
+            | Self::Lock { .. }
             | Self::HoldOpen { .. }
             | Self::Rename { .. }
             | Self::Remove { .. }
             | Self::ChangePolicy { .. }
-            | Self::FaceOn
+            | Self::FaceOn { .. }
             | Self::RecordConsent { .. }
             | Self::Export { .. }
             | Self::Backup
@@ -384,24 +406,8 @@ pub struct Status {
     pub pid: u32,
     /// Time since start in s.
     pub uptime_s: u64,
-    /// `locked` or `unlocked`.
-    pub door: String,
-    /// Whether an operator holds it open.
-    pub held_open: bool,
-    /// `open` or `closed`, as the contact tells it; `None` without one.
-    pub leaf: Option<String>,
-    /// What is wrong at the door itself: held or forced open, tampered with.
-    pub alarms: Vec<String>,
-    /// The relay as configured.
-    pub relay: String,
-    /// The camera as configured.
-    pub camera: String,
-    /// Age of the newest frame in ms; `None` before the first.
-    pub frame_age_ms: Option<u64>,
-    /// Frames a second that vision looked at, over the last seconds.
-    pub fps: f32,
-    /// Median time from capture to decision in ms over the last frames.
-    pub latency_ms: Option<u64>,
+    /// Every door, in the order of the config.
+    pub doors: Vec<DoorStatus>,
     /// Encoder id.
     pub model: String,
     /// What keeps photographs out, and what has been shown of that.
@@ -420,6 +426,35 @@ pub struct Status {
     /// Whether the calendar is believed; while it is not, what is limited in time refuses.
     #[serde(default)]
     pub clock_trusted: bool,
+}
+
+/// The state of one door.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    /// What it is called.
+    pub name: String,
+    /// `in` or `out`: which way people go whom its camera sees.
+    pub side: Side,
+    /// Into or out of which area.
+    pub area: String,
+    /// `locked` or `unlocked`.
+    pub state: String,
+    /// Whether an operator holds it open.
+    pub held_open: bool,
+    /// `open` or `closed`, as the contact tells it; `None` without one.
+    pub leaf: Option<String>,
+    /// What is wrong at the door itself: held or forced open, tampered with.
+    pub alarms: Vec<String>,
+    /// The relay as configured.
+    pub relay: String,
+    /// The camera as configured.
+    pub camera: String,
+    /// Age of the newest frame in ms; `None` before the first.
+    pub frame_age_ms: Option<u64>,
+    /// Frames a second that vision looked at, over the last seconds.
+    pub fps: f32,
+    /// Median time from capture to decision in ms over the last frames.
+    pub latency_ms: Option<u64>,
     /// What failed attempts have led to, if anything.
     #[serde(default)]
     pub throttle: Option<String>,
@@ -431,6 +466,19 @@ pub struct Status {
     pub advice: Option<String>,
     /// Camera trouble or other faults now; empty when all is well.
     pub faults: Vec<String>,
+}
+
+impl Status {
+    /// What is wrong anywhere, at the doors and in the service; with the door's name where there are several.
+    pub fn troubles(&self) -> Vec<String> {
+        let several = self.doors.len() > 1;
+        let told = |door: &DoorStatus| {
+            let all = [door.alarms.as_slice(), door.faults.as_slice()].concat().into_iter();
+            let name = door.name.clone();
+            all.map(move |what| if several { format!("{name}: {what}") } else { what }).collect::<Vec<_>>()
+        };
+        self.doors.iter().flat_map(told).collect()
+    }
 }
 
 /// How often strangers come in.

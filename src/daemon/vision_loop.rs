@@ -10,6 +10,7 @@ use crate::frame::Frame;
 use crate::gallery::Gallery;
 
 use super::analysis::{AnalyseError, Analyser};
+use super::doorway::DoorId;
 use super::mailbox::{Mailbox, Note};
 use super::slot::{Slot, Taken};
 use super::studio::{Job, Studio};
@@ -18,6 +19,7 @@ use super::view::View;
 
 /// What the vision thread works with.
 pub(crate) struct VisionLoop {
+    pub(crate) door: DoorId,
     pub(crate) analyser: Box<dyn Analyser>,
     pub(crate) frames: Arc<Slot<Frame>>,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
@@ -48,7 +50,7 @@ impl VisionLoop {
                 let _ = answer.send(studied);
             }
         }
-        self.mailbox.note(Note::RecordingOver);
+        self.mailbox.note(Note::RecordingOver { door: self.door });
         Ok(())
     }
 
@@ -57,7 +59,7 @@ impl VisionLoop {
         let analyser = &mut self.analyser;
         let analysis = self.beat.during(&*self.clock, || analyser.analyse(&frame, &gallery))?;
         self.view.looked_at(frame, &analysis, self.clock.now());
-        self.mailbox.analysis(analysis);
+        self.mailbox.analysis(self.door, analysis);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Grant;
 use crate::clock::{Clock, MonoTime};
 use crate::gallery::PersonId;
-use crate::policy::Admitted;
+use crate::policy::{Admitted, Side};
 
 /// Row number of an event; counts up, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -107,6 +107,8 @@ pub enum EventKind {
     FaceOff,
     /// An operator lets faces open the door again.
     FaceOn,
+    /// A person was let in or out and did not open the door.
+    NotPassed,
     /// What a person agreed to was written down.
     Consent,
     /// An operator was given a copy of everything kept about a person.
@@ -139,6 +141,9 @@ pub struct Event {
     pub person: Option<PersonRef>,
     /// Who did it, for what an operator did: `uid 1000`; `None` for what the door did itself.
     pub actor: Option<String>,
+    /// At which door; `None` for what concerns all of them, and in records from before doors had names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<String>,
     /// Figures and reasons, by kind.
     pub detail: serde_json::Value,
 }
@@ -146,7 +151,18 @@ pub struct Event {
 impl Event {
     /// An event of the door itself, about nobody.
     pub fn new(kind: EventKind, detail: serde_json::Value) -> Self {
-        Self { kind, person: None, actor: None, detail }
+        Self { kind, person: None, actor: None, door: None, detail }
+    }
+
+    /// Whether it is a grant at a door that leads out.
+    pub fn is_leaving(&self) -> bool {
+        self.kind == EventKind::Grant && self.detail["side"] == "out"
+    }
+
+    /// The same at a door.
+    #[must_use]
+    pub fn at_door(self, door: &str) -> Self {
+        Self { door: Some(door.to_owned()), ..self }
     }
 }
 
@@ -176,6 +192,9 @@ pub struct Filter {
     pub person: Option<String>,
     /// Of one of these kinds; empty means all.
     pub kinds: Vec<EventKind>,
+    /// At this door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<String>,
     /// With a greater number than this.
     pub after: Option<EventId>,
     /// With a smaller number than this.
@@ -226,10 +245,14 @@ pub fn record_grant<E>(
     let grant = admitted.grant();
     let mut evidence = detail(grant.evidence());
     evidence["by"] = admitted.by().into();
+    if admitted.side() == Side::Out {
+        evidence["side"] = "out".into();
+    }
     let event = Event {
         kind: EventKind::Grant,
         person: Some(PersonRef { id: grant.person(), name: grant.name().to_owned() }),
         actor: None,
+        door: Some(admitted.door().to_owned()),
         detail: evidence,
     };
     let event = append(&event)?;
@@ -313,6 +336,7 @@ mod tests {
             "kind": "grant",
             "person": { "id": 3, "name": "Ada" },
             "actor": null,
+            "door": "door",
             "detail": {
                 "track": 7,
                 "seq": 42,

@@ -165,6 +165,7 @@ pub(crate) mod testing {
         let captured = MonoTime::from_millis(10_000 + 100 * seq);
         let faces = faces.iter().enumerate().map(|(i, seen)| face(seq, 200.0 * i as f32, *seen)).collect();
         TracedFrame {
+            at: None,
             decided: Stamp { wall: Timestamp::UNIX_EPOCH, mono: captured + Duration::from_millis(40) },
             door,
             enrolling: false,

@@ -20,8 +20,8 @@ pub(super) fn insert(
     boot_id: &str,
 ) -> rusqlite::Result<EventId> {
     let mut insert = tx.prepare_cached(
-        "INSERT INTO events (wall, mono_ms, boot_id, kind, person, person_name, actor, detail)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO events (wall, mono_ms, boot_id, kind, person, person_name, actor, detail, door)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     insert.execute(params![
         micros(at.wall),
@@ -32,6 +32,7 @@ pub(super) fn insert(
         event.person.as_ref().map(|p| &p.name),
         event.actor,
         event.detail.to_string(),
+        event.door,
     ])?;
     Ok(EventId(tx.last_insert_rowid()))
 }
@@ -74,6 +75,10 @@ fn query(filter: &Filter) -> (String, Vec<Value>) {
         conditions.push(OF_PERSON.into());
         values.extend([person.trim().to_owned().into(), people::key(person).into()]);
     }
+    if let Some(door) = &filter.door {
+        conditions.push("door = ? COLLATE NOCASE".into());
+        values.push(door.trim().to_owned().into());
+    }
     if !filter.kinds.is_empty() {
         conditions.push(format!("kind IN ({})", vec!["?"; filter.kinds.len()].join(", ")));
         values.extend(filter.kinds.iter().map(|kind| Value::from(tag(kind))));
@@ -88,7 +93,7 @@ fn query(filter: &Filter) -> (String, Vec<Value>) {
 }
 
 const RECORD: &str =
-    "SELECT id, wall, mono_ms, boot_id, kind, person, person_name, actor, detail FROM events";
+    "SELECT id, wall, mono_ms, boot_id, kind, person, person_name, actor, detail, door FROM events";
 
 /// Records stand nearly in the order of the calendar, but for clocks that were set. So the times, looked up in their
 /// index alone, bound the numbers, and the numbers are read backwards only as far as needed. The `+` keeps SQLite from
@@ -114,7 +119,7 @@ fn read(row: &Row<'_>) -> Result<Record, Trouble> {
         wall: timestamp(row.get(1)?)?,
         mono: MonoTime::from_millis(row.get::<_, i64>(2)?.unsigned_abs()),
     };
-    let event = Event { kind, person, actor: row.get(7)?, detail };
+    let event = Event { kind, person, actor: row.get(7)?, door: row.get(9)?, detail };
     Ok(Record { id: EventId(id), at, boot_id: row.get(3)?, event })
 }
 
@@ -207,6 +212,7 @@ mod tests {
             (Filter { kinds: vec![EventKind::Start, EventKind::Stop], ..none.clone() }, "events_by_kind"),
             (Filter { person: Some("Ada".into()), ..none.clone() }, "events_by_person_name"),
             (Filter { person: Some("Ada".into()), ..none.clone() }, "events_by_person (person=?)"),
+            (Filter { door: Some("entry".into()), ..none.clone() }, "events_by_door"),
             (Filter { after: Some(EventId(7)), ..none.clone() }, "INTEGER PRIMARY KEY (rowid>?)"),
         ] {
             let plan = plan(&filter);

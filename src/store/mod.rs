@@ -13,6 +13,7 @@ mod lock;
 mod open;
 mod people;
 mod policy;
+mod repair;
 mod restore;
 mod sealing;
 mod sqlite;
@@ -25,12 +26,13 @@ use std::path::PathBuf;
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
-use crate::policy::{Change, RuleBook};
+use crate::policy::{Change, Passage, RuleBook};
 
 pub use backup::{Header, KeyFile};
 pub use check::{Checkup, Finding, check};
 pub use custody::{Consent, Custody, Export};
 pub use open::{OpenMode, boot_id};
+pub use repair::repair;
 pub use restore::{Restored, Restoring};
 pub use sqlite::SqliteStore;
 pub use traces::{Search, Sighting, Trace, Traces};
@@ -191,6 +193,28 @@ pub trait Store: Custody + Send {
     /// # Errors
     /// When it could not be made durable.
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError>;
+
+    /// The same for a grant, with where its person goes, in one transaction.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn append_grant(
+        &mut self,
+        event: &Event,
+        passage: Option<&Passage>,
+        at: Stamp,
+    ) -> Result<EventId, StoreError>;
+
+    /// Puts down where somebody went, of one area, or takes back what was put down; of nobody who is not enrolled.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn set_passage(
+        &mut self,
+        person: PersonId,
+        area: &str,
+        passage: Option<&Passage>,
+    ) -> Result<(), StoreError>;
 
     /// Reads the journal, oldest first.
     ///

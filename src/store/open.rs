@@ -32,7 +32,7 @@ const WHOLE_CHECK_MAX_BYTES: u64 = 64 << 20;
 pub(super) const CHECKPOINT_PAGES: u32 = 1000;
 
 /// How many migrations there are.
-const SCHEMA: usize = 4;
+const SCHEMA: usize = 5;
 
 /// Every migration; that of the templates seals them with the keys that `sealer` makes and wraps.
 fn migrations(sealer: &Sealer) -> Migrations<'static> {
@@ -50,6 +50,7 @@ fn migrations(sealer: &Sealer) -> Migrations<'static> {
         M::up(include_str!("../../migrations/0002_policy.sql")),
         M::up_with_hook(include_str!("../../migrations/0003_sealed.sql"), seal),
         M::up(include_str!("../../migrations/0004_privacy.sql")),
+        M::up(include_str!("../../migrations/0005_doors.sql")),
     ])
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::json;
 
@@ -12,10 +13,11 @@ use super::people::{self, Name};
 use super::sealing::Sealer;
 use super::trouble::{self, Trouble};
 use super::{Store, StoreError, journal, policy, templates};
+use crate::clock::MonoTime;
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateSource};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
-use crate::policy::{Change, RuleBook};
+use crate::policy::{Change, Passage, RuleBook};
 use crate::seal::Keys;
 
 /// How long folding the log away may wait for a reader in the middle of its query; the door waits with it.
@@ -33,6 +35,8 @@ pub struct SqliteStore {
     sealer: Result<Sealer, String>,
     /// A removed template may still be in the write-ahead log.
     pub(super) erasing: bool,
+    /// After how long unused people are forgotten, and when to look next.
+    pub(super) forgetting: Option<(SignedDuration, MonoTime)>,
     /// Absent in a reader.
     lock: Option<WriterLock>,
 }
@@ -63,7 +67,7 @@ impl SqliteStore {
         lock: Option<WriterLock>,
     ) -> Self {
         let (path, boot_id) = (path.to_owned(), boot_id.to_owned());
-        Self { conn, path, boot_id, keys: keys.clone(), sealer, erasing: false, lock }
+        Self { conn, path, boot_id, keys: keys.clone(), sealer, erasing: false, forgetting: None, lock }
     }
 
     /// What seals and opens templates.
@@ -301,15 +305,35 @@ impl Store for SqliteStore {
 
     fn change_policy(&mut self, change: &Change, actor: &str, at: Stamp) -> Result<(), StoreError> {
         self.write("changing the rule book", |tx, boot_id| {
-            let policy::Done { kind, person, what } = policy::change(tx, change)?;
+            let policy::Done { kind, person, what } = policy::change(tx, change, at.wall)?;
             let detail = if what.is_empty() { json!({}) } else { json!({ "what": what }) };
-            let event = Event { kind, person, actor: Some(actor.to_owned()), detail };
+            let event = Event { person, actor: Some(actor.to_owned()), ..Event::new(kind, detail) };
             journal::insert(tx, &event, at, boot_id)?;
             Ok(())
         })
     }
 
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
+        self.append_grant(event, None, at)
+    }
+
+    fn set_passage(
+        &mut self,
+        person: PersonId,
+        area: &str,
+        passage: Option<&Passage>,
+    ) -> Result<(), StoreError> {
+        self.write("writing down where somebody went", |tx, _| {
+            Ok(policy::set_passage(tx, person, area, passage)?)
+        })
+    }
+
+    fn append_grant(
+        &mut self,
+        event: &Event,
+        passage: Option<&Passage>,
+        at: Stamp,
+    ) -> Result<EventId, StoreError> {
         // Somebody waits at the door for a grant to be on disk: the commit syncs the log, and folding a full log into
         // the database, which costs more syncs, is left to the next event.
         let is_grant = event.kind == EventKind::Grant;
@@ -320,8 +344,13 @@ impl Store for SqliteStore {
             .map_err(|e| Trouble::from(e).at(&self.path, doing))?;
         let insert = |tx: &Transaction<'_>, boot_id: &str| {
             if let (EventKind::Grant, Some(person)) = (event.kind, &event.person) {
-                policy::spend_entry(tx, person.id)?;
+                if !event.is_leaving() {
+                    policy::spend_entry(tx, person.id)?;
+                }
                 people::used(tx, person.id, at.wall)?;
+            }
+            if let (Some(passage), Some(person)) = (passage, &event.person) {
+                policy::set_passage(tx, person.id, &passage.area, Some(passage))?;
             }
             Ok(journal::insert(tx, event, at, boot_id)?)
         };
@@ -339,7 +368,7 @@ impl Store for SqliteStore {
 
 /// What an operator did to a person.
 fn by(actor: &str, kind: EventKind, person: PersonRef, detail: serde_json::Value) -> Event {
-    Event { kind, person: Some(person), actor: Some(actor.to_owned()), detail }
+    Event { person: Some(person), actor: Some(actor.to_owned()), ..Event::new(kind, detail) }
 }
 
 /// The detail of an enrolment: how many templates of which model, and where their pictures came from.

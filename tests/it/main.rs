@@ -9,6 +9,7 @@ mod cli;
 mod crash;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod doors;
 mod eval;
 mod faults;
 mod fetch;

@@ -19,7 +19,7 @@ use accessd::clock::{Clock, SystemClock};
 use accessd::daemon::analysis::{AnalyseError, Analyser, Analysis, SeenFace, StageTimes};
 use accessd::daemon::client::Client;
 use accessd::daemon::protocol::{Reply, Request};
-use accessd::daemon::{ConsoleTerms, EnrolmentOptions, Parts, Patience, Shutdown};
+use accessd::daemon::{ConsoleTerms, DoorParts, EnrolmentOptions, Parts, Patience, Shutdown};
 use accessd::door::guard::GuardedStrike;
 use accessd::door::sim::Line;
 use accessd::door::{Pulse, Relock, Rules, StrikeKind, open_relay};
@@ -27,6 +27,7 @@ use accessd::encoder::{Embedding, ModelId, Score};
 use accessd::frame::Frame;
 use accessd::gallery::{Gallery, NewTemplate};
 use accessd::journal::{EventKind, Filter, Stamp};
+use accessd::policy::Place;
 use accessd::store::{OpenMode, SqliteStore, Store, boot_id, check};
 use accessd::vision::tracks::TrackId;
 use accessd::vision::{BBox, Face};
@@ -114,13 +115,21 @@ fn be_the_daemon(folder: &Path) {
         SqliteStore::open(&folder.join("disk/accessd.db"), OpenMode::Existing, &boot_id(), &held_keys())
             .unwrap();
     let parts = Parts {
-        open_camera: Box::new(|| Ok(Box::new(Blank(0)))),
-        camera: "blank".into(),
+        doors: vec![DoorParts {
+            place: Place { door: "door".into(), ..Place::default() },
+            open_camera: Box::new(|| Ok(Box::new(Blank(0)))),
+            camera: "blank".into(),
+            analyser: Box::new(SeesAda(ModelId("made-up@1".into()))),
+            strike: Box::new(strike),
+            open_inputs: None,
+            lamps: Vec::new(),
+            rules: Rules {
+                pulse: Pulse::from_millis(3_000).unwrap(),
+                relock: Relock::Timeout,
+                held_open_after: Duration::from_secs(30),
+            },
+        }],
         photo_check: "none".into(),
-        analyser: Box::new(SeesAda(ModelId("made-up@1".into()))),
-        strike: Box::new(strike),
-        open_inputs: None,
-        lamps: Vec::new(),
         store: Box::new(store),
         clock,
         patience: accessd::policy::Patience { attempts: 5, face_off_after: 50 },
@@ -139,11 +148,6 @@ fn be_the_daemon(folder: &Path) {
             demands: accessd::access::Demands::default(),
         },
         learning: None,
-        door: Rules {
-            pulse: Pulse::from_millis(3_000).unwrap(),
-            relock: Relock::Timeout,
-            held_open_after: Duration::from_secs(30),
-        },
         enrolment: EnrolmentOptions {
             samples: 2,
             timeout: Duration::from_secs(60),
@@ -327,7 +331,11 @@ fn a_hundred_power_cuts_lose_no_record_and_open_no_door_without_one() {
         let mut client = None;
         while SystemClock.now() < end {
             client = client.or_else(|| Client::connect(&site.path("control.sock")).ok().flatten());
-            let order = if random.below(2) == 0 { Request::Unlock } else { Request::Lock };
+            let order = if random.below(2) == 0 {
+                Request::Unlock { door: None }
+            } else {
+                Request::Lock { door: None }
+            };
             match client.as_mut().map(|client: &mut Client| client.request(&order)) {
                 Some(Ok(Reply::Done)) => confirmed += 1,
                 Some(other) => panic!("cut {cut}: {other:?}"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::adapters::{prefix, wanted};
 use super::{Finding, State};
 use crate::camera::{self, Camera, CameraSpec, WantedFormat};
 use crate::clock::{Clock, MonoTime, SystemClock};
@@ -31,16 +32,16 @@ struct Look {
 }
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    let spec: CameraSpec = match config.camera.source.parse() {
-        Ok(spec) => spec,
-        Err(error) => {
-            return vec![Finding::new("camera", State::Fail, format!("{error}; correct camera.source"))];
-        }
-    };
-    let wanted =
-        WantedFormat { width: config.camera.width, height: config.camera.height, fps: config.camera.fps };
-    let mut findings = listed(wanted);
-    findings.extend(tried(&spec, wanted, true));
+    let mut findings = listed(wanted(&config.camera));
+    for door in config.doors() {
+        let found = match door.camera.source.parse::<CameraSpec>() {
+            Ok(spec) => tried(&spec, wanted(&door.camera), true),
+            Err(error) => {
+                vec![Finding::new("camera", State::Fail, format!("{error}; correct camera.source"))]
+            }
+        };
+        findings.extend(found.into_iter().map(|found| found.of(&prefix(config, &door))));
+    }
     findings
 }
 

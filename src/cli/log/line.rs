@@ -14,6 +14,9 @@ pub(in crate::cli) fn describe(record: &Record) -> String {
     format!("{}  {what:<12}  {more}", local_time(record.at.wall)).trim_end().to_owned()
 }
 
+/// What a door is called that nobody has named.
+const LONE_DOOR: &str = "door";
+
 /// A record without its time.
 pub(in crate::cli) struct Words {
     /// The kind of event.
@@ -25,7 +28,9 @@ pub(in crate::cli) struct Words {
 /// Puts a record into words.
 pub(in crate::cli) fn words(record: &Record) -> Words {
     let event = &record.event;
-    let mut parts: Vec<String> = event.person.iter().map(|person| person.name.clone()).collect();
+    // The name that a lone door has of itself tells nobody anything.
+    let door = event.door.iter().filter(|door| *door != LONE_DOOR).map(|door| format!("[{door}]"));
+    let mut parts: Vec<String> = door.chain(event.person.iter().map(|person| person.name.clone())).collect();
     let detail = detail(event.kind, &event.detail);
     parts.extend(Some(detail).filter(|text| !text.is_empty()));
     parts.extend(event.actor.as_ref().map(|actor| format!("by {actor}")));
@@ -70,6 +75,7 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Throttled => "THROTTLED",
         EventKind::FaceOff => "FACES OFF",
         EventKind::FaceOn => "faces on",
+        EventKind::NotPassed => "not passed",
         EventKind::Consent => "consent",
         EventKind::Export => "exported",
         EventKind::Erase => "erased",
@@ -113,7 +119,8 @@ fn granted(evidence: &Evidence) -> String {
 fn refused(detail: &Value) -> Option<String> {
     let why = detail.get("why").and_then(Value::as_str);
     if let (Some("policy"), Some(why)) = (detail.get("reason")?.as_str(), why) {
-        return Some(format!("known, but not let in: {why}"));
+        let way = if detail["side"] == "out" { "out" } else { "in" };
+        return Some(format!("known, but not let {way}: {why}"));
     }
     let reason = RefusalReason::deserialize(detail.get("reason")?).ok()?;
     if let (RefusalReason::Stale, Some(why)) = (reason, why) {
@@ -224,7 +231,7 @@ mod tests {
 
     fn line(kind: EventKind, person: Option<&str>, actor: Option<&str>, detail: Value) -> String {
         let person = person.map(|name| PersonRef { id: PersonId(1), name: name.into() });
-        let event = Event { kind, person, actor: actor.map(str::to_owned), detail };
+        let event = Event { person, actor: actor.map(str::to_owned), ..Event::new(kind, detail) };
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
         let text = describe(&Record { id: EventId(1), at, boot_id: String::new(), event });
         let (_time, rest) = text.split_at("1970-01-01 00:00:00  ".len());
@@ -311,5 +318,16 @@ mod tests {
             "enrol ended   Ada, enrolled, samples 5"
         );
         assert_eq!(line(EventKind::Start, None, None, Value::Null), "started");
+    }
+
+    #[test]
+    fn a_door_is_told_when_it_has_a_name() {
+        let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
+        let told = |door: &str| {
+            let event = Event::new(EventKind::Locked, json!({"why": "the time is over"})).at_door(door);
+            words(&Record { id: EventId(1), at, boot_id: String::new(), event }).more
+        };
+        assert_eq!(told("door"), "the time is over");
+        assert_eq!(told("entry"), "[entry]  the time is over");
     }
 }

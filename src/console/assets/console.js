@@ -48,6 +48,7 @@
 
   // The picture: fetched only while it is shown and the page is in front.
   const canvas = $('live-picture');
+  const door = () => $('live-door')?.value ?? '';
   let watching = false;
   async function watch(who) {
     if (watching) return;
@@ -55,7 +56,7 @@
     while (watching) {
       if (!document.hidden) {
         try {
-          const answer = await fetch('/live/picture');
+          const answer = await fetch(`/live/picture?${new URLSearchParams({ door: door() })}`);
           if (!answer.ok) throw new Error(await told(answer));
           await draw(await answer.json(), who);
         } catch (error) {
@@ -166,7 +167,7 @@
       abort = new AbortController();
       watch(null);
       try {
-        const body = new URLSearchParams({ name: name.value, more: more ? 'yes' : '' });
+        const body = new URLSearchParams({ name: name.value, more: more ? 'yes' : '', door: door() });
         const answer = await fetch('/people/enrol/live', { method: 'POST', headers: { 'x-csrf': csrf }, body, signal: abort.signal });
         if (!answer.ok) throw new Error(await told(answer));
         for await (const step of lines(answer.body)) {

@@ -25,6 +25,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
     if !visitor.may(Role::Operator) {
         return Err(Trouble::NotAllowed(Role::Operator).into());
     }
+    let Reply::Status(status) = app.desk.ask(&visitor, Request::Status).await? else { return Err(odd()) };
     let (name, more) = (query.get("name"), query.has("more"));
     let title = if more { t::MORE_SAMPLES } else { t::ENROL_SOMEBODY };
     let content = html! {
@@ -39,6 +40,9 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
                 section .card .way {
                     div .title { h2 { (icon("camera")) (t::AT_CAMERA) } }
                     p .soft { (t::AT_CAMERA_MORE) }
+                    @if status.doors.len() > 1 {
+                        label { (t::DOOR) select #live-door { @for door in &status.doors { option value=(door.name) { (door.name) } } } }
+                    }
                     canvas #live-picture width="480" height="360" hidden role="img" aria-label=(t::LIVE) {}
                     p #enrol-hint .hint aria-live="assertive" hidden {}
                     ol #enrol-samples .dots hidden aria-label=(t::SAMPLES) {}
@@ -110,7 +114,11 @@ const LINES: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "applicat
 
 /// Enrols at the camera; ends when the browser hangs up.
 pub(super) async fn live(State(app): Shared, Extension(visitor): Who, Form(fields): Form) -> Page {
-    let request = Request::EnrolLive { name: fields.need("name")?, more: fields.has("more") };
+    let request = Request::EnrolLive {
+        name: fields.need("name")?,
+        more: fields.has("more"),
+        door: Some(fields.get("door").to_owned()).filter(|door| !door.is_empty()),
+    };
     let replies = app.desk.stream(&visitor, request)?;
     let lines = unfold(replies, |mut replies| async move {
         let step = Step::of(replies.recv().await?);

@@ -169,6 +169,7 @@ fn facts(record: &Record, evidence: Option<&Evidence>, zone: &jiff::tz::TimeZone
                 }
                 @if let Some(alike) = evidence.and_then(|evidence| evidence.alike.as_ref()) { div { dt { (t::LOOKS_LIKE) } dd { (t::alike(&alike.name, alike.score.0)) } } }
                 @if let Some(actor) = &record.event.actor { div { dt { (t::BY_WHOM) } dd { (actor) } } }
+                @if let Some(door) = &record.event.door { div { dt { (t::DOOR) } dd { (door) } } }
                 div { dt { (t::WHEN) } dd { time datetime=(record.at.wall) { (times::day(record.at.wall, zone)) ", " (times::clock(record.at.wall, zone)) } } }
                 div { dt { (t::NUMBER) } dd .number { (record.id.0) } }
             }

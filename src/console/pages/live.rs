@@ -17,6 +17,7 @@ use super::super::App;
 use super::super::feed::News;
 use super::super::session::{TokenHash, Visitor};
 use super::events::{is_told, row};
+use super::form::Query;
 use super::{Page, Shared, Who, now, odd};
 use crate::daemon::protocol::{Picture, Reply, Request};
 
@@ -77,23 +78,28 @@ impl Listener {
 }
 
 /// What the camera sees now.
-pub(super) async fn picture(State(app): Shared, Extension(visitor): Who) -> Page {
-    let picture = newest(&app, &visitor).await?;
+pub(super) async fn picture(State(app): Shared, Extension(visitor): Who, Query(query): Query) -> Page {
+    let door = Some(query.get("door").to_owned()).filter(|door| !door.is_empty());
+    let picture = newest(&app, &visitor, door).await?;
     let text = serde_json::to_string(&*picture).unwrap_or_default();
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 /// One question to the daemon serves all who watch.
-async fn newest(app: &App, visitor: &Visitor) -> Result<Arc<Picture>, super::Failed> {
+async fn newest(app: &App, visitor: &Visitor, door: Option<String>) -> Result<Arc<Picture>, super::Failed> {
     let mut kept = app.picture.lock().await;
-    if let Some((at, picture)) = &*kept
+    if let Some((at, of, picture)) = &*kept
+        && *of == door
         && app.now().since(*at) < PICTURE_EVERY
     {
         return Ok(picture.clone());
     }
     *kept = None;
-    let Reply::Picture(picture) = app.desk.ask(visitor, Request::Picture).await? else { return Err(odd()) };
+    let Reply::Picture(picture) = app.desk.ask(visitor, Request::Picture { door: door.clone() }).await?
+    else {
+        return Err(odd());
+    };
     let picture: Arc<Picture> = Arc::from(picture);
-    *kept = Some((app.now(), picture.clone()));
+    *kept = Some((app.now(), door, picture.clone()));
     Ok(picture)
 }

@@ -14,7 +14,7 @@ use super::form::Form;
 use super::icons::icon;
 use super::shell::{self, csrf, empty};
 use super::{Page, Shared, Who, bad, change, odd, times};
-use crate::daemon::protocol::{Reply, Request, Status};
+use crate::daemon::protocol::{DoorStatus, Reply, Request, Status};
 use crate::journal::Filter;
 use crate::policy::Change;
 
@@ -43,7 +43,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who) -> Page {
         div .now {
             div .column {
                 div #state aria-live="polite" { (state(status.as_deref(), &visitor)) }
-                (live())
+                (live(status.as_deref()))
             }
             section .card .latest aria-labelledby="latest" {
                 div .title { h2 #latest { (t::LATEST) } a href="/events" { (t::ALL_EVENTS) (icon("next")) } }
@@ -59,7 +59,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who) -> Page {
     Ok(shell::page(&app, &visitor, "/", t::NOW, content))
 }
 
-/// The state of the door: what is rendered with the page, and again with the news.
+/// The state of the doors: what is rendered with the page, and again with the news.
 pub(super) fn state(status: Option<&Status>, visitor: &Visitor) -> Markup {
     let Some(status) = status else {
         return html! {
@@ -68,32 +68,11 @@ pub(super) fn state(status: Option<&Status>, visitor: &Visitor) -> Markup {
             }
         };
     };
-    let (class, sign, word) = match (status.lockdown, status.door.as_str(), status.held_open) {
-        (true, "locked", _) => ("lockdown", "lock", t::LOCKDOWN),
-        (_, "locked", _) => ("locked", "lock", t::LOCKED),
-        (_, _, true) => ("open", "unlock", t::HELD_OPEN),
-        _ => ("open", "unlock", t::UNLOCKED),
-    };
-    let leaf = match status.leaf.as_deref() {
-        Some("open") => t::LEAF_OPEN,
-        Some(_) => t::LEAF_CLOSED,
-        None => t::NO_CONTACT,
-    };
+    let several = status.doors.len() > 1;
     html! {
-        section class={ "card door " (class) } {
-            div .big {
-                (icon(sign))
-                div { h2 { (word) } p { @if status.lockdown { (t::LOCKDOWN_ON) } @else { (leaf) } } }
-            }
-            @for alarm in status.alarms.iter().chain(&status.faults).chain(&status.throttle) {
-                p .line-alarm role="alert" { (icon("alarm")) (alarm) }
-            }
-            @if let Some(advice) = &status.advice { p .told { (icon("people")) (t::TOLD) " " strong { (advice) } } }
-            @if visitor.may(Role::Operator) { (orders(status, visitor)) }
-        }
+        @if visitor.may(Role::Operator) && (several || status.lockdown) { (all_doors(status, visitor)) }
+        @for door in &status.doors { (one(status, door, several, visitor)) }
         dl .facts .card {
-            (fact(t::CAMERA, match status.frame_age_ms { None => t::NO_FRAME.into(), Some(_) => t::fps(status.fps) }, status.faults.is_empty() && status.frame_age_ms.is_some()))
-            (fact(t::DECISION, status.latency_ms.map_or("–".into(), t::latency), true))
             (fact(t::CLOCK, if status.clock_trusted { t::CLOCK_GOOD } else { t::CLOCK_BAD }.into(), status.clock_trusted))
             (fact(t::ENROLLED, t::people(status.people), status.people > 0))
             (fact(t::UP, times::span(status.uptime_s), true))
@@ -101,26 +80,70 @@ pub(super) fn state(status: Option<&Status>, visitor: &Visitor) -> Markup {
     }
 }
 
+/// One door.
+fn one(status: &Status, door: &DoorStatus, several: bool, visitor: &Visitor) -> Markup {
+    let (class, sign, word) = match (status.lockdown, door.state.as_str(), door.held_open) {
+        (true, "locked", _) => ("lockdown", "lock", t::LOCKDOWN),
+        (_, "locked", _) => ("locked", "lock", t::LOCKED),
+        (_, _, true) => ("open", "unlock", t::HELD_OPEN),
+        _ => ("open", "unlock", t::UNLOCKED),
+    };
+    let leaf = match door.leaf.as_deref() {
+        Some("open") => t::LEAF_OPEN,
+        Some(_) => t::LEAF_CLOSED,
+        None => t::NO_CONTACT,
+    };
+    let pictures = match door.frame_age_ms {
+        None => t::NO_FRAME.into(),
+        Some(_) => t::fps(door.fps),
+    };
+    html! {
+        section class={ "card door " (class) } {
+            div .big {
+                (icon(sign))
+                div {
+                    @if several { p .which { (door.name) } }
+                    h2 { (word) }
+                    p { @if status.lockdown { (t::LOCKDOWN_ON) } @else { (leaf) } }
+                }
+            }
+            @for alarm in door.alarms.iter().chain(&door.faults).chain(&door.throttle) {
+                p .line-alarm role="alert" { (icon("alarm")) (alarm) }
+            }
+            @if let Some(advice) = &door.advice { p .told { (icon("people")) (t::TOLD) " " strong { (advice) } } }
+            @if visitor.may(Role::Operator) { (orders(status, door, several, visitor)) }
+            dl .facts .inside {
+                (fact(t::CAMERA, pictures, door.faults.is_empty() && door.frame_age_ms.is_some()))
+                (fact(t::DECISION, door.latency_ms.map_or("–".into(), t::latency), true))
+            }
+        }
+    }
+}
+
+/// What is done to all doors at once.
+fn all_doors(status: &Status, visitor: &Visitor) -> Markup {
+    html! { section .card .all-doors { (lockdown_button(status.lockdown, visitor)) } }
+}
+
 fn fact(what: &str, value: String, good: bool) -> Markup {
     html! { div { dt { (what) } dd .doubt[!good] { (value) } } }
 }
 
-/// What an operator can do at the door.
-fn orders(status: &Status, visitor: &Visitor) -> Markup {
+/// What an operator can do at a door.
+fn orders(status: &Status, door: &DoorStatus, several: bool, visitor: &Visitor) -> Markup {
+    let which = html! { (csrf(visitor)) input type="hidden" name="door" value=(door.name); };
     let button = |order: &str, name: &str, class: &str| {
-        html! {
-            form method="post" action={ "/door/" (order) } { (csrf(visitor)) button class=(class) { (name) } }
-        }
+        html! { form method="post" action={ "/door/" (order) } { (which) button class=(class) { (name) } } }
     };
     html! {
         div .orders {
             (button("unlock", t::UNLOCK_ONCE, ""))
-            @if status.door != "locked" { (button("lock", t::LOCK_NOW, "primary")) }
+            @if door.state != "locked" { (button("lock", t::LOCK_NOW, "primary")) }
             @if !status.lockdown {
                 details .menu {
                     summary .button { (t::HOLD_OPEN) }
                     form method="post" action="/door/hold" {
-                        (csrf(visitor))
+                        (which)
                         label { (t::HOLD_FOR)
                             select name="for_s" { @for (s, name) in t::HOLD_TIMES { option value=(s) { (name) } } }
                         }
@@ -128,17 +151,23 @@ fn orders(status: &Status, visitor: &Visitor) -> Markup {
                     }
                 }
             }
-            @if status.throttle.is_some() { (button("face-on", t::FACE_ON, "")) }
-            @if status.lockdown {
-                form method="post" action="/lockdown" { (csrf(visitor)) button .primary name="on" value="" { (t::LOCKDOWN_END) } }
-            } @else {
-                details .menu .last {
-                    summary .button .danger { (t::LOCKDOWN) }
-                    form method="post" action="/lockdown" {
-                        (csrf(visitor))
-                        p { (t::LOCKDOWN_SURE) }
-                        button .danger name="on" value="yes" { (t::LOCKDOWN_BEGIN) }
-                    }
+            @if door.throttle.is_some() { (button("face-on", t::FACE_ON, "")) }
+            @if !several && !status.lockdown { (lockdown_button(false, visitor)) }
+        }
+    }
+}
+
+fn lockdown_button(on: bool, visitor: &Visitor) -> Markup {
+    html! {
+        @if on {
+            form method="post" action="/lockdown" { (csrf(visitor)) button .primary name="on" value="" { (t::LOCKDOWN_END) } }
+        } @else {
+            details .menu .last {
+                summary .button .danger { (t::LOCKDOWN) }
+                form method="post" action="/lockdown" {
+                    (csrf(visitor))
+                    p { (t::LOCKDOWN_SURE) }
+                    button .danger name="on" value="yes" { (t::LOCKDOWN_BEGIN) }
                 }
             }
         }
@@ -146,13 +175,17 @@ fn orders(status: &Status, visitor: &Visitor) -> Markup {
 }
 
 /// Where the picture goes once somebody asks for it.
-fn live() -> Markup {
+fn live(status: Option<&Status>) -> Markup {
+    let doors = status.map_or(&[][..], |status| &status.doors);
     html! {
         section .card .live #live aria-labelledby="live-title" {
             div .title { h2 #live-title { (t::LIVE) } button .quiet type="button" #live-hide hidden { (t::HIDE_PICTURE) } }
             canvas #live-picture width="480" height="360" hidden role="img" aria-label=(t::LIVE) aria-describedby="live-who" {}
             p #live-who .soft hidden data-nobody=(t::NOBODY_IN_VIEW) aria-live="polite" {}
             div #live-ask .ask {
+                @if doors.len() > 1 {
+                    label { (t::DOOR) select #live-door { @for door in doors { option value=(door.name) { (door.name) } } } }
+                }
                 button type="button" #live-show { (icon("camera")) (t::SHOW_PICTURE) }
                 p .soft { (t::PICTURE_HINT) }
             }
@@ -168,13 +201,14 @@ pub(super) async fn order(
     Path(order): Path<String>,
     Form(fields): Form,
 ) -> Response {
+    let door = Some(fields.get("door").to_owned()).filter(|door| !door.is_empty());
     let (request, done) = match order.as_str() {
-        "unlock" => (Ok(Request::Unlock), t::DONE_UNLOCK),
-        "lock" => (Ok(Request::Lock), t::DONE_LOCK),
-        "face-on" => (Ok(Request::FaceOn), t::DONE_FACE_ON),
+        "unlock" => (Ok(Request::Unlock { door }), t::DONE_UNLOCK),
+        "lock" => (Ok(Request::Lock { door }), t::DONE_LOCK),
+        "face-on" => (Ok(Request::FaceOn { door }), t::DONE_FACE_ON),
         "hold" => {
             let for_s = fields.get("for_s").parse().map_err(|_| bad(t::BAD_FORM));
-            (for_s.map(|for_s| Request::HoldOpen { for_s }), t::DONE_HOLD)
+            (for_s.map(|for_s| Request::HoldOpen { for_s, door }), t::DONE_HOLD)
         }
         _ => (Err(bad(t::NOT_FOUND)), ""),
     };

@@ -18,10 +18,10 @@ use super::people::{book, tags, validity};
 use super::rules::{holiday_form, rule_form, settings_form};
 use super::shell::{self, csrf, empty};
 use super::{Page, Shared, Who, odd, times};
-use crate::daemon::protocol::{Reply, Request};
+use crate::daemon::protocol::{Reply, Request, Status};
 use crate::policy::{
-    Effect, Entry, Gate, Now, NumberedRule, PersonTerms, Policy, RuleBook, Says, Schedule, Step, Subject,
-    Who as Whom,
+    Effect, Entry, Gate, Now, NumberedRule, PersonTerms, Place, Policy, RuleBook, Says, Schedule, Step,
+    Subject, Who as Whom,
 };
 
 /// The week is looked at in steps of so many minutes.
@@ -31,7 +31,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
     let book = book(&app, &visitor).await?;
     let (zone, now) = (app.zone(), app.options.clock.wall());
     let Reply::Status(status) = app.desk.ask(&visitor, Request::Status).await? else { return Err(odd()) };
-    let why = ask(&book, &query, status.clock_trusted, now, &zone);
+    let why = ask(&book, &query, &status, now, &zone);
     let admin = visitor.may(Role::Admin);
     let content = html! {
         (shell::head(t::POLICY, html! {}))
@@ -41,7 +41,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
         }
         div .two {
             div .column {
-                section .card #why { h2 { (t::MAY_THEY) } (why_form(&book, &query)) @if let Some(answer) = &why { (answered(answer)) } }
+                section .card #why { h2 { (t::MAY_THEY) } (why_form(&book, &query, &status)) @if let Some(answer) = &why { (answered(answer)) } }
                 section .card { h2 { (t::VISITORS) } p .soft { (t::VISITORS_MORE) } (visitors(&book, now, &zone)) }
             }
             div .column {
@@ -120,6 +120,7 @@ fn sentence(numbered: &NumberedRule) -> Markup {
         small {
             (t::rule_number(numbered.id.0)) " · " (rule.when)
             @if let Some(first) = &rule.after_first { ", " (t::once_in(&first.to_string())) }
+            @if !rule.doors.is_empty() { " · " (t::at_doors(&rule.doors)) }
         }
     }
 }
@@ -204,20 +205,21 @@ struct Why {
 fn ask(
     book: &RuleBook,
     query: &Fields,
-    clock_trusted: bool,
+    status: &Status,
     now: Timestamp,
     zone: &TimeZone,
 ) -> Option<Result<Why, Trouble>> {
     let name = Some(query.get("name")).filter(|name| !name.is_empty())?;
     let supposed = times::of_field(query.get("at"), zone);
-    Some(supposed.and_then(|at| judge(book, name, at, clock_trusted, now)))
+    Some(supposed.and_then(|at| judge(book, name, at, query.get("door"), status, now)))
 }
 
 fn judge(
     book: &RuleBook,
     name: &str,
     at: Option<Timestamp>,
-    clock_trusted: bool,
+    door: &str,
+    status: &Status,
     now: Timestamp,
 ) -> Result<Why, Trouble> {
     let row = book.people.iter().find(|row| row.name.eq_ignore_ascii_case(name));
@@ -226,7 +228,12 @@ fn judge(
     let entries =
         book.people.iter().filter_map(|row| Some((row.id, Entry { wall: row.last_entry?, mono: None })));
     let wall = at.unwrap_or(now);
-    let moment = Now { wall, mono: None, clock_trusted: clock_trusted || at.is_some(), gate: Gate::Open };
+    let doors = status.doors.iter().map(|door| (door.name.clone(), door.side, door.area.clone()));
+    let places = Place::all(doors);
+    let place = places.iter().find(|place| door.is_empty() || place.is_called(door));
+    let place = place.ok_or_else(|| Trouble::Refused(t::no_door(door)))?;
+    let clock_trusted = status.clock_trusted || at.is_some();
+    let moment = Now { wall, mono: None, clock_trusted, gate: Gate::Open, place };
     let steps = policy.explain(row.id, &entries.collect(), &moment);
     let may = steps.last().is_some_and(|step| step.says == Says::Admits);
     let shown = format!("{}, {}", row.name, times::moment(wall, policy.zone()));
@@ -252,12 +259,15 @@ fn in_words(step: &Step, policy: &Policy) -> (String, String, &'static str) {
     }
 }
 
-fn why_form(book: &RuleBook, query: &Fields) -> Markup {
+fn why_form(book: &RuleBook, query: &Fields, status: &Status) -> Markup {
     html! {
         form .inline method="get" action="/policy#why" {
             label { (t::PERSON) select name="name" required {
                 @for row in &book.people { option value=(row.name) selected[row.name == query.get("name")] { (row.name) } }
             } }
+            @if status.doors.len() > 1 {
+                label { (t::DOOR) select name="door" { @for door in &status.doors { option value=(door.name) selected[door.name == query.get("door")] { (door.name) } } } }
+            }
             label { (t::AT) input type="datetime-local" name="at" value=(query.get("at")); }
             button { (t::ASK) }
         }

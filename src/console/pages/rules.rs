@@ -37,6 +37,7 @@ pub(super) fn rule_form(book: &RuleBook, visitor: &Visitor) -> Markup {
                 label { (t::UNTIL) input type="time" name="until" value="19:00" required; }
                 label { (t::ON_HOLIDAYS) select name="holidays" { option value="too" { (t::TOO) } option value="not" { (t::NOT_ON) } option value="only" { (t::ONLY_ON) } } }
                 label { (t::AFTER_FIRST) input name="after_first" list="groups" maxlength="32" autocapitalize="none"; }
+                label { (t::AT_DOORS) small { (t::AT_DOORS_HINT) } input name="doors" maxlength="200"; }
                 fieldset .pair {
                     legend { (t::DATES) }
                     label { span .hidden { (t::FIRST_DAY) } input type="date" name="first"; }
@@ -91,7 +92,14 @@ fn rule(fields: &Fields) -> Result<Rule, Trouble> {
             },
         },
         after_first: after_first.map(str::parse).transpose().map_err(said)?,
+        doors: doors(fields),
     })
+}
+
+/// The doors that are named; all where none is.
+fn doors(fields: &Fields) -> std::collections::BTreeSet<String> {
+    let named = fields.get("doors").split(',').map(str::trim).filter(|door| !door.is_empty());
+    named.map(str::to_owned).collect()
 }
 
 /// From the first day to the last; one of them alone is that day.

@@ -197,10 +197,14 @@ fn versions(status: &Status) -> Markup {
             div { dt { (t::SERVICE) } dd { "accessd " (status.version) } }
             div { dt { (t::CONSOLE) } dd { "accessd " (env!("CARGO_PKG_VERSION")) } }
             div { dt { (t::ENCODER) } dd .break { (status.model) } }
-            div { dt { (t::CAMERA) } dd .break { (status.camera) } }
-            div { dt { (t::RELAY) } dd .break { (status.relay) } }
+            @for door in &status.doors {
+                @if status.doors.len() > 1 { div { dt { (t::DOOR) } dd { strong { (door.name) } } } }
+                div { dt { (t::CAMERA) } dd .break { (door.camera) } }
+                div { dt { (t::RELAY) } dd .break { (door.relay) } }
+            }
             div { dt { (t::UP) } dd { (times::span(status.uptime_s)) } }
-            div { dt { (t::FAULTS) } dd { @if status.faults.is_empty() { (t::NONE) } @for fault in &status.faults { p { (fault) } } } }
+            @let troubles = status.troubles();
+            div { dt { (t::FAULTS) } dd { @if troubles.is_empty() { (t::NONE) } @for trouble in &troubles { p { (trouble) } } } }
         }
     }
 }

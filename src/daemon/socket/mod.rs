@@ -33,6 +33,7 @@ use crate::frame::Frame;
 use crate::gallery::Gallery;
 use crate::store::Store;
 
+use super::doorway::Doorway;
 use super::mailbox::{Mailbox, Note};
 use super::ops::Terms;
 use super::protocol::{Figures, Reply};
@@ -72,10 +73,25 @@ pub(crate) struct Desk {
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
     /// What was worked out last, and for which state of the people.
     pub(crate) figures: Mutex<Option<(u64, Box<Figures>)>>,
-    pub(crate) view: Arc<View>,
+    /// What the doors' cameras see, in the order of the doors.
+    pub(crate) eyes: Vec<Eye>,
     pub(crate) studio: Arc<Studio>,
+}
+
+/// What one door's camera sees, for the console.
+pub(crate) struct Eye {
+    pub(crate) door: String,
+    pub(crate) view: Arc<View>,
     /// Nudged when a picture waits for the networks.
     pub(crate) frames: Arc<Slot<Frame>>,
+}
+
+impl Eye {
+    /// Of a door; nobody watches yet.
+    pub(crate) fn of(doorway: &Doorway) -> Self {
+        let (door, frames) = (doorway.place.door.clone(), doorway.frames.clone());
+        Self { door, view: Arc::default(), frames }
+    }
 }
 
 /// The socket, listening. Its file is removed with it.

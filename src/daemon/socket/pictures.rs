@@ -10,7 +10,9 @@ use crate::daemon::protocol::{Reply, Request};
 use crate::daemon::{figures, studio};
 use crate::encoder::Score;
 use crate::gallery::NewTemplate;
+use crate::policy::same_name;
 
+use super::Eye;
 use super::connection::Client;
 
 /// How long the networks may take for a picture, and for those that wait before it.
@@ -37,7 +39,7 @@ impl Client {
         Reply::Figures(figures)
     }
 
-    pub(super) async fn picture(&self) -> Reply {
+    pub(super) async fn picture(&self, door: Option<&str>) -> Reply {
         if !self.desk.console.live_picture {
             let message =
                 "the live picture is off; console.live_picture = \"on\" in the config switches it on";
@@ -45,7 +47,11 @@ impl Client {
         }
         let desk = &self.desk;
         let threshold = desk.board.status(desk.clock.now()).threshold;
-        match desk.view.picture(&*desk.clock, Score(threshold)).await {
+        let called = |eye: &&Eye| door.is_none_or(|door| same_name(&eye.door, door));
+        let Some(eye) = desk.eyes.iter().find(called) else {
+            return Reply::Error { message: format!("there is no door {:?}", door.unwrap_or_default()) };
+        };
+        match eye.view.picture(&*desk.clock, Score(threshold)).await {
             Ok(picture) => Reply::Picture(Box::new(picture)),
             Err(message) => Reply::Error { message },
         }
@@ -63,7 +69,8 @@ impl Client {
         let read = tokio::task::spawn_blocking(move || studio::read(&picture)).await;
         let image = read.map_err(|_| "the picture could not be read".to_owned())??;
         let studied = self.desk.studio.leave(image)?;
-        self.desk.frames.nudge();
+        // Whichever door's networks are free first take it.
+        self.desk.eyes.iter().for_each(|eye| eye.frames.nudge());
         let gone = || "the camera's recording is over, and the networks with it".to_owned();
         let mut halted = self.desk.halt.subscribe();
         tokio::select! {

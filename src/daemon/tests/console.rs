@@ -38,7 +38,7 @@ fn what_an_account_changes_is_in_the_journal_under_its_name() {
     let rename = Request::Rename { name: "Bob".into(), to: "Robert".into() };
     assert_eq!(house.ask(&by("ada", rename)), Reply::Done);
     assert_eq!(house.store.last(EventKind::Rename).actor.unwrap(), "console: ada");
-    assert_eq!(house.ask(&by("ada.l", Request::Unlock)), Reply::Done);
+    assert_eq!(house.ask(&by("ada.l", Request::Unlock { door: None })), Reply::Done);
     assert_eq!(house.store.last(EventKind::Operator).actor.unwrap(), "console: ada.l");
     house.close();
 }
@@ -46,13 +46,16 @@ fn what_an_account_changes_is_in_the_journal_under_its_name() {
 #[test]
 fn nobody_but_the_console_speaks_for_an_account_and_for_accounts_alone() {
     let stranger = open(ConsoleTerms { users: vec![], live_picture: true });
-    assert!(error(stranger.ask(&by("ada", Request::Unlock))).contains("only the console"));
+    assert!(error(stranger.ask(&by("ada", Request::Unlock { door: None }))).contains("only the console"));
     stranger.close();
     let house = open(mine());
     for name in ["", "uid 0 (root)", "Ada", "a\nb"] {
-        assert!(error(house.ask(&by(name, Request::Unlock))).contains("no account"), "{name:?}");
+        assert!(
+            error(house.ask(&by(name, Request::Unlock { door: None }))).contains("no account"),
+            "{name:?}"
+        );
     }
-    let nested = by("ada", by("bob", Request::Unlock));
+    let nested = by("ada", by("bob", Request::Unlock { door: None }));
     assert!(error(house.ask(&nested)).contains("no account"));
     assert_eq!(house.store.count(EventKind::Operator), 0);
     house.close();
@@ -81,12 +84,12 @@ fn figures_name_those_who_are_hard_to_tell_apart() {
 #[test]
 fn the_picture_of_now_is_shown_only_where_the_config_allows_it() {
     let house = open(ConsoleTerms { live_picture: false, ..mine() });
-    assert!(error(house.ask(&Request::Picture)).contains("console.live_picture"));
+    assert!(error(house.ask(&Request::Picture { door: None })).contains("console.live_picture"));
     house.close();
     let house = open(mine());
     let socket = house.folder.path().join("control.sock");
     let asking = std::thread::spawn(move || {
-        Client::connect(&socket).unwrap().unwrap().request(&Request::Picture).unwrap()
+        Client::connect(&socket).unwrap().unwrap().request(&Request::Picture { door: None }).unwrap()
     });
     // A frame that was looked at before anybody asked is not kept, so the camera goes on.
     while !asking.is_finished() {

@@ -18,12 +18,12 @@ fn log_from(log: &Log, from: &str) -> Vec<String> {
 fn a_grant_is_on_disk_before_the_relay_moves_and_the_pulse_ends() {
     let house = House::open();
     house.let_ada_in();
-    assert_eq!(house.status().door, "unlocked");
+    assert_eq!(house.at_door().state, "unlocked");
     house.clock.skip(Duration::from_secs(3));
     house.until_event(EventKind::Locked);
     let wanted = ["append grant", "relay on", "append unlocked", "relay off", "append locked"];
     assert_eq!(log_from(&house.log, "append grant")[..5], wanted);
-    assert_eq!(house.status().door, "locked");
+    assert_eq!(house.at_door().state, "locked");
     let grant = house.store.last(EventKind::Grant);
     assert_eq!(grant.person.unwrap().name, "Ada");
     assert_eq!(house.store.last(EventKind::Unlocked).detail["grant"], 4);
@@ -186,14 +186,14 @@ fn a_lost_camera_is_reported_once_and_so_is_its_return() {
     until("it was opened again", || house.stage.opened() == 2);
     house.clock.skip(Duration::from_secs(3));
     house.until_event(EventKind::CameraLost);
-    let faults = house.status().faults;
+    let faults = house.at_door().faults;
     let wanted = "no picture for 2 s: camera fake camera: it was unplugged: no such device";
     assert_eq!(faults, [wanted]);
     assert_eq!(house.store.last(EventKind::CameraLost).detail["what"], wanted);
     // Ada's look from before counts no more.
     house.film(&[(1, ADA)]);
     house.until_event(EventKind::CameraBack);
-    assert!(house.status().faults.is_empty());
+    assert!(house.at_door().faults.is_empty());
     assert!(!house.log.has("append grant"));
     house.film(&[(1, ADA)]);
     house.until_event(EventKind::Grant);
@@ -272,11 +272,11 @@ fn who_is_told_to_look_here_sees_it_on_the_lamp_in_the_status_and_in_the_journal
         until("vision took the frame", || house.looked() > looked);
         house.clock.skip(Duration::from_millis(300));
     };
-    assert_eq!(house.status().advice, None);
+    assert_eq!(house.at_door().advice, None);
     (0..6).for_each(|_| turn_away());
     until("it is said", || {
         turn_away();
-        house.status().advice.as_deref() == Some("look here")
+        house.at_door().advice.as_deref() == Some("look here")
     });
     until("it is written down", || {
         turn_away();
@@ -284,7 +284,7 @@ fn who_is_told_to_look_here_sees_it_on_the_lamp_in_the_status_and_in_the_journal
     });
     assert_eq!(house.store.last(EventKind::Advice).detail["advice"], "look_here");
     house.film(&[(1, ADA)]);
-    until("nothing is to be said any more", || house.status().advice.is_none());
+    until("nothing is to be said any more", || house.at_door().advice.is_none());
     house.close();
 }
 
