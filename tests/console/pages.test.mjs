@@ -156,7 +156,7 @@ test('somebody is enrolled at the camera, guided, and stopping it stores nothing
   await page.locator('#enrol-hint').waitFor({ state: 'visible' });
   await page.getByRole('button', { name: 'Stop' }).click();
   await page.getByRole('button', { name: 'Begin' }).waitFor();
-  await until('the enrolment ends', () => JSON.parse(accessd('status', '--json')).mode === 'deciding');
+  await until('the enrolment ends', () => JSON.parse(accessd('status', '--json')).doors[0].mode === 'deciding');
   assert.doesNotMatch(accessd('list'), /Somebody Else/);
   await page.getByRole('button', { name: 'Begin' }).click();
   await page.locator('#enrol-done, #enrol-hint:has-text("nothing is stored")').filter({ visible: true }).first().waitFor({ timeout: 90_000 });
