@@ -176,7 +176,7 @@ fn lockdown_button(on: bool, visitor: &Visitor) -> Markup {
 
 /// Where the picture goes once somebody asks for it.
 fn live(status: Option<&Status>) -> Markup {
-    let doors = status.map_or(&[][..], |status| &status.doors);
+    let doors = status.map(|status| status.doors.as_slice()).unwrap_or_default();
     html! {
         section .card .live #live aria-labelledby="live-title" {
             div .title { h2 #live-title { (t::LIVE) } button .quiet type="button" #live-hide hidden { (t::HIDE_PICTURE) } }
