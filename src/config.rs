@@ -207,15 +207,20 @@ impl Default for DecisionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LivenessConfig {
-    /// `passive`: by the networks that are installed; `required`: the same, and none is no door; `off`.
+    /// `passive`: by the networks that are installed; `required`: the same, and none is no door; `challenge`: the same as
+    /// passive, and each person is asked to do something; `off`.
     pub mode: String,
     /// How long a face is watched before it opens the door, 0–10000 ms; 0 not at all.
     pub watch_ms: u64,
+    /// How many things a person is asked to do, 1–4.
+    pub challenge_steps: usize,
+    /// How long each may take, 3–60 s.
+    pub challenge_s: u64,
 }
 
 impl Default for LivenessConfig {
     fn default() -> Self {
-        Self { mode: "passive".into(), watch_ms: 800 }
+        Self { mode: "passive".into(), watch_ms: 800, challenge_steps: 2, challenge_s: 6 }
     }
 }
 
@@ -287,6 +292,10 @@ pub struct LampsConfig {
     pub refused: String,
     /// Look at the camera.
     pub look: String,
+    /// Turn your head to your left.
+    pub left: String,
+    /// Turn your head to your right.
+    pub right: String,
     /// Something is wrong.
     pub fault: String,
 }
@@ -294,7 +303,7 @@ pub struct LampsConfig {
 impl Default for LampsConfig {
     fn default() -> Self {
         let none = || "none".to_owned();
-        Self { granted: none(), refused: none(), look: none(), fault: none() }
+        Self { granted: none(), refused: none(), look: none(), left: none(), right: none(), fault: none() }
     }
 }
 

@@ -124,6 +124,7 @@ mod tests {
             match said.expect("a verdict") {
                 Verdict::Grant(grant) => (grant.name().to_owned(), grant.evidence().doubts()),
                 Verdict::Refuse(reason, evidence) => (format!("{reason:?}"), evidence.doubts()),
+                Verdict::Tell(told) => panic!("nobody asked for {told:?}"),
             }
         };
         let between: Match = Gallery::new(ModelId("m@1".into()), 1, templates(30.0)).find(&at(9.0)).unwrap();

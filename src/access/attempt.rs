@@ -20,7 +20,9 @@
 //! its surroundings along is a picture too, whatever the photo check says.
 //!
 //! **A face is watched before it opens the door**, from its first look: a picture betrays itself when it is moved, and a face
-//! that never stirs is none.
+//! that never stirs is none. Where challenges are asked for, it must then do what is drawn for it; the wrong answer, or none,
+//! counts as a picture does. Only looks that were compared count: who turns so far that they could be somebody else answers
+//! nothing.
 //!
 //! **Company counts by looks.** Of the k looks that name a person each must have shown them as the nearest, or alone, as the door
 //! wants it ([`Several`](super::Several)): a face in front that is missed for one frame lets nobody in behind it.
@@ -29,10 +31,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{
-    Evidence, Grant, Live, Look, LookAlikes, LookOutcome, Proof, RefusalReason, Rule, Several, Verdict,
+    Evidence, Grant, Live, Look, LookAlikes, LookOutcome, Proof, RefusalReason, Rule, Several, Told, Verdict,
 };
 use crate::clock::MonoTime;
 use crate::gallery::{Candidate, Match, PersonId};
+use crate::liveness::challenge::{Challenge, Dice, Progress, Shown, Tell};
 use crate::liveness::signs::Signs;
 use crate::vision::tracks::TrackId;
 
@@ -63,13 +66,28 @@ pub struct Attempts {
     /// Of whom a picture was shown when.
     suspected: Vec<(PersonId, MonoTime)>,
     newest: Option<FrameStamp>,
+    /// Where challenges are drawn from; without, none is drawn, and nobody passes one.
+    dice: Option<Dice>,
 }
 
 impl Attempts {
     /// No attempts yet.
     pub fn new(rule: Rule) -> Self {
-        let alike = LookAlikes::default();
-        Self { rule, alike, tracks: Vec::new(), let_in: Vec::new(), suspected: Vec::new(), newest: None }
+        Self {
+            rule,
+            alike: LookAlikes::default(),
+            tracks: Vec::new(),
+            let_in: Vec::new(),
+            suspected: Vec::new(),
+            newest: None,
+            dice: None,
+        }
+    }
+
+    /// Draws challenges from these dice.
+    #[must_use]
+    pub fn with_dice(self, dice: Option<Dice>) -> Self {
+        Self { dice, ..self }
     }
 
     /// The rule in force.
@@ -105,16 +123,17 @@ impl Attempts {
     /// A frame that is not newer than one already taken is ignored, and so is a second look at one track in the
     /// same frame: neither is new evidence.
     pub fn observe(&mut self, looks: &[Look], now: MonoTime) -> Vec<Verdict> {
+        let mut verdicts = self.end_late_challenges(now);
         self.forget_the_gone(now);
         self.drop_evidence_from_the_future(looks, now);
         let before = self.newest;
-        let mut verdicts = Vec::new();
         let clear = self.rule.several.clear(looks);
         let says_something = |look: &Look| look.outcome != LookOutcome::InView && Some(stamp(look)) > before;
         for (look, clear) in looks.iter().zip(clear).filter(|(look, _)| says_something(look)) {
             self.newest = self.newest.max(Some(stamp(look)));
             let at = self.attempt_at(look.track, now);
             if self.tracks[at].take(look, clear, &self.rule, &self.alike, now) {
+                verdicts.extend(self.answer(at, look, now));
                 verdicts.extend(self.judge(at, look, now));
             }
         }
@@ -125,6 +144,39 @@ impl Attempts {
     /// nobody is let in twice by it.
     pub fn forget(&mut self) {
         self.tracks.clear();
+    }
+
+    /// Fails the challenges that nobody answers any more.
+    fn end_late_challenges(&mut self, now: MonoTime) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        for attempt in self.tracks.iter_mut().filter(|attempt| !attempt.is_picture) {
+            let Some(asked) = &mut attempt.asked else { continue };
+            let late = matches!(asked.challenge.tick(now), Progress::Failed(_));
+            let gone = !asked.challenge.is_over() && now.since(attempt.seen) > FORGET_AFTER;
+            if late || gone {
+                self.suspected.push((asked.person, now));
+                verdicts.push(attempt.refuse_answer(&self.rule, now));
+            }
+        }
+        verdicts
+    }
+
+    /// Shows a look to the challenge that is under way on its track.
+    fn answer(&mut self, at: usize, look: &Look, now: MonoTime) -> Option<Verdict> {
+        let attempt = &mut self.tracks[at];
+        let asked = attempt.asked.as_mut().filter(|asked| !asked.challenge.is_over())?;
+        let shown = Shown { yaw_deg: look.yaw_deg, blinks: look.signs.blinks };
+        let what = match asked.challenge.look(shown, now) {
+            Progress::Waiting => return None,
+            Progress::Ask(step) => Tell::Do(step),
+            Progress::Face => Tell::Face,
+            Progress::Passed => Tell::Done,
+            Progress::Failed(_) => {
+                self.suspected.push((asked.person, now));
+                return Some(attempt.refuse_answer(&self.rule, now));
+            }
+        };
+        attempt.tell(what)
     }
 
     fn forget_the_gone(&mut self, now: MonoTime) {
@@ -191,6 +243,18 @@ impl Attempts {
         if !attempt.was_watched(&self.rule, now) {
             return None;
         }
+        if let Some(terms) = self.rule.demands.challenge {
+            match &attempt.asked {
+                Some(asked) if asked.person == person && asked.challenge.is_passed(now) => {}
+                Some(asked) if asked.person == person && !asked.challenge.is_over() => return None,
+                _ => {
+                    let steps = terms.draw(self.dice.as_mut()?)?;
+                    let challenge = Challenge::new(steps, terms.each, now);
+                    attempt.asked = Some(Asked { person, name: attempt.name_of(person), challenge });
+                    return attempt.tell(Tell::Face);
+                }
+            }
+        }
         self.let_in.push((person, now));
         Some(attempt.grant(person, look, &self.rule, now))
     }
@@ -217,6 +281,16 @@ struct Attempt {
     in_company: bool,
     /// It was taken for a picture of a face.
     is_picture: bool,
+    /// What it was asked to do.
+    asked: Option<Asked>,
+}
+
+/// A challenge, and for whom the face was taken when it was asked.
+#[derive(Debug)]
+struct Asked {
+    person: PersonId,
+    name: String,
+    challenge: Challenge,
 }
 
 impl Attempt {
@@ -233,6 +307,7 @@ impl Attempt {
             granted: false,
             in_company: false,
             is_picture: false,
+            asked: None,
         }
     }
 
@@ -278,6 +353,7 @@ impl Attempt {
         let best = evidence.best.as_ref().expect("a look that names somebody has a best candidate");
         let name = best.name.to_string();
         self.granted = true;
+        self.asked = None;
         self.window.clear();
         Verdict::Grant(Grant { person, name, evidence, decided: now })
     }
@@ -312,7 +388,26 @@ impl Attempt {
 
     fn refuse_picture(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Verdict {
         self.is_picture = true;
-        Verdict::Refuse(RefusalReason::NotLive, self.evidence(Some(person), look, rule, now))
+        Verdict::Refuse(RefusalReason::NotLive, Box::new(self.evidence(Some(person), look, rule, now)))
+    }
+
+    /// The name of somebody whom a look in the window names.
+    fn name_of(&self, person: PersonId) -> String {
+        let named = self.window.iter().filter(|look| look.person() == Some(person));
+        let matched = named.filter_map(|look| look.matched.as_ref()).next_back();
+        matched.map_or(String::new(), |found| found.best.name.to_string())
+    }
+
+    fn tell(&self, what: Tell) -> Option<Verdict> {
+        let Asked { person, name, .. } = self.asked.as_ref()?;
+        Some(Verdict::Tell(Told { track: self.track, person: *person, name: name.clone(), what }))
+    }
+
+    fn refuse_answer(&mut self, rule: &Rule, now: MonoTime) -> Verdict {
+        self.is_picture = true;
+        let person = self.asked.as_ref().map(|asked| asked.person);
+        let stamp = self.newest.unwrap_or((now, 0));
+        Verdict::Refuse(RefusalReason::Challenge, Box::new(self.evidence_at(person, stamp, rule, now)))
     }
 
     /// Looks that name `person` with nobody in the way.
@@ -334,7 +429,7 @@ impl Attempt {
             Several::Refuse => RefusalReason::NotAlone,
             Several::Nearest | Several::Each => RefusalReason::NotNearest,
         };
-        Some(Verdict::Refuse(reason, self.evidence(Some(person), look, rule, now)))
+        Some(Verdict::Refuse(reason, Box::new(self.evidence(Some(person), look, rule, now))))
     }
 
     fn refuse_stale(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
@@ -342,7 +437,7 @@ impl Attempt {
             return None;
         }
         self.stale_for.push(person);
-        Some(Verdict::Refuse(RefusalReason::Stale, self.evidence(Some(person), look, rule, now)))
+        Some(Verdict::Refuse(RefusalReason::Stale, Box::new(self.evidence(Some(person), look, rule, now))))
     }
 
     fn refuse(&mut self, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
@@ -350,7 +445,7 @@ impl Attempt {
             return None;
         }
         self.refused = true;
-        Some(Verdict::Refuse(self.reason(), self.evidence(None, look, rule, now)))
+        Some(Verdict::Refuse(self.reason(), Box::new(self.evidence(None, look, rule, now))))
     }
 
     /// Why the window speaks for nobody: two people named in it, else what most of its looks say.
@@ -373,6 +468,16 @@ impl Attempt {
 
     /// The figures at `now`: of the best look that names `person`, or of the best look at all.
     fn evidence(&self, person: Option<PersonId>, look: &Look, rule: &Rule, now: MonoTime) -> Evidence {
+        self.evidence_at(person, stamp(look), rule, now)
+    }
+
+    fn evidence_at(
+        &self,
+        person: Option<PersonId>,
+        (captured, seq): FrameStamp,
+        rule: &Rule,
+        now: MonoTime,
+    ) -> Evidence {
         let best_look = self
             .window
             .iter()
@@ -382,8 +487,8 @@ impl Attempt {
         let whom = best.map(|found| found.best.person);
         Evidence {
             track: self.track,
-            seq: look.seq,
-            frame_age_ms: u64::try_from(now.since(look.captured).as_millis()).unwrap_or(u64::MAX),
+            seq,
+            frame_age_ms: u64::try_from(now.since(captured).as_millis()).unwrap_or(u64::MAX),
             best: best.map(|found| found.best.clone()),
             runner_up: best.and_then(|found| found.runner_up.clone()),
             frames_agreed: self.window.iter().filter(|seen| whom.is_some() && seen.person() == whom).count(),
@@ -466,6 +571,7 @@ mod tests {
     use crate::access::Demands;
     use crate::encoder::Score;
     use crate::gallery::Candidate;
+    use crate::liveness::challenge::{Step, Terms};
     use crate::vision::quality::QualityIssue;
 
     const FRAME_MS: u64 = 66;
@@ -535,6 +641,14 @@ mod tests {
             Verdict::Refuse(RefusalReason::Ambiguous, _) => '=',
             Verdict::Refuse(RefusalReason::NobodyEnrolled, _) => '0',
             Verdict::Refuse(RefusalReason::NotLive, _) => 'P',
+            Verdict::Refuse(RefusalReason::Challenge, _) => 'X',
+            Verdict::Tell(told) => match told.what {
+                Tell::Face => 'f',
+                Tell::Do(Step::Left) => 'l',
+                Tell::Do(Step::Right) => 'r',
+                Tell::Do(Step::Blink) => 'b',
+                Tell::Done => 'd',
+            },
             Verdict::Refuse(RefusalReason::NotNearest, _) => 'N',
             Verdict::Refuse(RefusalReason::NotAlone, _) => 'C',
         }
@@ -651,7 +765,7 @@ mod tests {
 
     /// Shows Ada every 100 ms with what the track has shown of itself at each look.
     fn watched(watch_ms: u64, signs: &[Signs]) -> String {
-        let demands = Demands { watch: Duration::from_millis(watch_ms) };
+        let demands = Demands { watch: Duration::from_millis(watch_ms), ..Demands::default() };
         let mut attempts = Attempts::new(Rule { demands, ..rule() });
         let shown = (0..).zip(signs).map(|(i, &signs)| {
             let seen = Look { signs, ..look(1, i, at(1_000 + 100 * i), outcome('A')) };
@@ -675,8 +789,10 @@ mod tests {
 
     #[test]
     fn a_face_that_brings_its_surroundings_along_is_a_picture_for_good() {
-        let (stirred, carried) =
-            (Signs { stirred: true, ..Signs::default() }, Signs { carried: 30, stood: 2, stirred: true });
+        let (stirred, carried) = (
+            Signs { stirred: true, ..Signs::default() },
+            Signs { carried: 30, stood: 2, stirred: true, blinks: 0 },
+        );
         let mut shown = vec![stirred, stirred, stirred, carried, stirred];
         shown.resize(30, Signs { stood: 40, ..stirred });
         assert_eq!(watched(500, &shown).trim_end(), "   P", "whatever it shows afterwards");
@@ -694,6 +810,61 @@ mod tests {
             ("  P", "    ", "  A "),
             "and keeps its person out for a while"
         );
+    }
+
+    /// Shows Ada every 100 ms; `.` straight on, `<` turned to her left, `>` to her right, `?` somebody unknown, `~` turned too
+    /// far to be compared, ` ` nobody in view. `draws` are what the dice give.
+    fn challenged(steps: usize, draws: &[Option<u64>], looks: &str) -> String {
+        let terms = Terms { steps, each: Duration::from_secs(2), blink: false };
+        let demands = Demands { challenge: Some(terms), ..Demands::default() };
+        let mut draws = VecDeque::from(draws.to_vec());
+        let dice = Dice::new(move || draws.pop_front().flatten());
+        let mut attempts = Attempts::new(Rule { demands, ..rule() }).with_dice(Some(dice));
+        let mut said = String::new();
+        for (i, sign) in (0..).zip(looks.chars()) {
+            let when = at(1_000 + 100 * i);
+            let (yaw_deg, who) = match sign {
+                '<' => (30.0, 'A'),
+                '>' => (-30.0, 'A'),
+                '?' => (0.0, '?'),
+                '~' => (60.0, '~'),
+                _ => (0.0, 'A'),
+            };
+            let seen = Look { yaw_deg, ..look(1, i, when, outcome(who)) };
+            let frame = if sign == ' ' { Vec::new() } else { vec![seen] };
+            // After the last answer the door opens in the same frame.
+            said.push(attempts.observe(&frame, when).last().map_or(' ', letter));
+        }
+        said.trim_end().to_owned()
+    }
+
+    #[test]
+    fn who_is_asked_to_do_something_is_let_in_when_it_is_done() {
+        let (left, right) = (Some(0), Some(1));
+        let late = format!("  f l{}X", " ".repeat(20));
+        for (steps, draws, looks, said) in [
+            (1, &[left][..], ".....<<..", "  f l A"),
+            (1, &[right], ".....>>..", "  f r A"),
+            (1, &[left], ".....>>....", "  f l X"),
+            (2, &[left, right], ".....<<..>>..", "  f l f r A"),
+            (2, &[left, right], ".....<<..<<....", "  f l f r X"),
+            // Too far round to be compared: it could be anybody.
+            (1, &[left], ".....~~~~....", "  f l"),
+            // Nothing is done in time, in view or gone.
+            (1, &[left], &".".repeat(27), &*late),
+            (1, &[left], &format!(".....{}", " ".repeat(22)), &*late),
+            // Nothing can be drawn: nobody is let in.
+            (1, &[None], "..........", ""),
+        ] {
+            assert_eq!(challenged(steps, draws, looks), said, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn without_dice_nobody_is_let_in_where_challenges_are_asked_for() {
+        let terms = Terms { steps: 1, each: Duration::from_secs(2), blink: false };
+        let demands = Demands { challenge: Some(terms), ..Demands::default() };
+        assert_eq!(play_with(Rule { demands, ..rule() }, "AAAAAAAA", FRAME_MS, LATENCY_MS).trim(), "");
     }
 
     #[test]
@@ -1066,7 +1237,7 @@ mod tests {
                 let looks: Vec<_> = shown.faces.into_iter().map(|(track, o)| look(track, seq, captured, o)).collect();
                 let granted: Vec<_> = attempts.observe(&looks, now).into_iter().filter_map(|verdict| match verdict {
                     Verdict::Grant(grant) => Some(grant.person()),
-                    Verdict::Refuse(..) => None,
+                    Verdict::Refuse(..) | Verdict::Tell(_) => None,
                 }).collect();
                 prop_assert_eq!(granted, oracle.show(&looks, now));
             }
@@ -1097,6 +1268,7 @@ mod tests {
                 for (look, verdict) in attempts.observe(&looks, captured + late).into_iter().map(|v| match v {
                     Verdict::Grant(grant) => (grant.evidence().track, None),
                     Verdict::Refuse(why, evidence) => (evidence.track, Some((why, evidence.best))),
+                    Verdict::Tell(told) => panic!("nobody asked for {told:?}"),
                 }) {
                     let Some((why, best)) = verdict else { granted.push(look); continue };
                     prop_assert!(!granted.contains(&look), "refused after its grant");

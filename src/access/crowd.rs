@@ -126,7 +126,7 @@ mod tests {
                 Verdict::Grant(grant) => Some(if grant.person() == PersonId(1) { 'G' } else { '!' }),
                 Verdict::Refuse(RefusalReason::NotNearest, _) => Some('N'),
                 Verdict::Refuse(RefusalReason::NotAlone, _) => Some('C'),
-                Verdict::Refuse(..) => None,
+                Verdict::Refuse(..) | Verdict::Tell(_) => None,
             });
             said.push(of_ada.unwrap_or(' '));
         }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::MonoTime;
 use crate::encoder::Score;
 use crate::gallery::{Candidate, Match, PersonId};
+use crate::liveness::challenge::{Tell, Terms};
 use crate::liveness::signs::Signs;
 use crate::vision::quality::QualityIssue;
 use crate::vision::tracks::TrackId;
@@ -71,6 +72,8 @@ pub struct Demands {
     /// It is watched for at least this long from its first look, and must stir meanwhile and bring nothing of its
     /// surroundings along. Zero: it is not watched.
     pub watch: Duration,
+    /// It is asked to do something, drawn at random, and must do that.
+    pub challenge: Option<Terms>,
 }
 
 /// One track in one frame.
@@ -182,6 +185,9 @@ pub enum RefusalReason {
     Stale,
     /// The looks named a person and were taken for a picture of them. The last word on this track.
     NotLive,
+    /// The looks named a person, who was asked to do something and did something else, or nothing. The last word on this
+    /// track.
+    Challenge,
     /// The person was recognised behind somebody nearer, whom the door would have opened for as well.
     NotNearest,
     /// The person was recognised while others were in view, and this door lets in one at a time.
@@ -289,6 +295,19 @@ impl Grant {
     }
 }
 
+/// What somebody who is recognised is told before they are let in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Their track.
+    pub track: TrackId,
+    /// Who they seem to be.
+    pub person: PersonId,
+    /// Their name.
+    pub name: String,
+    /// What.
+    pub what: Tell,
+}
+
 /// What came of the looks.
 #[derive(Debug, PartialEq)]
 #[must_use]
@@ -296,7 +315,9 @@ pub enum Verdict {
     /// Open for this person.
     Grant(Grant),
     /// Do not open, and say so once.
-    Refuse(RefusalReason, Evidence),
+    Refuse(RefusalReason, Box<Evidence>),
+    /// Tell the person at the door.
+    Tell(Told),
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! From the config to the things at the edge: camera, relay and the rules that the config states.
 
+use std::io::Read;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::door::{
 };
 use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
+use crate::liveness::challenge::{Dice, Terms};
 use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
 use crate::policy::{Patience as Attempts, Place, WhichDoor, which_door};
@@ -65,10 +67,35 @@ pub(super) fn rule(config: &Config) -> Rule {
 
 /// What a face must show of itself.
 fn demands(config: &Config) -> Demands {
-    if !is_watched(config) {
+    if config.liveness.mode == "off" {
         return Demands::default();
     }
-    Demands { watch: Duration::from_millis(config.liveness.watch_ms) }
+    Demands { watch: Duration::from_millis(config.liveness.watch_ms), challenge: challenge(config) }
+}
+
+/// What a person is asked to do.
+fn challenge(config: &Config) -> Option<Terms> {
+    let liveness = &config.liveness;
+    (liveness.mode == "challenge").then(|| Terms {
+        steps: liveness.challenge_steps,
+        each: patience(config).stretch(Duration::from_secs(liveness.challenge_s)),
+        blink: false,
+    })
+}
+
+/// Dice for challenges, from the system's source of random numbers.
+pub(super) fn dice(config: &Config) -> anyhow::Result<Option<Dice>> {
+    const SOURCE: &str = "/dev/urandom";
+    if challenge(config).is_none() {
+        return Ok(None);
+    }
+    let mut source = std::fs::File::open(SOURCE)
+        .with_context(|| format!("{SOURCE} cannot be read, and liveness.mode \"challenge\" draws from it"))?;
+    Ok(Some(Dice::new(move || {
+        let mut bytes = [0; 8];
+        // Without a draw nobody passes.
+        source.read_exact(&mut bytes).ok().map(|()| u64::from_le_bytes(bytes))
+    })))
 }
 
 /// Whether faces are watched before they open the door.
@@ -240,6 +267,8 @@ pub(super) fn open_lamps(
         Lamp::Granted => &lamps.granted,
         Lamp::Refused => &lamps.refused,
         Lamp::Look => &lamps.look,
+        Lamp::Left => &lamps.left,
+        Lamp::Right => &lamps.right,
         Lamp::Fault => &lamps.fault,
     };
     let wired = Lamp::ALL.into_iter().filter(|lamp| line(*lamp) != NONE);

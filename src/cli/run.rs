@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, camera_factory, camera_spec, console_terms, door_rules, doubt, enrolment,
+    NO_DOOR, attempts, bar, camera_factory, camera_spec, console_terms, dice, door_rules, doubt, enrolment,
     forget_after, gates, inputs_factory, is_watched, learning, load_networks, open_lamps, patience, places,
     rule, start_guard, trust,
 };
@@ -95,6 +95,7 @@ impl Run {
                 open_inputs: inputs_factory(&setup.inputs, clock.clone())?,
                 lamps: open_lamps(&setup.lamps, &clock)?,
                 rules: door_rules(&setup.door)?,
+                dice: dice(config)?,
             });
         }
         let mut store = open_store(config, OpenMode::Create)?;

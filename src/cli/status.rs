@@ -63,6 +63,7 @@ fn of_door(door: &DoorStatus, several: bool) -> Vec<(&'static str, String)> {
         ("relay", door.relay.clone()),
         ("camera", format!("{}: {:.1} frames/s{latency}, {age}", door.camera, door.fps)),
     ];
+    rows.extend(door.told.iter().map(|told| ("told", format!("{told}, to who stands at the door"))));
     rows.extend(door.advice.iter().map(|advice| ("told", format!("{advice}, to who stands at the door"))));
     rows.extend(door.throttle.iter().map(|what| ("THROTTLED", what.clone())));
     rows.extend(door.alarms.iter().map(|alarm| ("ALARM", alarm.clone())));

@@ -121,6 +121,7 @@ pub(super) const NOT_KNOWN: &str = "nobody enrolled is alike enough";
 pub(super) const TWO_PEOPLE: &str = "could be either of two people";
 pub(super) const NOBODY_ENROLLED: &str = "nobody is enrolled";
 pub(super) const A_PICTURE: &str = "looks like a picture of a face";
+pub(super) const DID_NOT_DO: &str = "did not do what was asked";
 pub(super) const NOT_NEAREST: &str = "stood behind somebody who is let in";
 pub(super) const NOT_ALONE: &str = "not alone before the door";
 pub(super) const LOOKS_LIKE: &str = "Looks like";

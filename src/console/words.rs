@@ -52,6 +52,7 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::OpenHours,
             EventKind::Advice,
             EventKind::NotPassed,
+            EventKind::Challenge,
         ],
     ),
     (
@@ -169,6 +170,7 @@ pub(super) fn kind_name(kind: EventKind) -> String {
         K::Restore => "Restored from a backup",
         K::Repair => "Repaired",
         K::Advice => "Told what to do",
+        K::Challenge => "Asked to do something",
         K::NotPassed => "Did not go through",
         K::Learnt => "Sample learnt",
         K::LearntForgotten => "Learnt samples removed",
@@ -282,6 +284,7 @@ pub(super) fn why_refused(detail: &Value) -> String {
         Some(RefusalReason::Ambiguous) => t::TWO_PEOPLE.into(),
         Some(RefusalReason::NobodyEnrolled) => t::NOBODY_ENROLLED.into(),
         Some(RefusalReason::NotLive) => t::A_PICTURE.into(),
+        Some(RefusalReason::Challenge) => t::DID_NOT_DO.into(),
         Some(RefusalReason::NotNearest) => t::NOT_NEAREST.into(),
         Some(RefusalReason::NotAlone) => t::NOT_ALONE.into(),
         Some(RefusalReason::Stale) => why.unwrap_or(t::TOO_LATE).to_owned(),

@@ -83,7 +83,7 @@ fn prepare(
     patience: policy::Patience,
     now: MonoTime,
 ) -> Result<Prepared, DaemonError> {
-    let DoorParts { place, open_camera, camera, analyser, strike, open_inputs, lamps, rules } = parts;
+    let DoorParts { place, open_camera, camera, analyser, strike, open_inputs, lamps, rules, dice } = parts;
     let relay = strike.describe();
     let driver = Driver::start(rules, strike, now).map_err(DaemonError::Relay)?;
     let inputs = match open_inputs {
@@ -95,7 +95,7 @@ fn prepare(
     let doorway = Doorway {
         place,
         driver,
-        attempts: Attempts::new(rule.clone()),
+        attempts: Attempts::new(rule.clone()).with_dice(dice),
         adviser: Adviser::default(),
         frames: Arc::new(Slot::new()),
         board: Arc::new(DoorBoard::new(fixed)),

@@ -50,6 +50,7 @@ use crate::access::{Learning, Rule};
 use crate::calibration::Bar;
 use crate::clock::Clock;
 use crate::door::{InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
+use crate::liveness::challenge::Dice;
 use crate::policy::Place;
 use crate::store::{Store, StoreError};
 
@@ -82,6 +83,8 @@ pub struct DoorParts {
     pub lamps: Vec<(Lamp, Box<dyn Relay>)>,
     /// How long the strike is unlocked, and when it is locked early.
     pub rules: Rules,
+    /// Where challenges are drawn from.
+    pub dice: Option<Dice>,
 }
 
 /// Everything a daemon is made of.

@@ -460,6 +460,9 @@ pub struct DoorStatus {
     pub throttle: Option<String>,
     /// `deciding` or `enrolling NAME`.
     pub mode: String,
+    /// What the person at the door is asked to do, if anything.
+    #[serde(default)]
+    pub told: Option<String>,
     /// What the person at the door is told to do: `closer`, `look here`, `hold still`, `too dark`, `too bright`,
     /// `one at a time`; `None` when there is nothing to tell.
     #[serde(default)]

@@ -15,6 +15,8 @@ use super::protocol::{DoorStatus, Far, Status};
 
 /// Frame rate and latency are those of this long.
 const LOOKED_BACK: Duration = Duration::from_secs(5);
+/// What a person was told is shown for so long at most.
+const TOLD_FOR: Duration = Duration::from_secs(60);
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
@@ -138,6 +140,7 @@ struct AtDoor {
     enrolling: Option<String>,
     faults: BTreeMap<&'static str, String>,
     gate: Gate,
+    told: Option<(String, MonoTime)>,
     advice: Option<Advice>,
 }
 
@@ -191,6 +194,11 @@ impl DoorBoard {
         lock(&self.now).enrolling = name.map(str::to_owned);
     }
 
+    /// What the person at the door is told by a challenge, or that they are told nothing any more.
+    pub(crate) fn set_told(&self, what: Option<String>, at: MonoTime) {
+        lock(&self.now).told = what.map(|what| (what, at));
+    }
+
     /// What the person at the door is told.
     pub(crate) fn set_advice(&self, advice: Option<Advice>) {
         lock(&self.now).advice = advice;
@@ -236,6 +244,11 @@ impl DoorBoard {
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
             advice: now.advice.map(|advice| advice.as_str().to_owned()),
             faults: now.faults.values().cloned().collect(),
+            told: now
+                .told
+                .as_ref()
+                .filter(|(_, then)| at.since(*then) < TOLD_FOR)
+                .map(|(what, _)| what.clone()),
         }
     }
 }

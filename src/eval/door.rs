@@ -324,7 +324,7 @@ mod tests {
         let mut faces: Vec<_> =
             [0.0, 90.0, 10.0, 45.0, 5.0, 170.0, 95.0, 45.0, 44.0].into_iter().map(|d| Some(at(d))).collect();
         faces.push(None);
-        let watched = Demands { watch: Duration::from_secs(9) };
+        let watched = Demands { watch: Duration::from_secs(9), ..Demands::default() };
         let report = measure(&set, &faces, &cohort(), 1e-3, &Rule { demands: watched, ..rule() });
         assert_eq!((report.enrolled, report.owners, report.strangers), (2, 2, 3));
         assert_eq!(report.accepted, [("Cy".to_owned(), "Bob".to_owned())]);

@@ -43,6 +43,8 @@ pub enum EventKind {
     Grant,
     /// A face was refused.
     Refusal,
+    /// A person who is recognised is told to do something before they are let in.
+    Challenge,
     /// Somebody stood at the door whose face could not be judged, and was told what to do.
     Advice,
     /// The strike was unlocked.

@@ -89,7 +89,7 @@ fn the_operation() {
 
 /// Lays out what the operation begins with.
 fn prepare(operation: &str, folder: &Path) {
-    for name in ["state", "keys", "kept"] {
+    for name in ["state", "keys"] {
         fs::create_dir_all(folder.join(name)).unwrap();
     }
     match operation {
@@ -203,7 +203,6 @@ fn kill_everywhere(operation: &str) -> (usize, usize) {
             .env(FOLDER, &folder)
             .env("LD_PRELOAD", &layer)
             .env("POWERCUT_DIR", &folder)
-            .env("POWERCUT_KEPT", folder.join("kept"))
             .env("POWERCUT_AT", point.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -300,7 +299,6 @@ fn killed_at_every_point_of_writing_the_key_file_anew() {
             .env("ACCESSD_CONFIG", folder.join("accessd.toml"))
             .env("LD_PRELOAD", &layer)
             .env("POWERCUT_DIR", &folder)
-            .env("POWERCUT_KEPT", folder.join("kept"))
             .env("POWERCUT_AT", at.to_string())
             .output()
             .unwrap()

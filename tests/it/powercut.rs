@@ -128,6 +128,7 @@ fn be_the_daemon(folder: &Path) {
                 relock: Relock::Timeout,
                 held_open_after: Duration::from_secs(30),
             },
+            dice: None,
         }],
         photo_check: "none".into(),
         store: Box::new(store),

@@ -43,6 +43,7 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Stop => "stopped",
         EventKind::Grant => "granted",
         EventKind::Refusal => "refused",
+        EventKind::Challenge => "asked",
         EventKind::Advice => "told",
         EventKind::Unlocked => "unlocked",
         EventKind::Locked => "locked",
@@ -140,6 +141,7 @@ fn refused(detail: &Value) -> Option<String> {
         RefusalReason::NotNearest => format!("known, but behind somebody nearer: {best}"),
         RefusalReason::NotAlone => format!("known, but not alone: {best}"),
         RefusalReason::NobodyEnrolled => "nobody is enrolled".into(),
+        RefusalReason::Challenge => format!("did not do what was asked, {best}"),
         RefusalReason::NotLive => {
             let live = evidence
                 .live

@@ -110,7 +110,7 @@ fn one(status: &Status, door: &DoorStatus, several: bool, visitor: &Visitor) -> 
             @for alarm in door.alarms.iter().chain(&door.faults).chain(&door.throttle) {
                 p .line-alarm role="alert" { (icon("alarm")) (alarm) }
             }
-            @if let Some(advice) = &door.advice { p .told { (icon("people")) (t::TOLD) " " strong { (advice) } } }
+            @if let Some(advice) = door.told.as_ref().or(door.advice.as_ref()) { p .told { (icon("people")) (t::TOLD) " " strong { (advice) } } }
             @if visitor.may(Role::Operator) { (orders(status, door, several, visitor)) }
             dl .facts .inside {
                 (fact(t::CAMERA, pictures, door.faults.is_empty() && door.frame_age_ms.is_some()))

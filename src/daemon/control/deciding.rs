@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::access::{Advice, Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
+use crate::access::{Advice, Evidence, Grant, Look, LookOutcome, RefusalReason, Told, Verdict};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::{Analysis, SeenFace};
 use crate::daemon::doorway::DoorId;
@@ -11,6 +11,7 @@ use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
 use crate::door::{Handled, Input, LeafNotice, Notice};
 use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
+use crate::liveness::challenge::Tell;
 use crate::store::StoreError;
 use crate::vision::tracks::TrackId;
 
@@ -33,20 +34,32 @@ impl Control {
         if let Some((track, advice)) = self.doors[door].advise(&looks, now) {
             self.advised(door, analysis, track, advice)?;
         }
-        let verdicts = self.doors[door].attempts.observe(&looks, now);
-        let conclusions: Vec<Conclusion> = verdicts
-            .into_iter()
-            .map(|verdict| match verdict {
-                Verdict::Grant(grant) => self.grant(door, grant),
-                Verdict::Refuse(reason, evidence) => self.refuse(door, reason, evidence),
-            })
-            .collect::<Result<_, _>>()?;
+        let mut conclusions = Vec::new();
+        for verdict in self.doors[door].attempts.observe(&looks, now) {
+            match verdict {
+                Verdict::Grant(grant) => conclusions.push(self.grant(door, grant)?),
+                Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(door, reason, *evidence)?),
+                Verdict::Tell(told) => self.tell(door, &told)?,
+            }
+        }
         for conclusion in &conclusions {
             if let (Conclusion::Granted { name, evidence }, Some(grant)) = (conclusion, self.last_grant) {
                 self.learn(analysis, name, evidence, grant)?;
             }
         }
         Ok(conclusions)
+    }
+
+    /// Tells the person at the door what to do, by lamp, status and log.
+    fn tell(&mut self, door: DoorId, told: &Told) -> Result<(), DaemonError> {
+        let (now, words) = (self.clock.now(), told.what.words());
+        log::info!(person = told.name.as_str(); "{} is told: {words}", told.name);
+        self.doors[door].lamps.state.told(told.what, now);
+        self.doors[door].board.set_told((told.what != Tell::Done).then(|| words.to_owned()), now);
+        let person = Some(PersonRef { id: told.person, name: told.name.clone() });
+        let detail = json!({ "what": words, "track": told.track });
+        let event = Event { person, ..Event::new(EventKind::Challenge, detail) };
+        self.append_at(door, "what a person is told", event).map(drop)
     }
 
     /// A person has been told the same for a while: that is why they were not let in.
@@ -120,7 +133,9 @@ impl Control {
     ) -> Result<Conclusion, DaemonError> {
         let mut detail = serde_json::to_value(&evidence).expect("evidence is plain data");
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
-        let is_attempt = matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous);
+        let is_attempt =
+            matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous | RefusalReason::Challenge);
+        self.doors[door].board.set_told(None, self.clock.now());
         let reason = detail["reason"].as_str().unwrap_or_default().to_owned();
         let at_door = self.doors[door].place.door.as_str();
         log::info!(reason = reason.as_str(), door = at_door; "a face is refused: {reason}");

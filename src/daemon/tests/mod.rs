@@ -1,5 +1,6 @@
 //! The whole daemon under real threads, with doubles at its edges.
 
+mod challenge;
 mod console;
 mod door;
 mod doors;
@@ -266,6 +267,7 @@ fn door_parts(name: &str, side: Side, both_ways: bool, stage: &Stage, log: &Log)
             relock: Relock::OnClose,
             held_open_after: Duration::from_secs(30),
         },
+        dice: None,
     }
 }
 
