@@ -351,6 +351,7 @@ mod tests {
                     "threshold": 0.5,
                     "margin": 0.08,
                     "alike_margin": 0.16,
+                    "demands": { "watch": { "secs": 0, "nanos": 0 }, "challenge": null },
                     "frames_needed": 3,
                     "frames_window": 5,
                     "max_frame_age": { "secs": 0, "nanos": 500_000_000 },

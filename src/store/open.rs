@@ -176,7 +176,9 @@ fn writer(
         quick_check(&conn, file)?;
     }
     let sealer = sealer(&conn, file, keys)?;
-    if found != Found::Ours {
+    // Asked of SQLite and not of the file: a creation that was cut short is rolled back just now, and its mark with it.
+    let mark: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sql)?;
+    if mark == 0 {
         // Before WAL mode, so that it is in the file's own header and a cut never leaves it in the log alone.
         conn.pragma_update(None, "application_id", APPLICATION_ID).map_err(sql)?;
     }
