@@ -5,6 +5,7 @@
 //! several doors must not share.
 //! `config/accessd.toml` explains each key to the operator.
 
+mod changed;
 mod doors;
 mod keys;
 mod load;
@@ -43,6 +44,8 @@ pub struct Config {
     pub throttle: ThrottleConfig,
     /// The calendar.
     pub clock: ClockConfig,
+    /// The door's log.
+    pub journal: JournalConfig,
     /// What is kept of people, and for how long.
     pub privacy: PrivacyConfig,
     /// Files and folders.
@@ -370,6 +373,24 @@ pub struct ClockConfig {
 impl Default for ClockConfig {
     fn default() -> Self {
         Self { trust: "auto".into() }
+    }
+}
+
+/// `[journal]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournalConfig {
+    /// Days that records are kept, 0–36500; 0 for ever.
+    pub keep_days: u64,
+    /// Records that are kept, 0–100000000; 0 all.
+    pub keep_events: u64,
+    /// A file elsewhere that heads are appended to, or `none`.
+    pub head_file: PathBuf,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        Self { keep_days: 365, keep_events: 1_000_000, head_file: "none".into() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the config to the things at the edge: camera, relay and the rules that the config states.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
 use crate::policy::{Patience as Attempts, Place, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
+use crate::store::{HeadFile, Retention, SqliteStore};
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -63,6 +65,24 @@ pub(super) fn rule(config: &Config) -> Rule {
         supported: true,
         demands: demands(config),
     }
+}
+
+/// Where the journal's heads go, and how long it is kept.
+pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result<SqliteStore> {
+    let journal = &config.journal;
+    let head_file = match journal.head_file.as_path() {
+        none if none == Path::new(NONE) => None,
+        file => Some(HeadFile::at(file).context("no thread for journal.head_file")?),
+    };
+    let retention = Retention {
+        age: (journal.keep_days > 0).then(|| Duration::from_secs(journal.keep_days * 86_400)),
+        count: (journal.keep_events > 0).then_some(journal.keep_events),
+    };
+    let store = store.with_retention(retention);
+    Ok(match head_file {
+        Some(file) => store.with_head_file(file),
+        None => store,
+    })
 }
 
 /// What a face must show of itself.

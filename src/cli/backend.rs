@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 
-use super::adapters::{bar, rule};
+use super::adapters::{bar, bookkeeping, rule, trust};
 use crate::calibration::Bar;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -20,7 +20,9 @@ use crate::daemon::ops::{self, Terms};
 use crate::daemon::protocol::{EnrolProgress, Erasure, LookAlike, Reply, Request, Status};
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{NewTemplate, Person};
-use crate::journal::{Filter, Record, Stamp};
+use crate::journal::chain::{Against, Verification};
+use crate::journal::explain::Explanation;
+use crate::journal::{EventId, Filter, Record, Stamp};
 use crate::policy::{Change, RuleBook};
 use crate::seal::Keys;
 use crate::store::{Consent, Custody, Export, Header, OpenMode, SqliteStore, Store, StoreError, boot_id};
@@ -108,6 +110,22 @@ impl Backend {
             }
         }
         Ok(())
+    }
+
+    /// Why the door did what a record says.
+    pub(super) fn explain(&mut self, event: EventId) -> anyhow::Result<Explanation> {
+        match self.ask(&Request::Explain { event })? {
+            Reply::Explained { explanation } => Ok(*explanation),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Whether the journal is as it was written.
+    pub(super) fn verify(&mut self, against: &Against) -> anyhow::Result<Verification> {
+        match self.ask(&Request::Verify { against: against.clone() })? {
+            Reply::Verified { found } => Ok(*found),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Who may enter when.
@@ -296,7 +314,11 @@ pub(super) struct Direct {
 
 impl Direct {
     fn open(config: &Config, mode: OpenMode) -> anyhow::Result<Self> {
-        let store = open_store(config, mode)?;
+        let mut store = open_store(config, mode)?;
+        if mode != OpenMode::ReadOnly {
+            store = bookkeeping(config, store)?;
+            store.believe_clock(trust(config).holds(&SystemClock));
+        }
         Ok(Self { store, config: config.clone() })
     }
 

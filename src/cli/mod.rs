@@ -17,6 +17,7 @@ mod enroll;
 mod erase;
 mod eval;
 mod exit;
+mod explain;
 mod export;
 mod exposed;
 mod forget_learnt;
@@ -116,6 +117,7 @@ enum Command {
     Backup(backup::Backup),
     Restore(restore::Restore),
     Log(log::Log),
+    Explain(explain::Explain),
     Policy(policy::Policy),
     Holiday(holiday::Holiday),
     Person(person::Person),
@@ -173,6 +175,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Backup(backup) => backup.perform(&globals),
         Command::Restore(restore) => restore.perform(&globals),
         Command::Log(log) => log.perform(&globals),
+        Command::Explain(explain) => explain.perform(&globals),
         Command::Policy(policy) => policy.perform(&globals),
         Command::Holiday(holiday) => holiday.perform(&globals),
         Command::Person(person) => person.perform(&globals),

@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, camera_factory, camera_spec, console_terms, dice, door_rules, doubt, enrolment,
-    forget_after, gates, inputs_factory, is_watched, learning, load_networks, open_lamps, patience, places,
-    rule, start_guard, trust,
+    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, console_terms, dice, door_rules, doubt,
+    enrolment, forget_after, gates, inputs_factory, is_watched, learning, load_networks, open_lamps,
+    patience, places, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::exposed::exposed;
@@ -98,7 +98,7 @@ impl Run {
                 dice: dice(config)?,
             });
         }
-        let mut store = open_store(config, OpenMode::Create)?;
+        let mut store = bookkeeping(config, open_store(config, OpenMode::Create)?)?;
         store.forget_after(forget_after(config));
         Ok(Parts {
             doors,
@@ -109,6 +109,8 @@ impl Run {
             trust: trust(config),
             bar: bar(config, &model)?,
             rule: rule(config),
+            gates: gates(config),
+            settings: config.changed(),
             learning: learning(config),
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),

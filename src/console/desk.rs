@@ -52,6 +52,8 @@ pub fn needs(request: &Request) -> Role {
         | Request::Follow { .. }
         | Request::Policy
         | Request::Figures
+        | Request::Explain { .. }
+        | Request::Verify { .. }
         | Request::Picture { .. } => Role::Viewer,
         Request::Unlock { .. }
         | Request::Lock { .. }

@@ -427,3 +427,17 @@ pub(super) fn at_doors(doors: &std::collections::BTreeSet<String>) -> String {
     let names: Vec<&str> = doors.iter().map(String::as_str).collect();
     format!("at {}", names.join(", "))
 }
+
+pub(super) const VERIFY: &str = "Verify the chain";
+
+pub(super) fn chain_whole(records: u64, checkpoints: u64, signed_to: Option<i64>) -> String {
+    let signed = match signed_to {
+        Some(id) => format!("{checkpoints} signatures cover it up to record {id}."),
+        None => "No signature covers it yet.".to_owned(),
+    };
+    format!("The journal is as it was written: {records} records, each bound to the one before. {signed}")
+}
+
+pub(super) fn chain_broken(record: i64, what: &str) -> String {
+    format!("The journal is not as it was written. Record {record}: {what}")
+}

@@ -103,6 +103,10 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::InputsLost,
             EventKind::InputsBack,
             EventKind::Repair,
+            EventKind::Chained,
+            EventKind::Pruned,
+            EventKind::Config,
+            EventKind::Model,
         ],
     ),
 ];
@@ -169,6 +173,10 @@ pub(super) fn kind_name(kind: EventKind) -> String {
         K::Backup => "Backup taken",
         K::Restore => "Restored from a backup",
         K::Repair => "Repaired",
+        K::Chained => "Journal chained",
+        K::Pruned => "Old records taken out",
+        K::Config => "Settings changed",
+        K::Model => "Another encoder",
         K::Advice => "Told what to do",
         K::Challenge => "Asked to do something",
         K::NotPassed => "Did not go through",
@@ -309,7 +317,14 @@ mod tests {
     fn record(kind: EventKind, detail: Value) -> Record {
         let wall = "2026-11-03T08:15:30Z".parse().unwrap();
         let at = Stamp { wall, mono: MonoTime::from_millis(1) };
-        Record { id: EventId(1), at, boot_id: "b".into(), event: Event::new(kind, detail) }
+        Record {
+            id: EventId(1),
+            at,
+            boot_id: "b".into(),
+            clock_trusted: None,
+            hash: None,
+            event: Event::new(kind, detail),
+        }
     }
 
     #[test]

@@ -17,12 +17,13 @@ use crate::policy::{self, Throttle};
 
 use super::analysis::{AnalyseError, Analyser};
 use super::camera_loop::{Backoff, CameraLoop};
-use super::control::{CameraWatch, Control, HouseRules, LampBoard};
+use super::control::{CameraWatch, Control, HouseRules, LampBoard, Looks};
 use super::doorway::{DoorId, Doors, Doorway};
 use super::input_loop::InputLoop;
 use super::mailbox::{Mailbox, Note};
 use super::ops::Terms;
 use super::readiness::Readiness;
+use super::settings;
 use super::slot::Slot;
 use super::socket::{ControlSocket, Desk, Eye};
 use super::status::{Board, DoorBoard, Fixed, FixedDoor};
@@ -96,6 +97,7 @@ fn prepare(
         place,
         driver,
         attempts: Attempts::new(rule.clone()).with_dice(dice),
+        looks: Looks::default(),
         adviser: Adviser::default(),
         frames: Arc::new(Slot::new()),
         board: Arc::new(DoorBoard::new(fixed)),
@@ -194,6 +196,7 @@ impl Daemon {
             parts.doors.into_iter().map(|door| prepare(door, &parts.rule, parts.patience, started));
         let mut prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>()?;
         let model = prepared.first().ok_or(DaemonError::NoDoor)?.analyser.model().clone();
+        store.believe_clock(parts.trust.holds(&*clock));
         let book = store.rule_book().map_err(DaemonError::Read)?;
         let house = HouseRules::new(book, parts.trust, &*clock).map_err(DaemonError::Policy)?;
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
@@ -206,6 +209,7 @@ impl Daemon {
         let mut start = json!({
             "version": parts.version, "model": model, "people": gallery.people(), "threshold": rule.threshold,
             "photo_check": parts.photo_check, "pid": std::process::id(),
+            "gates": parts.gates,
         });
         match prepared.as_slice() {
             [only] => {
@@ -213,9 +217,15 @@ impl Daemon {
             }
             several => start["doors"] = several.iter().map(|door| door.told.clone()).collect(),
         }
+        let changes = settings::changes(&*store, &parts.settings, &model).map_err(DaemonError::Read)?;
         store
             .append(&Event::new(EventKind::Start, start), Stamp::now(&*clock))
             .map_err(|source| DaemonError::Write { what: "the start", source })?;
+        for change in &changes {
+            store
+                .append(change, Stamp::now(&*clock))
+                .map_err(|source| DaemonError::Write { what: "a change of the settings", source })?;
+        }
 
         let fixed =
             Fixed { version: parts.version, photo_check: parts.photo_check, model: model.clone(), started };

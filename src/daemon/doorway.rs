@@ -12,7 +12,7 @@ use crate::frame::Frame;
 use crate::policy::{Place, Throttle, WhichDoor, which_door};
 use crate::vision::tracks::TrackId;
 
-use super::control::{CameraWatch, Going, Holding, LampBoard};
+use super::control::{CameraWatch, Going, Holding, LampBoard, Looks};
 use super::slot::Slot;
 use super::status::DoorBoard;
 
@@ -25,6 +25,7 @@ pub(crate) struct Doorway {
     pub(crate) place: Place,
     pub(crate) driver: Driver,
     pub(crate) attempts: Attempts,
+    pub(crate) looks: Looks,
     pub(crate) adviser: Adviser,
     pub(crate) frames: Arc<Slot<Frame>>,
     pub(crate) board: Arc<DoorBoard>,

@@ -18,6 +18,7 @@ use crate::door::{Relay, RelayError};
 use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateInfo, TemplateSource};
+use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Change, NumberedRule, Passage, PersonRow, PersonTerms, Place, RuleBook, RuleId};
 use crate::seal::RecoveryCode;
@@ -545,7 +546,8 @@ impl Store for FakeStore {
             *left = left.saturating_sub(1);
         }
         let id = EventId(inner.records.len() as i64 + 1);
-        inner.records.push(Record { id, at, boot_id: "boot".into(), event: event.clone() });
+        let (boot_id, clock_trusted) = ("boot".into(), None);
+        inner.records.push(Record { id, at, boot_id, clock_trusted, hash: None, event: event.clone() });
         self.log.push(format!("append {}", serde_json::to_value(event.kind).unwrap().as_str().unwrap()));
         Ok(id)
     }
@@ -560,6 +562,16 @@ impl Store for FakeStore {
         let all: Vec<Record> = inner.records.iter().filter(fits).cloned().collect();
         let skipped = all.len().saturating_sub(filter.limit.unwrap_or(usize::MAX));
         Ok(all[skipped..].to_vec())
+    }
+
+    fn verify(&self, _against: &Against) -> Result<Verification, StoreError> {
+        Err(Self::broken())
+    }
+
+    fn believe_clock(&mut self, _trusted: bool) {}
+
+    fn tend(&mut self, _at: Stamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn reader(&self) -> Result<Box<dyn Store>, StoreError> {

@@ -30,6 +30,7 @@ mod mailbox;
 pub mod ops;
 pub mod protocol;
 mod readiness;
+mod settings;
 mod slot;
 mod socket;
 mod status;
@@ -41,6 +42,7 @@ pub mod trace;
 mod view;
 mod vision_loop;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +55,7 @@ use crate::door::{InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Str
 use crate::liveness::challenge::Dice;
 use crate::policy::Place;
 use crate::store::{Store, StoreError};
+use crate::vision::quality::QualityGates;
 
 use analysis::Analyser;
 use assembly::Daemon;
@@ -105,6 +108,10 @@ pub struct Parts {
     pub rule: Rule,
     /// Where the threshold comes from.
     pub bar: Bar,
+    /// What a face must be to be matched, for the journal: the analysers apply it.
+    pub gates: QualityGates,
+    /// The settings that are not the defaults, by key; a change of them is written down.
+    pub settings: BTreeMap<String, String>,
     /// How faces that are let in are learnt, if they are.
     pub learning: Option<Learning>,
     /// How enrolment at the camera goes.

@@ -5,7 +5,7 @@ use crate::access::{LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
-use crate::journal::{Filter, Stamp};
+use crate::journal::{self, EventId, EventKind, Filter, Stamp};
 use crate::store::{Store, StoreError};
 
 use super::custody;
@@ -56,6 +56,10 @@ pub fn read(store: &dyn Store, request: &Request) -> Option<Reply> {
         Request::Person { name } => store.person(name).map(|person| Reply::People { people: vec![person] }),
         Request::Policy => store.rule_book().map(|book| Reply::Policy { book: Box::new(book) }),
         Request::Records { filter } => return Some(records(store, filter)),
+        Request::Explain { event } => return Some(explain(store, *event)),
+        Request::Verify { against } => {
+            store.verify(against).map(|found| Reply::Verified { found: Box::new(found) })
+        }
         _ => return custody::read(store, request),
     };
     Some(reply.unwrap_or_else(|error| refused(&error)))
@@ -181,6 +185,39 @@ fn lookalikes(gallery: &Gallery, templates: &[NewTemplate], person: &Person, fro
     all.dedup_by(|later, kept| later.name == kept.name);
     all.sort_by(|a, b| b.score.total_cmp(&a.score));
     all
+}
+
+/// Records after a decision in which its consequences are sought.
+const CONSEQUENCES: usize = 50;
+
+fn explain(store: &dyn Store, event: EventId) -> Reply {
+    let one = |id: i64| Filter {
+        after: Some(EventId(id - 1)),
+        before: Some(EventId(id.saturating_add(1))),
+        ..Filter::default()
+    };
+    let read = || -> Result<Reply, StoreError> {
+        let Some(record) = store.records(&one(event.0))?.pop() else {
+            let message = format!("the journal has no record {}; `accessd log` shows those it has", event.0);
+            return Ok(Reply::Error { message });
+        };
+        let start = Filter {
+            kinds: vec![EventKind::Start],
+            before: Some(event),
+            limit: Some(1),
+            ..Filter::default()
+        };
+        let start = store.records(&start)?.pop();
+        let until = EventId(event.0.saturating_add(CONSEQUENCES as i64));
+        let mut around =
+            store.records(&Filter { after: Some(event), before: Some(until), ..Filter::default() })?;
+        if let Some(cause) = record.event.detail.get("grant").and_then(serde_json::Value::as_i64) {
+            around.splice(0..0, store.records(&one(cause))?);
+        }
+        let explanation = Box::new(journal::explain::explain(record, start.as_ref(), around));
+        Ok(Reply::Explained { explanation })
+    };
+    read().unwrap_or_else(|error| refused(&error))
 }
 
 fn records(store: &dyn Store, filter: &Filter) -> Reply {

@@ -5,7 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gallery::{NewTemplate, Person};
-use crate::journal::{Filter, Record};
+use crate::journal::chain::{Against, Verification};
+use crate::journal::explain::Explanation;
+use crate::journal::{EventId, Filter, Record};
 use crate::policy::{Change, RuleBook, Side};
 use crate::store::{Consent, Export, Header, Search};
 use crate::vision::quality::Quality;
@@ -32,6 +34,17 @@ pub enum Request {
     Follow {
         /// Which; `limit` counts the records from before.
         filter: Filter,
+    },
+    /// Why the door did what a record says.
+    Explain {
+        /// The record.
+        event: EventId,
+    },
+    /// Whether the journal is as it was written. Takes some seconds with a million records.
+    Verify {
+        /// What to hold it against.
+        #[serde(default)]
+        against: Against,
     },
     /// Enrols from templates that the client computed.
     Enrol {
@@ -176,6 +189,8 @@ impl Request {
             | Self::Policy
             | Self::Figures
             | Self::Picture { .. }
+            | Self::Explain { .. }
+            | Self::Verify { .. }
             | Self::Consents { .. } => false,
             Self::As { request, .. } => request.is_for_admins(),
             Self::Enrol { .. }
@@ -221,6 +236,16 @@ pub enum Reply {
     Record {
         /// The record.
         record: Box<Record>,
+    },
+    /// Why the door did what it did.
+    Explained {
+        /// All there is to say.
+        explanation: Box<Explanation>,
+    },
+    /// Whether the journal is as it was written.
+    Verified {
+        /// What was found.
+        found: Box<Verification>,
     },
     /// How live enrolment goes.
     Progress(EnrolProgress),

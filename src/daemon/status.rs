@@ -98,6 +98,11 @@ impl Board {
         });
     }
 
+    /// The rate that the threshold in force keeps; `None` when it was set by hand.
+    pub(crate) fn far(&self) -> Option<Far> {
+        lock(&self.now).far
+    }
+
     /// Lockdown and the calendar.
     pub(crate) fn set_rules(&self, lockdown: bool, clock_trusted: bool) {
         let mut now = lock(&self.now);

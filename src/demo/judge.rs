@@ -194,7 +194,7 @@ mod tests {
         let person = name.map(|name| PersonRef { id: PersonId(1), name: name.into() });
         let event = Event { person, ..Event::new(kind, detail) };
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
-        Record { id: EventId(id), at, boot_id: "b".into(), event }
+        Record { id: EventId(id), at, boot_id: "b".into(), clock_trusted: None, hash: None, event }
     }
 
     /// Grant, unlock and lock for everybody enrolled, a refusal for each stranger.

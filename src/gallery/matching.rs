@@ -189,6 +189,23 @@ impl Gallery {
         near
     }
 
+    /// The `count` people who are most alike, most alike first.
+    ///
+    /// # Panics
+    /// As [`Gallery::find`].
+    pub fn nearest(&self, probe: &Embedding, count: usize) -> Vec<Candidate> {
+        let mut near: Vec<Candidate> = Vec::with_capacity(count + 1);
+        self.each(probe, |person, score| {
+            // `>=` keeps equals in the order of their ids.
+            let at = near.iter().take_while(|other| other.score.0 >= score).count();
+            if at < count {
+                near.insert(at, person.candidate(score));
+                near.truncate(count);
+            }
+        });
+        near
+    }
+
     /// Whom `person`'s samples are most like among the others; `None` when there is nobody else, or no such person.
     pub fn nearest_to(&self, person: PersonId) -> Option<Candidate> {
         let own = self.people.iter().find(|enrolled| enrolled.id == person)?;
@@ -406,6 +423,20 @@ mod tests {
         let near = g.nearest_other(&embedding(&[1.0, 0.0]), PersonId(1), Score(0.5));
         assert_eq!(near.iter().map(|c| c.person.0).collect::<Vec<_>>(), [4, 2]);
         assert!((near[1].score.0 - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_nearest_come_in_order_and_no_more_than_asked_for() {
+        let g = gallery(&[(1, &[1.0, 0.0]), (2, &[0.8, 0.6]), (3, &[0.0, 1.0]), (4, &[0.8, 0.6])]);
+        let near = |count| {
+            let near = g.nearest(&embedding(&[1.0, 0.0]), count);
+            near.iter().map(|c| c.person.0).collect::<Vec<_>>()
+        };
+        assert_eq!((near(0), near(3), near(9)), (vec![], vec![1, 2, 4], vec![1, 2, 4, 3]));
+        assert_eq!(
+            Some(&g.nearest(&embedding(&[1.0, 0.2]), 1)[0]),
+            g.find(&embedding(&[1.0, 0.2])).map(|m| m.best).as_ref()
+        );
     }
 
     #[test]

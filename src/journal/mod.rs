@@ -2,13 +2,18 @@
 //!
 //! Stands between `access` and `door`: a grant becomes a [`Recorded`] grant here, and only that opens.
 
+pub mod chain;
+pub mod explain;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Grant;
+use crate::access::{Evidence, Grant};
 use crate::clock::{Clock, MonoTime};
 use crate::gallery::PersonId;
 use crate::policy::{Admitted, Side};
+
+use explain::Circumstances;
 
 /// Row number of an event; counts up, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,6 +128,21 @@ pub enum EventKind {
     Restore,
     /// Damage was repaired.
     Repair,
+    /// Records from before the journal was a chain were chained as they were found.
+    Chained,
+    /// Old records were taken out; what they were in sum stays.
+    Pruned,
+    /// The settings are others than at the last start.
+    Config,
+    /// The encoder is another one than at the last start.
+    Model,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub fn all() -> &'static [Self] {
+        clap::ValueEnum::value_variants()
+    }
 }
 
 /// Whom an event is about. The name is kept as it was then.
@@ -178,6 +198,12 @@ pub struct Record {
     pub at: Stamp,
     /// Which boot of the machine `at.mono` counts from.
     pub boot_id: String,
+    /// Whether the calendar was believed; `None` where nobody knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_trusted: Option<bool>,
+    /// Its hash in the chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<chain::Hash>,
     /// What.
     #[serde(flatten)]
     pub event: Event,
@@ -185,6 +211,7 @@ pub struct Record {
 
 /// Which records to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// At or after.
     pub since: Option<Timestamp>,
@@ -199,8 +226,7 @@ pub struct Filter {
     pub door: Option<String>,
     /// With a greater number than this.
     pub after: Option<EventId>,
-    /// With a smaller number than this.
-    #[serde(default)]
+    /// With a smaller number than this: the page before one that begins with it.
     pub before: Option<EventId>,
     /// At most so many, the newest ones, oldest first.
     pub limit: Option<usize>,
@@ -242,10 +268,11 @@ impl<T> Recorded<T> {
 /// What `append` says; the grant is gone then and the door stays locked.
 pub fn record_grant<E>(
     admitted: Admitted,
+    around: &Circumstances,
     append: impl FnOnce(&Event) -> Result<EventId, E>,
 ) -> Result<Recorded<Grant>, E> {
     let grant = admitted.grant();
-    let mut evidence = detail(grant.evidence());
+    let mut evidence = decision(grant.evidence(), around);
     evidence["by"] = admitted.by().into();
     if admitted.side() == Side::Out {
         evidence["side"] = "out".into();
@@ -259,6 +286,15 @@ pub fn record_grant<E>(
     };
     let event = append(&event)?;
     Ok(Recorded { what: admitted.into_grant(), event })
+}
+
+/// What a decision writes down: its evidence and what there was around it.
+pub fn decision(evidence: &Evidence, around: &Circumstances) -> serde_json::Value {
+    let mut figures = detail(evidence);
+    if let (Some(figures), serde_json::Value::Object(more)) = (figures.as_object_mut(), detail(around)) {
+        figures.extend(more);
+    }
+    figures
 }
 
 /// Figures as an event holds them: each with the digits it has, 0.08 and not 0.07999999821186066, which is what an
@@ -283,7 +319,7 @@ mod tests {
 
     fn granted_event() -> Event {
         let mut written = None;
-        let _recorded = record_grant(Admitted::for_tests(grant()), |event| {
+        let _recorded = record_grant(Admitted::for_tests(grant()), &Circumstances::default(), |event| {
             written = Some(event.clone());
             Ok::<_, ()>(EventId(12))
         });
@@ -293,7 +329,7 @@ mod tests {
     #[test]
     fn a_grant_is_recorded_under_its_event_with_its_evidence() {
         let mut written = None;
-        let recorded = record_grant(Admitted::for_tests(grant()), |event| {
+        let recorded = record_grant(Admitted::for_tests(grant()), &Circumstances::default(), |event| {
             written = Some(event.clone());
             Ok::<_, ()>(EventId(12))
         });
@@ -303,14 +339,14 @@ mod tests {
         assert_eq!(written.kind, EventKind::Grant);
         assert_eq!(written.person, Some(PersonRef { id: PersonId(3), name: "Ada".into() }));
         assert_eq!(written.actor, None, "the door's own decision");
-        let evidence: crate::access::Evidence = serde_json::from_value(written.detail).unwrap();
+        let evidence: Evidence = serde_json::from_value(written.detail).unwrap();
         assert_eq!(&evidence, grant().evidence());
     }
 
     #[test]
     fn a_grant_that_cannot_be_written_down_is_gone() {
         let mut asked = 0;
-        let lost = record_grant(Admitted::for_tests(grant()), |_| {
+        let lost = record_grant(Admitted::for_tests(grant()), &Circumstances::default(), |_| {
             asked += 1;
             Err("the disk is full")
         });
@@ -328,6 +364,8 @@ mod tests {
                 mono: MonoTime::from_millis(61_250),
             },
             boot_id: "3e1f".into(),
+            clock_trusted: None,
+            hash: None,
             event,
         };
         let shape = json!({

@@ -13,7 +13,7 @@ use super::journal::{micros, timestamp};
 use super::sealing::{open_embedding, place_of_template};
 use super::traces::{Search, Traces};
 use super::trouble::Trouble;
-use super::{SqliteStore, Store, StoreError, files, journal, people, policy};
+use super::{SqliteStore, Store, StoreError, chain, files, people, policy};
 use crate::clock::MonoTime;
 use crate::gallery::{Person, PersonId};
 use crate::journal::{Event, EventKind, Filter, PersonRef, Record, Stamp};
@@ -141,14 +141,14 @@ impl SqliteStore {
         if unused.is_empty() {
             return Ok(Vec::new());
         }
-        self.commit("removing unused people", |tx, boot_id| {
+        self.commit("removing unused people", |tx, pen| {
             for (person, last_used) in &unused {
                 let templates = super::templates::count_of(tx, person.id)?;
                 let detail =
                     json!({ "templates": templates, "why": "unused for too long", "last_used": last_used });
                 people::delete(tx, person.id)?;
                 let event = Event { person: Some(person.clone()), ..Event::new(EventKind::Remove, detail) };
-                journal::insert(tx, &event, at, boot_id)?;
+                chain::append(tx, &event, at, pen)?;
             }
             people::changed(tx)?;
             Ok(())
@@ -175,7 +175,7 @@ impl Custody for SqliteStore {
         if !(1..=MAX_CONSENT).contains(&text.chars().count()) {
             return Err(StoreError::BadConsent);
         }
-        self.write(&format!("writing down the consent of {name:?}"), |tx, boot_id| {
+        self.write(&format!("writing down the consent of {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
             tx.execute(
                 "INSERT INTO consents (person, text, given, recorded, recorded_by) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -183,9 +183,12 @@ impl Custody for SqliteStore {
             )?;
             let hash = blake3::hash(text.as_bytes()).to_string();
             let detail = json!({ "given": given, "text_blake3": hash });
-            let event =
-                Event { person: Some(person), actor: Some(actor.to_owned()), ..Event::new(EventKind::Consent, detail) };
-            journal::insert(tx, &event, at, boot_id)?;
+            let event = Event {
+                person: Some(person),
+                actor: Some(actor.to_owned()),
+                ..Event::new(EventKind::Consent, detail)
+            };
+            chain::append(tx, &event, at, pen)?;
             Ok(())
         })
     }

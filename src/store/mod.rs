@@ -5,9 +5,11 @@
 //! and why, stands at the top of `open.rs`.
 
 mod backup;
+mod chain;
 mod check;
 mod custody;
 mod files;
+mod heads;
 mod journal;
 mod lock;
 mod open;
@@ -15,25 +17,31 @@ mod people;
 mod policy;
 mod repair;
 mod restore;
+mod retention;
 mod sealing;
 mod sqlite;
 mod templates;
 mod traces;
 mod trouble;
+mod verify;
 
 use std::path::PathBuf;
 
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
+use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
 use crate::policy::{Change, Passage, RuleBook};
 
 pub use backup::{Header, KeyFile};
+pub use chain::{Signing, journal_seal};
 pub use check::{Checkup, Finding, check};
 pub use custody::{Consent, Custody, Export};
+pub use heads::HeadFile;
 pub use open::{OpenMode, boot_id};
 pub use repair::repair;
 pub use restore::{Restored, Restoring};
+pub use retention::Retention;
 pub use sqlite::SqliteStore;
 pub use traces::{Search, Sighting, Trace, Traces};
 
@@ -221,6 +229,22 @@ pub trait Store: Custody + Send {
     /// # Errors
     /// When the database cannot be read.
     fn records(&self, filter: &Filter) -> Result<Vec<Record>, StoreError>;
+
+    /// Goes over the whole journal and says whether it is as it was written.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn verify(&self, against: &Against) -> Result<Verification, StoreError>;
+
+    /// Says whether the calendar is believed: the records from now on bear it.
+    fn believe_clock(&mut self, trusted: bool);
+
+    /// What is due by time alone: a signature over the newest records, the end of
+    /// old ones. Called at every turn.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn tend(&mut self, at: Stamp) -> Result<(), StoreError>;
 
     /// A second view for other threads; its changing methods fail.
     ///

@@ -5,15 +5,17 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use serde_json::json;
 
+use super::chain::{self, Pen};
 use super::files::{self, Found};
 use super::lock::WriterLock;
 use super::sealing::{Sealer, open_embedding, place_of_template};
 use super::trouble::{self, DAMAGED, Trouble};
-use super::{StoreError, backup, journal, open, people};
+use super::{StoreError, backup, open, people};
 use crate::encoder::ModelId;
 use crate::gallery::PersonId;
 use crate::journal::{Event, EventKind, Stamp};
@@ -57,7 +59,9 @@ pub fn repair(
                 actor: Some(actor.to_owned()),
                 ..Event::new(EventKind::Repair, json!({ "what": what.join("; ") }))
             };
-            journal::insert(&tx, &event, at, boot_id)?;
+            let mut pen = Pen::new(boot_id);
+            pen.signing.seal = Some(Arc::new(chain::journal_seal(&device)));
+            chain::append(&tx, &event, at, &pen)?;
         }
         tx.commit()?;
         // Of what was taken out nothing stays in the log.

@@ -232,6 +232,16 @@ test('somebody is erased after their name was typed, and not before', async () =
   await page.context().close();
 });
 
+test('the chain is verified, and its result is said', async () => {
+  const page = await enter(chrome, 'grace');
+  await page.goto(`${URL}/events`);
+  await page.getByRole('button', { name: 'Verify the chain' }).click();
+  const said = page.getByText(/The journal is as it was written: \d+ records/);
+  await said.waitFor();
+  console.log(`# ${await said.textContent()}`);
+  await page.context().close();
+});
+
 test('a backup is downloaded, sealed', async () => {
   const page = await enter(chrome, 'ada');
   await page.goto(`${URL}/site`);
@@ -252,7 +262,7 @@ test('a viewer sees everything and changes nothing', async () => {
   const csrf = await page.locator('body').getAttribute('data-csrf');
   for (const path of ['/', '/events', '/people', '/person?name=Ada+Lovelace', '/policy', '/site']) {
     assert.equal((await page.goto(URL + path)).status(), 200, path);
-    const forms = await page.locator('form[method=post]:not([action="/logout"])').count();
+    const forms = await page.locator('form[method=post]:not([action="/logout"], [action="/events/verify"])').count();
     assert.equal(forms, 0, `${path} offers a viewer a change`);
   }
   const before = accessd('log', '--json', '-n', '1', '--kind', 'policy,operator,rename,remove,enrol,lockdown');

@@ -29,6 +29,7 @@ use accessd::gallery::{Gallery, NewTemplate};
 use accessd::journal::{EventKind, Filter, Stamp};
 use accessd::policy::Place;
 use accessd::store::{OpenMode, SqliteStore, Store, boot_id, check};
+use accessd::vision::quality::QualityGates;
 use accessd::vision::tracks::TrackId;
 use accessd::vision::{BBox, Face};
 use image::RgbImage;
@@ -135,6 +136,15 @@ fn be_the_daemon(folder: &Path) {
         clock,
         patience: accessd::policy::Patience { attempts: 5, face_off_after: 50 },
         trust: accessd::clock::Trust::Always,
+        gates: QualityGates {
+            min_eye_distance_px: 28.0,
+            min_sharpness: 20.0,
+            min_light: 40.0,
+            max_light: 225.0,
+            max_yaw_deg: 40.0,
+            max_pitch_deg: 35.0,
+        },
+        settings: Default::default(),
         bar: Bar::Set(Score(0.5)),
         rule: Rule {
             threshold: Score(0.5),
@@ -244,6 +254,20 @@ impl Site {
             .env("LD_PRELOAD", &self.layer)
             .env("POWERCUT_DIR", self.path("disk"))
             .env("POWERCUT_KEPT", self.path("kept"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// The daemon on a disk that tells in which order things reached it.
+    fn start_in_order(&self) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "powercut::the_daemon_of_the_power_cuts", "--nocapture", "--test-threads=1"])
+            .env(FOLDER, self.folder.path())
+            .env("LD_PRELOAD", &self.layer)
+            .env("POWERCUT_DIR", self.path("disk"))
+            .env("POWERCUT_ORDER", self.path("order"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -371,4 +395,45 @@ fn the_layer_forgets_what_was_not_synced() {
     let seen =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| site.look(from, 0, "without the log")));
     assert!(seen.is_err(), "an opening without its record went unnoticed");
+}
+
+/// Whether each opening in what the disk told comes after a record that was written and then synced, with nothing written
+/// since; gives how many openings there were.
+fn openings_in_order(told: &str) -> Result<usize, String> {
+    let (mut openings, mut written, mut synced) = (0, false, false);
+    for (n, line) in told.lines().enumerate() {
+        match line {
+            "write accessd.db-wal" => (written, synced) = (true, false),
+            "sync accessd.db-wal" => synced = true,
+            "open relay.log" if written && synced => {
+                openings += 1;
+                (written, synced) = (false, false);
+            }
+            "open relay.log" => {
+                return Err(format!("line {n}: the relay moved before its record was on disk"));
+            }
+            _ => {}
+        }
+    }
+    Ok(openings)
+}
+
+#[test]
+fn each_opening_comes_after_its_record_was_synced() {
+    let site = Site::new();
+    for _ in 0..5 {
+        let before = site.relay().iter().filter(|line| line.energised).count();
+        let daemon = site.start_in_order();
+        until("the daemon opened the door", || {
+            site.relay().iter().filter(|line| line.energised).count() > before
+        });
+        site.cut(daemon);
+    }
+    let told = fs::read_to_string(site.path("order")).unwrap();
+    let openings = openings_in_order(&told).unwrap_or_else(|why| panic!("{why}\n{told}"));
+    assert!(openings >= 5, "{openings} openings");
+    // The check itself: a door that opens first and writes then is found out.
+    let late = told.replacen("sync accessd.db-wal", "sync accessd.db", 1_000_000);
+    assert!(openings_in_order(&late).is_err());
+    eprintln!("{openings} openings, each after the sync of its record");
 }

@@ -479,6 +479,8 @@ fn the_journal_is_read_by_time_person_kind_and_number() {
     assert_eq!(numbers(Filter { limit: Some(3), ..f() }), [7, 8, 9], "the newest, oldest first");
     assert_eq!(numbers(Filter { limit: Some(0), ..f() }), [0i64; 0]);
     assert_eq!(numbers(Filter { after: Some(EventId(7)), ..f() }), [8, 9]);
+    assert_eq!(numbers(Filter { before: Some(EventId(3)), ..f() }), [1, 2]);
+    assert_eq!(numbers(Filter { before: Some(EventId(8)), limit: Some(2), ..person("Ada King") }), [3, 4]);
     assert_eq!(numbers(Filter { since: Some(at(40).wall), ..f() }), [5, 6, 7, 9], "`since` is within");
     assert_eq!(numbers(Filter { until: Some(at(10).wall), ..f() }), [1, 8], "`until` is not");
     assert_eq!(numbers(Filter { since: Some(at(5).wall), until: Some(at(21).wall), ..f() }), [2, 3, 8]);
@@ -520,6 +522,8 @@ fn a_record_is_never_changed() {
     store.append(&Event::new(EventKind::Refusal, json!({})), at(1)).unwrap();
     let error = place.sql().execute("UPDATE events SET kind = 'grant'", []).unwrap_err();
     assert!(error.to_string().contains("a record of the journal is never changed"), "{error}");
+    let error = place.sql().execute("DELETE FROM events", []).unwrap_err();
+    assert!(error.to_string().contains("never deleted without a signed summary"), "{error}");
 }
 
 #[test]
@@ -754,6 +758,38 @@ fn another_device_key_opens_nothing_and_is_told() {
     assert!(same(DB), "untouched");
 }
 
+#[test]
+fn the_records_of_a_database_from_before_the_chain_are_chained_as_they_are() {
+    let place = Place::new();
+    of_old(&place, 2);
+    let sql = place.sql();
+    for id in 1..=40 {
+        sql.execute(
+            "INSERT INTO events (wall, mono_ms, boot_id, kind, detail) VALUES (?1, ?1, 'old', 'refusal', '{}')",
+            [id],
+        )
+        .unwrap();
+    }
+    drop(sql);
+    let store = create(&place.path);
+    let records = all(&store);
+    let (chained, kept) = records.split_last().unwrap();
+    assert_eq!(kept.len(), 40);
+    for (n, record) in (1..).zip(kept) {
+        assert_eq!(
+            (record.id, record.boot_id.as_str(), record.event.kind),
+            (EventId(n), "old", EventKind::Refusal)
+        );
+        assert!(record.hash.is_some() && record.clock_trusted.is_none());
+    }
+    assert_eq!(chained.event.kind, EventKind::Chained);
+    assert_eq!((&chained.event.detail["records"], &chained.event.detail["last"]), (&json!(40), &json!(40)));
+    let found = store.verify(&Default::default()).unwrap();
+    assert!(found.is_whole() && found.signed_to == Some(41), "{found:?}");
+    drop(store);
+    assert_eq!(all(&create(&place.path)), records, "once");
+}
+
 /// A database with 40 people, closed cleanly, and its bytes.
 fn populated(place: &Place) -> Vec<u8> {
     let mut n = Numbers(10);
@@ -891,7 +927,7 @@ fn a_check_finds_what_accessd_does_not_leave_behind() {
     populated(&place);
     let conn = place.sql();
     conn.execute_batch(
-        "PRAGMA foreign_keys = OFF;
+        "PRAGMA foreign_keys = OFF; DROP TRIGGER events_are_only_pruned;
          UPDATE templates SET sealed = zeroblob(553) WHERE id = 7;
          DELETE FROM templates WHERE id = 9;
          UPDATE templates SET person = 999 WHERE id = 11;

@@ -76,6 +76,10 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Throttled => "THROTTLED",
         EventKind::FaceOff => "FACES OFF",
         EventKind::FaceOn => "faces on",
+        EventKind::Chained => "chained",
+        EventKind::Pruned => "pruned",
+        EventKind::Config => "settings",
+        EventKind::Model => "encoder",
         EventKind::NotPassed => "not passed",
         EventKind::Consent => "consent",
         EventKind::Export => "exported",
@@ -235,7 +239,14 @@ mod tests {
         let person = person.map(|name| PersonRef { id: PersonId(1), name: name.into() });
         let event = Event { person, actor: actor.map(str::to_owned), ..Event::new(kind, detail) };
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
-        let text = describe(&Record { id: EventId(1), at, boot_id: String::new(), event });
+        let text = describe(&Record {
+            id: EventId(1),
+            at,
+            boot_id: String::new(),
+            clock_trusted: None,
+            hash: None,
+            event,
+        });
         let (_time, rest) = text.split_at("1970-01-01 00:00:00  ".len());
         rest.to_owned()
     }
@@ -327,7 +338,15 @@ mod tests {
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
         let told = |door: &str| {
             let event = Event::new(EventKind::Locked, json!({"why": "the time is over"})).at_door(door);
-            words(&Record { id: EventId(1), at, boot_id: String::new(), event }).more
+            words(&Record {
+                id: EventId(1),
+                at,
+                boot_id: String::new(),
+                clock_trusted: None,
+                hash: None,
+                event,
+            })
+            .more
         };
         assert_eq!(told("door"), "the time is over");
         assert_eq!(told("entry"), "[entry]  the time is over");

@@ -71,6 +71,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
     let more = (records.len() == A_PAGE).then(|| records.last().map(|record| record.id.0)).flatten();
     let export = |format: &str| format!("/events/export{}", wish.query(&[("as", format)]));
     let actions = html! {
+        form method="post" action="/events/verify" { (shell::csrf(&visitor)) button { (icon("good")) (t::VERIFY) } }
         details .menu .right {
             summary .button { (icon("download")) (t::EXPORT) }
             div { a href=(export("csv")) download { "CSV" } a href=(export("json")) download { "JSON" } }

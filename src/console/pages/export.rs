@@ -139,7 +139,8 @@ mod tests {
         let at = Stamp { wall: "2026-11-03T08:15:30Z".parse().unwrap(), mono: MonoTime::from_millis(1) };
         let mut event = Event::new(EventKind::Grant, json!({ "a": 1 }));
         event.person = Some(PersonRef { id: PersonId(1), name: "=cmd|' /C calc'!A0".into() });
-        let record = Record { id: EventId(7), at, boot_id: "b".into(), event };
+        let record =
+            Record { id: EventId(7), at, boot_id: "b".into(), clock_trusted: None, hash: None, event };
         let text = write(&[record], Format::Csv, true).unwrap();
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("id,time,kind,person,actor,detail"));

@@ -18,6 +18,7 @@ mod rules;
 pub(super) mod shell;
 mod site;
 mod times;
+mod verify;
 
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/lockdown", post(now::lockdown))
         .route("/events", get(events::show))
         .route("/events/export", get(export::get))
+        .route("/events/verify", post(verify::verify))
         .route("/events/{id}", get(event::show))
         .route("/people", get(people::show))
         .route("/people/enrol", get(enrol::show))

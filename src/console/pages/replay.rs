@@ -65,7 +65,14 @@ mod tests {
                 "max_frame_age": { "secs": 0, "nanos": 500_000_000 }, "regrant_after": { "secs": 10, "nanos": 0 },
             },
         });
-        Record { id: EventId(id), at, boot_id: "b".into(), event: Event::new(kind, detail) }
+        Record {
+            id: EventId(id),
+            at,
+            boot_id: "b".into(),
+            clock_trusted: None,
+            hash: None,
+            event: Event::new(kind, detail),
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::daemon::doorway::DoorId;
 use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
 use crate::door::{Handled, Input, LeafNotice, Notice};
-use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
+use crate::journal::explain::Circumstances;
+use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, decision, record_grant};
 use crate::liveness::challenge::Tell;
 use crate::store::StoreError;
 use crate::vision::tracks::TrackId;
@@ -29,6 +30,8 @@ impl Control {
             self.doors[door].attempts.forget();
             return Ok(Vec::new());
         }
+        let at = &mut self.doors[door];
+        at.looks.take(analysis, at.attempts.rule().frames_window);
         let looks: Vec<Look> = analysis.faces.iter().map(|face| look(analysis, face)).collect();
         let now = self.clock.now();
         if let Some((track, advice)) = self.doors[door].advise(&looks, now) {
@@ -37,8 +40,14 @@ impl Control {
         let mut conclusions = Vec::new();
         for verdict in self.doors[door].attempts.observe(&looks, now) {
             match verdict {
-                Verdict::Grant(grant) => conclusions.push(self.grant(door, grant)?),
-                Verdict::Refuse(reason, evidence) => conclusions.push(self.refuse(door, reason, *evidence)?),
+                Verdict::Grant(grant) => {
+                    let around = self.circumstances(door, analysis, grant.evidence().track);
+                    conclusions.push(self.grant(door, grant, &around)?);
+                }
+                Verdict::Refuse(reason, evidence) => {
+                    let around = self.circumstances(door, analysis, evidence.track);
+                    conclusions.push(self.refuse(door, reason, *evidence, &around)?);
+                }
                 Verdict::Tell(told) => self.tell(door, &told)?,
             }
         }
@@ -76,7 +85,17 @@ impl Control {
         self.append_at(door, "what somebody was told", Event::new(EventKind::Advice, detail)).map(drop)
     }
 
-    fn grant(&mut self, door: DoorId, grant: Grant) -> Result<Conclusion, DaemonError> {
+    fn circumstances(&self, door: DoorId, analysis: &Analysis, track: TrackId) -> Circumstances {
+        let (gallery, now) = (self.gallery.load(), self.clock.now());
+        self.doors[door].looks.circumstances(analysis, track, &gallery, self.board.far(), now)
+    }
+
+    fn grant(
+        &mut self,
+        door: DoorId,
+        grant: Grant,
+        around: &Circumstances,
+    ) -> Result<Conclusion, DaemonError> {
         let (name, evidence) = (grant.name().to_owned(), grant.evidence().clone());
         if !self.is_still_enrolled(&grant)? {
             log::warn!("{name} was recognised but is enrolled no more; the door stays locked");
@@ -87,12 +106,13 @@ impl Control {
         let person = PersonRef { id: grant.person(), name: name.clone() };
         let admitted = match self.admit(door, grant, at) {
             Ok(admitted) => admitted,
-            Err(refusal) => return self.turn_away(door, person, &refusal, evidence),
+            Err(refusal) => return self.turn_away(door, person, &refusal, evidence, around),
         };
         let (passage, before) = (self.passage(door, at), self.before(door, person.id));
         let inwards = passage.clone().filter(|passage| passage.inside);
-        let recorded = record_grant(admitted, |event| self.store.append_grant(event, inwards.as_ref(), at))
-            .map_err(|source| DaemonError::Write { what: "a grant", source })?;
+        let recorded =
+            record_grant(admitted, around, |event| self.store.append_grant(event, inwards.as_ref(), at))
+                .map_err(|source| DaemonError::Write { what: "a grant", source })?;
         self.last_grant = Some(recorded.event());
         self.tell_followers();
         let (at_door, way) = (self.doors[door].place.door.as_str(), self.doors[door].place.side);
@@ -130,8 +150,9 @@ impl Control {
         door: DoorId,
         reason: RefusalReason,
         evidence: Evidence,
+        around: &Circumstances,
     ) -> Result<Conclusion, DaemonError> {
-        let mut detail = serde_json::to_value(&evidence).expect("evidence is plain data");
+        let mut detail = decision(&evidence, around);
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
         let is_attempt =
             matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous | RefusalReason::Challenge);

@@ -5,6 +5,7 @@ mod camera_watch;
 mod deciding;
 mod hardware;
 mod learning;
+mod looks;
 mod passages;
 mod people;
 mod rules;
@@ -38,6 +39,7 @@ use super::{DaemonError, Exit, Limits};
 pub(crate) use camera_watch::CameraWatch;
 use camera_watch::Change;
 pub(crate) use hardware::LampBoard;
+pub(crate) use looks::Looks;
 pub(crate) use passages::Going;
 use people::LiveEnrolment;
 pub(crate) use rules::{Holding, HouseRules};
@@ -131,6 +133,8 @@ impl Control {
         self.tend_enrolment()?;
         self.keep_hours()?;
         self.tend_people()?;
+        let at = Stamp::now(&*self.clock);
+        self.store.tend(at).map_err(|source| DaemonError::Write { what: "a signature", source })?;
         for Doorway { lamps, board, adviser, driver, .. } in &mut self.doors.0 {
             let advice = adviser.at(now).filter(|_| !driver.is_unlocked());
             board.set_advice(advice);

@@ -13,7 +13,8 @@ use crate::daemon::protocol::{Reply, Request};
 use crate::daemon::trace::Conclusion;
 use crate::door::{Input, MAX_HOLD_OPEN, Order};
 use crate::gallery::PersonId;
-use crate::journal::{Event, EventKind, PersonRef, Stamp};
+use crate::journal::explain::Circumstances;
+use crate::journal::{Event, EventKind, PersonRef, Stamp, decision};
 use crate::policy::{
     Admitted, Change, Direction, Entries, Entry, Gate, HoldOpen, Now, Passage, Policy, PolicyError, Refusal,
     RuleBook, RuleId, Side,
@@ -147,12 +148,13 @@ impl Control {
         person: PersonRef,
         refusal: &Refusal,
         evidence: Evidence,
+        around: &Circumstances,
     ) -> Result<Conclusion, DaemonError> {
         let why = self.house.policy.words(refusal);
         let (at_door, way) = (self.doors[door].place.door.as_str(), self.doors[door].place.side);
         log::info!(person = person.name.as_str(), door = at_door; "{} is known but not let {way}: {why}", person.name);
         self.doors[door].lamps.state.refused(self.clock.now());
-        let mut detail = crate::journal::detail(&evidence);
+        let mut detail = decision(&evidence, around);
         detail["reason"] = "policy".into();
         detail["why"] = why.clone().into();
         if way == Side::Out {
@@ -240,6 +242,7 @@ impl Control {
         }
         self.house.next_look = MonoTime::from_millis(at.mono.as_millis() + EVERY_MS);
         self.house.trusted = self.house.trust.holds(&*self.clock);
+        self.store.believe_clock(self.house.trusted);
         self.show_rules();
         for door in self.doors.ids() {
             let now = self.house.now(&self.doors[door], at);

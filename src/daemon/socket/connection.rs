@@ -126,6 +126,7 @@ impl Client {
                 let actor = self.actor.clone();
                 self.command(|reply| Command::FaceOn { door, actor, reply }).await
             }
+            request @ Request::Verify { .. } => self.read_aside(request).await,
             Request::Backup => return self.back_up().await,
             Request::Export { name } => self.export(name).await,
             Request::Erase { name, prove } => self.erase(name, prove).await,
@@ -138,6 +139,16 @@ impl Client {
             },
         };
         self.send(&reply).await
+    }
+
+    /// Answers what takes long on a thread and a view of its own, so that nobody else waits.
+    async fn read_aside(&self, request: Request) -> Reply {
+        let reader = match self.with_reader(|reader| reader.reader()) {
+            Ok(reader) => reader,
+            Err(error) => return Reply::Error { message: chain(&error) },
+        };
+        let read = move || ops::read(&*reader, &request).unwrap_or_else(stopping);
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| stopping())
     }
 
     pub(super) async fn change(&self, request: Request) -> Reply {

@@ -23,6 +23,7 @@ use crate::encoder::Score;
 use crate::journal::{EventKind, Stamp};
 use crate::policy::{Place, Side};
 use crate::store::Store;
+use crate::vision::quality::QualityGates;
 
 use super::client::Client;
 use super::fakes::{FakeRelay, FakeStore, Log, Shot, SkipClock, Stage, seen, template};
@@ -286,6 +287,15 @@ fn parts(
         clock,
         patience: crate::policy::Patience { attempts: 5, face_off_after: 50 },
         trust: crate::clock::Trust::Always,
+        gates: QualityGates {
+            min_eye_distance_px: 28.0,
+            min_sharpness: 20.0,
+            min_light: 40.0,
+            max_light: 225.0,
+            max_yaw_deg: 40.0,
+            max_pitch_deg: 35.0,
+        },
+        settings: Default::default(),
         bar: Bar::Set(Score(0.5)),
         rule: Rule {
             threshold: Score(0.5),
