@@ -35,8 +35,19 @@ mod tests {
 
     #[test]
     fn a_broken_chain_is_no_success_and_names_the_record() {
-        let whole =
-            Verification { records: 12, checkpoints: 2, signed_to: Some(10), ..Verification::default() };
+        let whole = Verification {
+            records: 12,
+            first: Some(1),
+            head: None,
+            checkpoints: 2,
+            signed_to: Some(10),
+            keys: Vec::new(),
+            keys_known: false,
+            heads_found: 0,
+            pruned: None,
+            broken: None,
+            doubts: Vec::new(),
+        };
         assert!(said(&whole).unwrap().contains("12"));
         let broken = Broken { event: 7, what: "its hash is another".into() };
         let found = Verification { broken: Some(broken), ..whole };
