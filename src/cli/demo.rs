@@ -59,7 +59,7 @@ const CONFIG: &str = include_str!("../../config/demo.toml");
 
 /// What a run leaves in its folder. The database's helper files go with it.
 const CLIP: &str = "clip";
-const LEFT_BEHIND: [&str; 10] = [
+const LEFT_BEHIND: [&str; 11] = [
     "accessd.toml",
     "accounts.toml",
     "accessd.db",

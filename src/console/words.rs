@@ -140,9 +140,9 @@ pub(super) fn tone(kind: EventKind) -> Tone {
 }
 
 /// What a kind of event is called.
-pub(super) fn kind_name(kind: EventKind) -> String {
+pub(super) fn kind_name(kind: EventKind) -> &'static str {
     use EventKind as K;
-    let name = match kind {
+    match kind {
         K::Start => "Service started",
         K::Stop => "Service stopped",
         K::Grant => "Let in",
@@ -191,18 +191,7 @@ pub(super) fn kind_name(kind: EventKind) -> String {
         K::Throttled => "Paused after failed attempts",
         K::FaceOff => "Faces switched off",
         K::FaceOn => "Faces on again",
-        // A kind that has no words here yet is called what the journal calls it.
-        other => return in_the_journal(other),
-    };
-    name.to_owned()
-}
-
-/// `policy_changed` as `Policy changed`.
-fn in_the_journal(kind: EventKind) -> String {
-    let tag = serde_json::to_value(kind).unwrap_or_default();
-    let words = tag.as_str().unwrap_or_default().replace('_', " ");
-    let mut letters = words.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+    }
 }
 
 /// Whom or what an event is about, where that is not plain from its kind.

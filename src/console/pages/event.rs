@@ -46,7 +46,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Path(id): 
             pre tabindex="0" { code { (serde_json::to_string_pretty(record).unwrap_or_default()) } }
         }
     };
-    Ok(shell::page(&app, &visitor, "/events", &title, content))
+    Ok(shell::page(&app, &visitor, "/events", title, content))
 }
 
 /// A value against its limit.
