@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, dice, door_rules, doubt, enrolment,
-    forget_after, gates, inputs_factory, is_watched, keypad_factory, learning, load_networks, open_lamps,
-    patience, pin_options, places, risks, rule, start_guard, trust,
+    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, console_terms, dice, door_rules, doubt,
+    enrolment, forget_after, gates, inputs_factory, is_watched, keypad_factory, learning, load_networks,
+    open_lamps, patience, pin_options, places, risks, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::exposed::exposed;
@@ -120,6 +120,7 @@ impl Run {
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),
             trace,
+            console: console_terms(config),
             version: env!("CARGO_PKG_VERSION").into(),
         })
     }
