@@ -267,7 +267,12 @@ impl Daemon {
         let views: Vec<Arc<View>> = eyes.iter().map(|eye| eye.view.clone()).collect();
         let desk = Desk {
             console: parts.console,
-            terms: Terms { model: model.clone(), rule: parts.rule.clone(), bar: parts.bar.clone() },
+            terms: Terms {
+                model: model.clone(),
+                rule: parts.rule.clone(),
+                bar: parts.bar.clone(),
+                pin_digits: parts.pins.digits,
+            },
             gallery: gallery.clone(),
             figures: std::sync::Mutex::new(None),
             eyes,
