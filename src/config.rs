@@ -406,8 +406,8 @@ pub struct RiskConfig {
     pub look_alike: String,
     /// No photo check was made.
     pub liveness: String,
-    /// The threshold is not supported by measurements.
-    pub threshold: String,
+    /// Measurements do not show that the threshold keeps the rate that is wanted.
+    pub rate: String,
     /// A limit on time applies and the clock is not trusted.
     pub clock: String,
 }
@@ -418,7 +418,7 @@ impl Default for RiskConfig {
         Self {
             look_alike: word("pin-if-set"),
             liveness: word("pin-if-set"),
-            threshold: word("ignore"),
+            rate: word("ignore"),
             clock: word("refuse"),
         }
     }

@@ -160,7 +160,7 @@ pub(super) fn risks(config: &Config) -> Risks {
     Risks {
         look_alike: on(&risk.look_alike),
         liveness: on(&risk.liveness),
-        threshold: on(&risk.threshold),
+        threshold: on(&risk.rate),
         clock_asks: risk.clock == "pin",
     }
 }
@@ -504,7 +504,8 @@ mod tests {
                 clock_asks: false
             }
         );
-        let text = "[risk]\nlook_alike = \"pin\"\nliveness = \"ignore\"\nthreshold = \"pin-if-set\"\nclock = \"pin\"\n";
+        let text =
+            "[risk]\nlook_alike = \"pin\"\nliveness = \"ignore\"\nrate = \"pin-if-set\"\nclock = \"pin\"\n";
         let expected = Risks {
             look_alike: OnRisk::Pin,
             liveness: OnRisk::Ignore,

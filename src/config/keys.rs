@@ -97,7 +97,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("pin.wait_s", whole(5, 60)),
     ("risk.look_alike", ON_RISK),
     ("risk.liveness", ON_RISK),
-    ("risk.threshold", ON_RISK),
+    ("risk.rate", ON_RISK),
     ("risk.clock", Takes::Word(&["refuse", "pin"])),
     ("clock.trust", Takes::Word(&["auto", "always", "never"])),
     ("journal.keep_days", whole(0, 36_500)),

@@ -1,13 +1,13 @@
 //! What an operator can ask of the people and the journal, done in one place: the daemon does it for its clients, and
 //! the command line does the same directly when no daemon runs.
 
-use crate::access::pin::{self, Against, Cost, Pin, Salt, StoredPin};
+use crate::access::pin::{self, Against, Cost, Pin, StoredPin};
 use crate::access::{LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{self, EventId, EventKind, Filter, Stamp};
-use crate::store::{PinChange, Store, StoreError};
+use crate::store::{PinChange, Store, StoreError, new_salt};
 
 use super::custody;
 use super::protocol::{LookAlike, Reply, Request};
@@ -110,7 +110,7 @@ fn new_pin(store: &dyn Store, terms: &Terms, name: &str, pin: &Pin) -> Result<Pi
     let people = store.people()?.len();
     store.person(name)?;
     pin.may_be_given(people, terms.pin_digits).map_err(|error| StoreError::Pin(error.to_string()))?;
-    let salt = salt()?;
+    let salt = new_salt()?;
     let hash = pin.hash(&salt, Cost::DOOR);
     let digits = pin.digits();
     Ok(PinChange::Set(StoredPin { salt, cost: Cost::DOOR, hash, duress: None, digits, failures: 0 }))
@@ -138,14 +138,6 @@ fn duress_pin(store: &dyn Store, name: &str, pin: &Pin, at: Stamp) -> Result<Pin
         return refused("a duress PIN must be another one than the usual one".into());
     }
     Ok(PinChange::Duress(pin.hash(&salt, cost)))
-}
-
-fn salt() -> Result<Salt, StoreError> {
-    let mut salt = Salt::default();
-    match rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty()) {
-        Ok(read) if read == salt.len() => Ok(salt),
-        _ => Err(StoreError::Pin("the system gives no random bytes; try again".into())),
-    }
 }
 
 /// Templates to be stored for one person.

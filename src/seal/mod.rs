@@ -34,6 +34,16 @@ pub const OVERHEAD: usize = 1 + NONCE_BYTES + TAG_BYTES;
 #[error("does not open: it is damaged, from another place, or sealed with another key")]
 pub struct DoesNotOpen;
 
+/// Bytes of the kernel's randomness.
+///
+/// # Errors
+/// When it gives none.
+pub fn random<const N: usize>() -> Result<[u8; N], KeyError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(KeyError::Random)?;
+    Ok(bytes)
+}
+
 /// 32 secret bytes, wiped when dropped and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8; KEY_BYTES]>);

@@ -41,7 +41,7 @@ pub use check::{Checkup, Finding, check};
 pub use custody::{Consent, Custody, Export};
 pub use heads::HeadFile;
 pub use open::{OpenMode, boot_id};
-pub use pins::PinChange;
+pub use pins::{PinChange, new_salt};
 pub use repair::repair;
 pub use restore::{Restored, Restoring};
 pub use retention::Retention;

@@ -5,9 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::StoreError;
 use super::policy::Done;
 use super::trouble::Trouble;
-use crate::access::pin::{Cost, StoredPin, digits_needed};
+use crate::access::pin::{Cost, Salt, StoredPin, digits_needed};
 use crate::gallery::PersonId;
 use crate::journal::{Event, EventKind, PersonRef};
+use crate::seal;
 
 /// What changes with a person's PIN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,14 @@ pub enum PinChange {
     Clear,
     /// What was typed wrongly is forgotten.
     Forgive,
+}
+
+/// What a new PIN is hashed with.
+///
+/// # Errors
+/// When the kernel gives no randomness.
+pub fn new_salt() -> Result<Salt, StoreError> {
+    seal::random().map_err(|error| StoreError::Pin(error.to_string()))
 }
 
 /// A person's PIN.

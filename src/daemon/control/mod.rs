@@ -258,6 +258,10 @@ impl Control {
         if let Err(error) = self.drive_all(|| Input::Lock(why)) {
             log::error!("{}", chain(&error));
         }
+        // Whoever called for help just before is heard.
+        if let Err(error) = self.call_for_help(true) {
+            log::error!("{}", chain(&error));
+        }
         self.readiness.stopping();
         if let Err(error) = self.end_enrolment("the daemon stopped", None) {
             log::error!("{}", chain(&error));

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::access::pin::{Against, Pin};
 use crate::access::{Grant, PinProof};
 use crate::clock::MonoTime;
-use crate::daemon::doorway::{DoorId, Doorway};
+use crate::daemon::doorway::DoorId;
 use crate::daemon::pin_loop::Job;
 use crate::daemon::protocol::{PinAnswer, Reply};
 use crate::daemon::trace::Conclusion;
@@ -32,11 +32,23 @@ use crate::policy::{Gate, PinPause, PinThrottle, Refusal, TurnedAway};
 
 use super::Control;
 
+/// A call for help is raised so long after its PIN: until then the door, its lamps and the answer have the machine to themselves,
+/// as with the usual one. Should the service end before, it raises what is left; should the power go, the grant tells.
+const HELP_AFTER: Duration = Duration::from_millis(300);
+
 /// What all doors share of PINs.
 pub(crate) struct Pins {
     jobs: SyncSender<Job>,
     pub(super) wait: Duration,
     throttle: PinThrottle,
+    help: Vec<Help>,
+}
+
+/// A call for help that is still to be raised.
+struct Help {
+    door: DoorId,
+    person: PersonRef,
+    due: MonoTime,
 }
 
 /// Who is asked for a PIN at one door, and what was typed there.
@@ -73,7 +85,7 @@ pub(super) type Answer = Option<oneshot::Sender<Reply>>;
 impl Pins {
     pub(crate) fn new(jobs: SyncSender<Job>, options: &PinOptions) -> Self {
         let throttle = PinThrottle::new(options.patience);
-        Self { jobs, wait: options.wait, throttle }
+        Self { jobs, wait: options.wait, throttle, help: Vec::new() }
     }
 }
 
@@ -192,10 +204,11 @@ impl Control {
             (Some(proof), Some(person)) => {
                 let under_duress = proof.under_duress();
                 self.pin_is_right(door, proof, person.clone(), answer)?;
-                // Last of all: the door, its lamps and the answer are as for the usual PIN, and so is their time.
-                let Doorway { lamps, board, .. } = &mut self.doors[door];
-                lamps.show(board, self.clock.now());
-                if under_duress { self.call_for_help(door, person) } else { Ok(()) }
+                if under_duress {
+                    let due = self.clock.now() + HELP_AFTER;
+                    self.pins.help.push(Help { door, person, due });
+                }
+                Ok(())
             }
             (_, person) => self.pin_is_wrong(door, number, person, wrong_before, answer),
         }
@@ -281,19 +294,26 @@ impl Control {
         self.answer(door, answer, PinAnswer::Wrong)
     }
 
-    /// Silently: the journal, the system's log, and `accessd status` for root.
-    fn call_for_help(&mut self, door: DoorId, person: PersonRef) -> Result<(), DaemonError> {
-        log::error!(person = person.name.as_str(); "DURESS: {} has typed the PIN that calls for help", person.name);
-        let at_door = self.doors[door].place.door.as_str();
-        let at_door = if self.doors.are_several() { format!(" at {at_door}") } else { String::new() };
-        self.board.set_duress(format!("{}{at_door}, {:.0}", person.name, self.clock.wall()));
-        let event = Event { person: Some(person), ..Event::new(EventKind::Duress, json!({})) };
-        self.append_at(door, "a call for help", event).map(drop)
+    /// Raises the calls for help that are due, or all of them. Silently: the journal, the system's log, and `accessd status` for
+    /// those who may change things.
+    pub(super) fn call_for_help(&mut self, all: bool) -> Result<(), DaemonError> {
+        let now = self.clock.now();
+        let due: Vec<Help> = self.pins.help.extract_if(.., |help| all || help.due <= now).collect();
+        for Help { door, person, .. } in due {
+            log::error!(person = person.name.as_str(); "DURESS: {} has typed the PIN that calls for help", person.name);
+            let at_door = self.doors[door].place.door.as_str();
+            let at_door = if self.doors.are_several() { format!(" at {at_door}") } else { String::new() };
+            self.board.set_duress(format!("{}{at_door}, {:.0}", person.name, self.clock.wall()));
+            let event = Event { person: Some(person), ..Event::new(EventKind::Duress, json!({})) };
+            self.append_at(door, "a call for help", event)?;
+        }
+        Ok(())
     }
 
     /// What time brings: whoever does not give their PIN in time is not let in.
     pub(super) fn tend_pins(&mut self) -> Result<(), DaemonError> {
-        self.doors.ids().try_for_each(|door| self.tend_pins_of(door))
+        self.doors.ids().try_for_each(|door| self.tend_pins_of(door))?;
+        self.call_for_help(false)
     }
 
     fn tend_pins_of(&mut self, door: DoorId) -> Result<(), DaemonError> {
