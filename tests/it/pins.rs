@@ -192,7 +192,7 @@ fn is_lit(site: &Site, lamp: &str) -> bool {
 fn net_a_door_that_asks_for_pins_as_the_people_at_it_meet_it() {
     let site = door_with("obama2.jpg");
     site.write_config(
-        "[camera]\nsource = \"clip:clip?loop&fps=10\"\n[door]\nrelay = \"sim:relay.log\"\n\
+        "[camera]\nsource = \"clip:clip?loop&fps=10\"\n[door]\nrelay = \"sim:relay.log\"\n[liveness]\nwatch_ms = 0\n\
          [decision]\nregrant_after_ms = 500\nmax_frame_age_ms = 2000\n[clock]\ntrust = \"always\"\n\
          [pin]\nwait_s = 5\n[throttle]\npin_attempts = 10\npin_off_after = 10\n\
          [inputs]\nkeypad = \"events:keypad.events\"\n[lamps]\npin = \"sim:lamp.log\"\n",
