@@ -102,6 +102,8 @@ fn detail(kind: EventKind, detail: &Value) -> String {
     match kind {
         EventKind::Grant => admitted(detail),
         EventKind::Refusal => refused(detail),
+        // The looks behind it are told by what follows.
+        EventKind::PinAsked => detail.get("why").and_then(Value::as_str).map(str::to_owned),
         EventKind::Advice => {
             Advice::deserialize(&detail["advice"]).ok().map(|advice| format!("{:?}", advice.as_str()))
         }
@@ -328,6 +330,14 @@ mod tests {
         admitted["by"] = "rule 2: allow staff mon-fri 07:00-19:00".into();
         let text = line(EventKind::Grant, Some("Ada"), None, admitted);
         assert!(text.ends_with("80 ms old, rule 2: allow staff mon-fri 07:00-19:00"), "{text}");
+        let mut asked = evidence(0.741, None);
+        asked["why"] = "the PIN is asked for: it takes face and PIN; rule 2".into();
+        assert_eq!(
+            line(EventKind::PinAsked, Some("Ada"), None, asked),
+            "enter PIN     Ada  the PIN is asked for: it takes face and PIN; rule 2"
+        );
+        let by_pin = json!({"by": "rule 2", "with": "PIN", "code": 1});
+        assert_eq!(line(EventKind::Grant, Some("Ines"), None, by_pin), "granted       Ines  PIN, rule 2");
         let mut kept_out = evidence(0.741, None);
         kept_out["reason"] = "policy".into();
         kept_out["why"] = "lockdown".into();
