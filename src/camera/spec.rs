@@ -214,8 +214,16 @@ mod tests {
         assert_eq!(parsed("clip:what?.y4m?"), CameraSpec::Clip(ClipSpec::new("what?.y4m")));
         assert_eq!(parsed("clip:a.y4m?fps=29.97").to_string(), "clip:a.y4m?fps=29.97");
         assert_eq!(parsed("clip:a.y4m?pace=on").to_string(), "clip:a.y4m");
-        assert_eq!(parsed("clip:a b.y4m ").to_string(), "clip:a b.y4m", "blanks at the end of a line are no part of it");
-        assert_eq!(parsed("clip:\u{b}?").to_string(), "clip:\u{b}?", "unless a question mark stands behind them");
+        assert_eq!(
+            parsed("clip:a b.y4m ").to_string(),
+            "clip:a b.y4m",
+            "blanks at the end of a line are no part of it"
+        );
+        assert_eq!(
+            parsed("clip:\u{b}?").to_string(),
+            "clip:\u{b}?",
+            "unless a question mark stands behind them"
+        );
     }
 
     #[test]
