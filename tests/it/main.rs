@@ -10,6 +10,7 @@ mod crash;
 mod cuda;
 mod eval;
 mod fetch;
+mod fuzz;
 mod liveness;
 mod models;
 mod networks;
