@@ -163,11 +163,13 @@ impl Default for DecisionConfig {
 pub struct LivenessConfig {
     /// `passive`: by the networks that are installed; `required`: the same, and none is no door; `off`.
     pub mode: String,
+    /// How long a face is watched before it opens the door, 0–10000 ms; 0 not at all.
+    pub watch_ms: u64,
 }
 
 impl Default for LivenessConfig {
     fn default() -> Self {
-        Self { mode: "passive".into() }
+        Self { mode: "passive".into(), watch_ms: 800 }
     }
 }
 

@@ -16,7 +16,11 @@
 //!
 //! **A picture of a face is the exception.** When the looks that would let somebody in do not look alive on average, the track
 //! never grants anything again, and its person is let in on no other track for [`SUSPECTED_FOR`]: nobody holds a photograph
-//! up until it is taken for a face. The photo check can only deny; it never adds to what names a person.
+//! up until it is taken for a face. The photo check can only deny; it never adds to what names a person. A face that brings
+//! its surroundings along is a picture too, whatever the photo check says.
+//!
+//! **A face is watched before it opens the door**, from its first look: a picture betrays itself when it is moved, and a face
+//! that never stirs is none.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,6 +28,7 @@ use std::time::Duration;
 use super::{Evidence, Grant, Live, Look, LookOutcome, Proof, RefusalReason, Rule, Verdict};
 use crate::clock::MonoTime;
 use crate::gallery::{Match, PersonId};
+use crate::liveness::signs::Signs;
 use crate::vision::tracks::TrackId;
 
 /// A track out of view for longer than this is forgotten. Longer than any track can be lost and found again, so
@@ -149,6 +154,10 @@ impl Attempts {
         if !named_just_now || let_in_lately {
             return None;
         }
+        if attempt.signs.is_carried() {
+            self.suspected.push((person, now));
+            return Some(attempt.refuse_picture(person, look, &self.rule, now));
+        }
         match attempt.proof(person) {
             Proof::Off => {}
             Proof::Unasked => return None,
@@ -164,6 +173,9 @@ impl Attempts {
         if !is_fresh(look.captured, &self.rule, now) {
             return attempt.refuse_stale(person, look, &self.rule, now);
         }
+        if !attempt.was_watched(&self.rule, now) {
+            return None;
+        }
         self.let_in.push((person, now));
         Some(attempt.grant(person, look, &self.rule, now))
     }
@@ -173,8 +185,12 @@ impl Attempts {
 #[derive(Debug)]
 struct Attempt {
     track: TrackId,
+    /// When it came into view.
+    first: MonoTime,
     /// When it was last in view.
     seen: MonoTime,
+    /// What it has shown of itself so far.
+    signs: Signs,
     newest: Option<FrameStamp>,
     /// The last n compared looks, oldest first; a ring that never grows.
     window: VecDeque<Compared>,
@@ -190,7 +206,9 @@ impl Attempt {
     fn new(track: TrackId, rule: &Rule, now: MonoTime) -> Self {
         Self {
             track,
+            first: now,
             seen: now,
+            signs: Signs::default(),
             newest: None,
             window: VecDeque::with_capacity(rule.frames_window),
             stale_for: Vec::new(),
@@ -212,6 +230,7 @@ impl Attempt {
         }
         self.newest = Some(stamp(look));
         self.seen = now;
+        self.signs = look.signs;
         let LookOutcome::Compared(matched) = &look.outcome else { return false };
         while self.window.len() >= rule.frames_window.max(1) {
             self.window.pop_front();
@@ -230,7 +249,7 @@ impl Attempt {
     }
 
     fn grant(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Verdict {
-        let evidence = self.evidence(Some(person), look, rule, now);
+        let evidence = Box::new(self.evidence(Some(person), look, rule, now));
         let best = evidence.best.as_ref().expect("a look that names somebody has a best candidate");
         let name = best.name.to_string();
         self.granted = true;
@@ -257,6 +276,13 @@ impl Attempt {
             (_, 0) => Proof::Asked(Live { score: (sum / f64::from(asked)) as f32, needed }),
             _ => Proof::Unasked,
         }
+    }
+
+    /// Whether it has been watched for long enough, and nothing in it is unclear.
+    fn was_watched(&self, rule: &Rule, now: MonoTime) -> bool {
+        let watch = rule.demands.watch;
+        let long_enough = now.since(self.first) >= watch;
+        watch.is_zero() || (long_enough && self.signs.stirred && !self.signs.is_unclear())
     }
 
     fn refuse_picture(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Verdict {
@@ -319,6 +345,7 @@ impl Attempt {
                 Proof::Asked(live) => Some(live),
                 _ => None,
             }),
+            signs: self.signs,
             rule: rule.clone(),
         }
     }
@@ -382,6 +409,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::access::Demands;
     use crate::encoder::Score;
     use crate::gallery::Candidate;
     use crate::vision::quality::QualityIssue;
@@ -397,6 +425,7 @@ mod tests {
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            demands: Demands::default(),
         }
     }
 
@@ -428,7 +457,15 @@ mod tests {
     }
 
     fn look(track: u64, seq: u64, captured: MonoTime, outcome: LookOutcome) -> Look {
-        Look { track: TrackId(track), seq, captured, outcome, proof: Proof::Off }
+        Look {
+            track: TrackId(track),
+            seq,
+            captured,
+            outcome,
+            proof: Proof::Off,
+            signs: Signs::default(),
+            yaw_deg: 0.0,
+        }
     }
 
     /// `A`, `B`: granted; `S` `?` `=` `0`: refused as stale, unknown, ambiguous, with nobody enrolled.
@@ -550,6 +587,53 @@ mod tests {
             attempts.observe(&[seen], at(9_000 + i))
         });
         assert_eq!(late.map(|verdict| letter(&verdict)).collect::<String>(), "P");
+    }
+
+    /// Shows Ada every 100 ms with what the track has shown of itself at each look.
+    fn watched(watch_ms: u64, signs: &[Signs]) -> String {
+        let demands = Demands { watch: Duration::from_millis(watch_ms) };
+        let mut attempts = Attempts::new(Rule { demands, ..rule() });
+        let shown = (0..).zip(signs).map(|(i, &signs)| {
+            let seen = Look { signs, ..look(1, i, at(1_000 + 100 * i), outcome('A')) };
+            attempts.observe(&[seen], at(1_000 + 100 * i)).first().map_or(' ', letter)
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn a_face_is_watched_before_it_opens_the_door() {
+        let (still, stirred) = (Signs::default(), Signs { stirred: true, ..Signs::default() });
+        assert_eq!(watched(0, &[still; 4]), "  A ", "unless nobody asked for it");
+        assert_eq!(watched(500, &[stirred; 8]), "     A  ", "from its first look");
+        assert_eq!(watched(500, &[still; 20]).trim(), "", "what never stirs is no face");
+        let mut late = [still; 9];
+        late[7..].fill(stirred);
+        assert_eq!(watched(500, &late), "       A ", "one that has stood like a statue");
+        let unclear = Signs { carried: 8, stood: 28, ..stirred };
+        assert_eq!(watched(500, &[unclear; 20]).trim(), "", "too much goes along with it");
+    }
+
+    #[test]
+    fn a_face_that_brings_its_surroundings_along_is_a_picture_for_good() {
+        let (stirred, carried) =
+            (Signs { stirred: true, ..Signs::default() }, Signs { carried: 30, stood: 2, stirred: true });
+        let mut shown = vec![stirred, stirred, stirred, carried, stirred];
+        shown.resize(30, Signs { stood: 40, ..stirred });
+        assert_eq!(watched(500, &shown).trim_end(), "   P", "whatever it shows afterwards");
+        assert_eq!(watched(0, &[carried; 9]).trim_end(), "  P");
+        let mut attempts = Attempts::new(rule());
+        let mut show = |track, ms, signs| {
+            let seen = Look { signs, ..look(track, ms, at(ms), outcome('A')) };
+            attempts.observe(&[seen], at(ms)).first().map_or(' ', letter)
+        };
+        let picture: String = (0..3).map(|i| show(1, 1_000 + i, carried)).collect();
+        let person: String = (0..4).map(|i| show(2, 5_000 + i, stirred)).collect();
+        let later: String = (0..4).map(|i| show(3, 11_100 + i, stirred)).collect();
+        assert_eq!(
+            (&*picture, &*person, &*later),
+            ("  P", "    ", "  A "),
+            "and keeps its person out for a while"
+        );
     }
 
     #[test]
@@ -747,6 +831,7 @@ mod tests {
         let [Verdict::Grant(grant)] = &said[..] else { panic!("{said:?}") };
         assert_eq!((grant.person(), grant.name(), grant.decided()), (PersonId(1), "Ada", at(1213)));
         let expected = Evidence {
+            signs: Signs::default(),
             live: None,
             track: TrackId(4),
             seq: 13,

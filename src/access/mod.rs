@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::MonoTime;
 use crate::encoder::Score;
 use crate::gallery::{Candidate, Match, PersonId};
+use crate::liveness::signs::Signs;
 use crate::vision::quality::QualityIssue;
 use crate::vision::tracks::TrackId;
 
@@ -37,6 +38,18 @@ pub struct Rule {
     pub max_frame_age: Duration,
     /// A person already let in is let in again only after this time.
     pub regrant_after: Duration,
+    /// What it takes besides, so that no picture of a face opens the door.
+    #[serde(default)]
+    pub demands: Demands,
+}
+
+/// What a face must show of itself before it opens the door; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Demands {
+    /// It is watched for at least this long from its first look, and must stir meanwhile and bring nothing of its
+    /// surroundings along. Zero: it is not watched.
+    pub watch: Duration,
 }
 
 /// One track in one frame.
@@ -52,6 +65,10 @@ pub struct Look {
     pub outcome: LookOutcome,
     /// Whether it looked like a face or like a picture of one.
     pub proof: Proof,
+    /// What the track has shown of itself up to this look.
+    pub signs: Signs,
+    /// How far the head was turned to its side, in degrees; an estimate.
+    pub yaw_deg: f32,
 }
 
 /// What the photo check said of a look.
@@ -106,6 +123,9 @@ pub struct Evidence {
     /// How alive the looks that named the person were on average; `None` without a photo check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Live>,
+    /// What the track had shown of itself.
+    #[serde(default, skip_serializing_if = "Signs::is_empty")]
+    pub signs: Signs,
     /// The rule that was applied.
     pub rule: Rule,
 }
@@ -163,7 +183,8 @@ pub enum RefusalReason {
 pub struct Grant {
     person: PersonId,
     name: String,
-    evidence: Evidence,
+    /// Apart, so that what carries a grant stays small.
+    evidence: Box<Evidence>,
     decided: MonoTime,
 }
 
@@ -204,10 +225,12 @@ impl Grant {
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            demands: Demands::default(),
         };
         let best = Candidate { person: PersonId(person), name: name.into(), score: Score(0.75) };
         let evidence = Evidence {
             live: None,
+            signs: Signs::default(),
             track: TrackId(7),
             seq: 42,
             frame_age_ms: 120,
@@ -217,7 +240,7 @@ impl Grant {
             frames_seen: 4,
             rule,
         };
-        Self { person: PersonId(person), name: name.to_owned(), evidence, decided }
+        Self { person: PersonId(person), name: name.to_owned(), evidence: Box::new(evidence), decided }
     }
 }
 

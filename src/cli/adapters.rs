@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::access::Rule;
+use crate::access::{Demands, Rule};
 use crate::calibration::Bar;
 use crate::calibration::cohort::Cohort;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
@@ -52,7 +52,21 @@ pub(super) fn rule(config: &Config) -> Rule {
         frames_window: decision.frames_window,
         max_frame_age: patience(config).stretch(Duration::from_millis(decision.max_frame_age_ms)),
         regrant_after: Duration::from_millis(decision.regrant_after_ms),
+        demands: demands(config),
     }
+}
+
+/// What a face must show of itself.
+fn demands(config: &Config) -> Demands {
+    if !is_watched(config) {
+        return Demands::default();
+    }
+    Demands { watch: Duration::from_millis(config.liveness.watch_ms) }
+}
+
+/// Whether faces are watched before they open the door.
+pub(super) fn is_watched(config: &Config) -> bool {
+    config.liveness.mode != "off" && config.liveness.watch_ms > 0
 }
 
 /// Whether the calendar is believed.

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::adapters::{
     NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, doubt, enrolment, gates, inputs_factory,
-    load_networks, open_lamps, patience, rule, start_guard, trust,
+    is_watched, load_networks, open_lamps, patience, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::{Exit, Globals, logging};
@@ -73,7 +73,11 @@ impl Run {
             camera: camera.to_string(),
             open_camera: camera_factory(camera, config, clock.clone()),
             photo_check,
-            analyser: Box::new(FaceAnalyser::new(networks, gates(config), clock.clone()).with_doubt(doubt)),
+            analyser: Box::new(
+                FaceAnalyser::new(networks, gates(config), clock.clone())
+                    .with_doubt(doubt)
+                    .watching(is_watched(config)),
+            ),
             strike: Box::new(strike),
             open_inputs,
             lamps,

@@ -52,6 +52,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("decision.max_frame_age_ms", whole(100, 2000)),
     ("decision.regrant_after_ms", whole(0, 600_000)),
     ("liveness.mode", Takes::Word(&["passive", "required", "off"])),
+    ("liveness.watch_ms", whole(0, 10_000)),
     ("door.relay", Takes::Spec(LINES)),
     ("door.strike", Takes::Word(&["fail-secure", "fail-safe"])),
     ("door.pulse_ms", whole(3000, 60_000)),

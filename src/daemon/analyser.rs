@@ -13,6 +13,8 @@ use crate::encoder::Score;
 use crate::frame::Frame;
 use crate::gallery::{Gallery, Match};
 use crate::liveness::check::PhotoCheck;
+use crate::liveness::signs::Signs;
+use crate::liveness::surroundings::Watcher;
 use crate::recognition::{FoundFace, Recogniser, RecognitionError};
 use crate::vision::BBox;
 use crate::vision::quality::QualityGates;
@@ -47,18 +49,35 @@ pub struct FaceAnalyser {
     threshold: Option<(u64, Score)>,
     /// The last picture with a face in it.
     before: Option<RgbImage>,
+    /// Watches the tracks, where anything is made of that.
+    watcher: Option<Watcher>,
 }
 
 impl FaceAnalyser {
     /// Puts the pieces together; no tracks yet.
     pub fn new(recogniser: Recogniser, gates: QualityGates, clock: std::sync::Arc<dyn Clock>) -> Self {
-        Self { recogniser, gates, tracker: Tracker::new(), clock, doubt: None, threshold: None, before: None }
+        Self {
+            recogniser,
+            gates,
+            tracker: Tracker::new(),
+            clock,
+            doubt: None,
+            threshold: None,
+            before: None,
+            watcher: None,
+        }
     }
 
     /// Has the photo check asked about every face that may be let in.
     #[must_use]
     pub fn with_doubt(self, doubt: Option<Doubt>) -> Self {
         Self { doubt, ..self }
+    }
+
+    /// Has the tracks watched: do they stir, do they bring their surroundings along?
+    #[must_use]
+    pub fn watching(self, watch: bool) -> Self {
+        Self { watcher: watch.then(Watcher::default), ..self }
     }
 
     /// What the photo check says of a face; asked only when the face is near enough to somebody to be let in as them.
@@ -109,6 +128,7 @@ impl FaceAnalyser {
             let repeated = self.before.as_ref().is_some_and(|b| is_same(b, &frame.image, &found.face.bbox));
             seen.push(SeenFace {
                 proof: Proof::Unasked,
+                signs: Signs::default(),
                 repeated,
                 track,
                 face: found.face,
@@ -121,6 +141,12 @@ impl FaceAnalyser {
         let matched = self.lap(embedded, &mut times.match_us);
         for face in &mut seen {
             face.proof = self.proof(&frame.image, &face.face.bbox, face.matched.as_ref(), gallery)?;
+        }
+        if let Some(watcher) = &mut self.watcher {
+            // Largest first; a crowd behind them opens no door.
+            for face in seen.iter_mut().take(MAX_EMBEDDED) {
+                face.signs = watcher.look(&frame.image, face.track, &face.face, frame.captured);
+            }
         }
         self.lap(matched, &mut times.live_us);
         if !seen.is_empty() {

@@ -7,6 +7,7 @@ use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
 use crate::gallery::{Gallery, Match};
+use crate::liveness::signs::Signs;
 use crate::vision::Face;
 use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;
@@ -33,6 +34,9 @@ pub struct SeenFace {
     /// The camera gave the same picture of it as before: it is no new evidence.
     #[serde(default)]
     pub repeated: bool,
+    /// What its track has shown of itself so far.
+    #[serde(default)]
+    pub signs: Signs,
 }
 
 /// How long the stages took, in µs.

@@ -72,6 +72,7 @@ pub(crate) fn seen(track: u64, values: &[f32]) -> SeenFace {
         matched: None,
         proof: Proof::Off,
         repeated: false,
+        signs: crate::liveness::signs::Signs::default(),
     }
 }
 

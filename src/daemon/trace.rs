@@ -177,6 +177,7 @@ mod tests {
             matched,
             proof: Proof::Unasked,
             repeated: false,
+            signs: crate::liveness::signs::Signs::default(),
         };
         Analysis {
             seq: 9,

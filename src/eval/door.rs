@@ -19,6 +19,7 @@ use crate::calibration::{Calibration, Estimate, calibrate, exposure};
 use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId};
 use crate::gallery::{Gallery, PersonId};
+use crate::liveness::signs::Signs;
 use crate::vision::tracks::TrackId;
 
 /// Numbers of enrolled people that are tried beside all of them.
@@ -246,6 +247,8 @@ fn attempt(gallery: &Gallery, looks: &[&Embedding], rule: &Rule) -> Option<(Pers
             captured,
             outcome: LookOutcome::Compared(gallery.find(embedding)),
             proof: Proof::Off,
+            signs: Signs::default(),
+            yaw_deg: 0.0,
         };
         for verdict in attempts.observe(&[look], captured) {
             if let Verdict::Grant(grant) = verdict {
@@ -294,6 +297,7 @@ mod tests {
             frames_window: 3,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            demands: crate::access::Demands::default(),
         }
     }
 

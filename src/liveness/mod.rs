@@ -1,7 +1,9 @@
 //! Is it a face or a picture of one? The networks for presentation attack detection (ISO/IEC 30107): a face with its
-//! surroundings in, how far it looks alive out, and the rule by which several say it together ([`check`]). What follows
-//! from that over a track is decided in `access`.
+//! surroundings in, how far it looks alive out, and the rule by which several say it together ([`check`]); and what a track
+//! shows of itself when it moves ([`surroundings`]), counted in [`signs`]. What follows from that is decided in `access`.
 
 pub mod check;
 pub mod minifasnet;
 pub mod network;
+pub mod signs;
+pub mod surroundings;

@@ -204,6 +204,7 @@ pub(crate) mod testing {
             embedding: None,
             proof: Proof::Off,
             repeated: false,
+            signs: crate::liveness::signs::Signs::default(),
             matched: seen.ok().map(|score| Match { best: candidate(score), runner_up: None }),
         }
     }
@@ -217,6 +218,7 @@ pub(crate) mod testing {
     pub fn evidence(seq: u64, score: f32) -> Evidence {
         Evidence {
             live: None,
+            signs: crate::liveness::signs::Signs::default(),
             track: TrackId(1),
             seq,
             frame_age_ms: 40,
@@ -231,6 +233,7 @@ pub(crate) mod testing {
                 frames_window: 5,
                 max_frame_age: Duration::from_millis(500),
                 regrant_after: Duration::from_secs(10),
+                demands: crate::access::Demands::default(),
             },
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests, not what they share")]
 
 mod allocations;
+mod attacks;
 mod bad_input;
 mod camera;
 mod cli;

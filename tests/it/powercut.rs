@@ -74,6 +74,7 @@ impl Analyser for SeesAda {
             issue: None,
             proof: Proof::Off,
             repeated: false,
+            signs: accessd::liveness::signs::Signs::default(),
             matched: gallery.find(&embedding),
             embedding: Some(embedding),
         };
@@ -126,6 +127,7 @@ fn be_the_daemon(folder: &Path) {
             frames_window: 1,
             max_frame_age: Duration::from_secs(2),
             regrant_after: Duration::ZERO,
+            demands: accessd::access::Demands::default(),
         },
         door: Rules {
             pulse: Pulse::from_millis(3_000).unwrap(),

@@ -182,6 +182,7 @@ mod tests {
         let evidence = Evidence {
             live: None,
             track: TrackId(1),
+            signs: crate::liveness::signs::Signs::default(),
             seq: 9,
             frame_age_ms: 80,
             best: Some(candidate("Ada", 1, best)),
@@ -195,6 +196,7 @@ mod tests {
                 frames_window: 5,
                 max_frame_age: Duration::from_millis(500),
                 regrant_after: Duration::from_secs(10),
+                demands: crate::access::Demands::default(),
             },
         };
         serde_json::to_value(evidence).unwrap()

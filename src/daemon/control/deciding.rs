@@ -140,5 +140,6 @@ fn look(analysis: &Analysis, face: &SeenFace) -> Option<Look> {
         None => return None,
     };
     let (seq, captured) = (analysis.seq, analysis.captured);
-    Some(Look { track: face.track, seq, captured, outcome, proof: face.proof })
+    let (proof, signs, yaw_deg) = (face.proof, face.signs, face.quality.yaw_deg);
+    Some(Look { track: face.track, seq, captured, outcome, proof, signs, yaw_deg })
 }

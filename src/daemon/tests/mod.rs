@@ -239,6 +239,7 @@ fn parts(
             frames_window: 3,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            demands: crate::access::Demands::default(),
         },
         door: Rules {
             pulse: Pulse::from_millis(3_000).unwrap(),

@@ -291,6 +291,7 @@ fn without_a_daemon_the_same_answers_come_from_the_store() {
         frames_window: 3,
         max_frame_age: Duration::from_millis(500),
         regrant_after: Duration::ZERO,
+        demands: crate::access::Demands::default(),
     };
     let terms = Terms { model: crate::daemon::fakes::model(), rule, bar: Bar::Set(Score(0.5)) };
     let mut ask = |request| answer(&mut store, &terms, &request, "uid 0", Stamp::now(&SystemClock));
