@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accessd::access::Rule;
+use accessd::access::{Demands, Rule};
 use accessd::calibration::Bar;
 use accessd::calibration::cohort::Cohort;
 use accessd::camera::{
@@ -233,6 +233,7 @@ pub fn socket(bytes: &[u8]) {
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            demands: Demands::default(),
         },
         bar: Bar::Set(Score(0.5)),
     };
