@@ -297,6 +297,8 @@ impl Default for ClockConfig {
 pub struct PathsConfig {
     /// The database file.
     pub database: PathBuf,
+    /// The key that templates are sealed with, in a folder of its own.
+    pub device_key: PathBuf,
     /// Folder of the installed networks.
     pub models: PathBuf,
     /// The daemon's control socket.
@@ -307,6 +309,7 @@ impl Default for PathsConfig {
     fn default() -> Self {
         Self {
             database: "/var/lib/accessd/accessd.db".into(),
+            device_key: "/var/lib/accessd-keys/device.key".into(),
             models: "/var/lib/accessd/models".into(),
             socket: "/run/accessd/control.sock".into(),
         }

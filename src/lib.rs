@@ -29,6 +29,7 @@ pub mod policy;
 
 pub mod config;
 pub mod daemon;
+pub mod seal;
 pub mod store;
 
 pub mod cli;

@@ -1,9 +1,13 @@
 //! Where people and journal are reached: through the service while it runs, else in the database itself. Both do the
 //! same: the service answers with [`ops`], and so does this.
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
 
 use super::adapters::{bar, rule};
 use crate::calibration::Bar;
@@ -11,13 +15,15 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::actor;
 use crate::daemon::client::Client;
+use crate::daemon::custody::backup_event;
 use crate::daemon::ops::{self, Terms};
-use crate::daemon::protocol::{EnrolProgress, LookAlike, Reply, Request, Status};
+use crate::daemon::protocol::{EnrolProgress, Erasure, LookAlike, Reply, Request, Status};
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{NewTemplate, Person};
 use crate::journal::{Filter, Record, Stamp};
 use crate::policy::{Change, RuleBook};
-use crate::store::{OpenMode, SqliteStore, StoreError, boot_id};
+use crate::seal::Keys;
+use crate::store::{Consent, Custody, Export, Header, OpenMode, SqliteStore, Store, StoreError, boot_id};
 
 /// Where to ask.
 pub(super) enum Backend {
@@ -127,6 +133,79 @@ impl Backend {
         done(self.ask(&Request::Remove { name: name.to_owned() })?)
     }
 
+    /// What a person agreed to.
+    pub(super) fn consents(&mut self, name: &str) -> anyhow::Result<Vec<Consent>> {
+        match self.ask(&Request::Consents { name: name.to_owned() })? {
+            Reply::Consents { consents } => Ok(consents),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Writes down what a person agreed to.
+    pub(super) fn record_consent(
+        &mut self,
+        name: &str,
+        text: &str,
+        given: Option<Timestamp>,
+    ) -> anyhow::Result<()> {
+        done(self.ask(&Request::RecordConsent { name: name.to_owned(), text: text.to_owned(), given })?)
+    }
+
+    /// Everything that is kept about a person.
+    pub(super) fn export(&mut self, name: &str) -> anyhow::Result<Export> {
+        match self.ask(&Request::Export { name: name.to_owned() })? {
+            Reply::Export { export } => Ok(*export),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Erases a person; with `prove` every file is searched before and afterwards.
+    pub(super) fn erase(&mut self, name: &str, prove: bool) -> anyhow::Result<Erasure> {
+        let request = Request::Erase { name: name.to_owned(), prove };
+        let reply = match self {
+            // A search takes as long as reading all files does.
+            Self::Daemon(service) => service.ask_patiently(&request)?,
+            Self::Direct(direct) => direct.ask(&request)?,
+        };
+        match reply {
+            Reply::Erased { erasure } => Ok(erasure),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Writes a backup of everything to `to`.
+    pub(super) fn back_up(&mut self, to: &mut dyn Write) -> anyhow::Result<Header> {
+        match self {
+            Self::Direct(direct) => direct.back_up(to),
+            Self::Daemon(service) => {
+                for reply in service.client.stream(&Request::Backup)? {
+                    match refused(reply?)? {
+                        Reply::Piece { data } => to.write_all(&BASE64.decode(data)?)?,
+                        Reply::BackedUp { header } => return Ok(header),
+                        other => return Err(unexpected(&other)),
+                    }
+                }
+                bail!("the service ended the backup in the middle")
+            }
+        }
+    }
+
+    /// The key file as it must be now.
+    pub(super) fn key_file(&mut self) -> anyhow::Result<Vec<u8>> {
+        match self.ask(&Request::KeyFile)? {
+            Reply::KeyFile { data } => Ok(BASE64.decode(data)?),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes a recovery code.
+    pub(super) fn new_recovery_code(&mut self) -> anyhow::Result<String> {
+        match self.ask(&Request::NewRecoveryCode)? {
+            Reply::RecoveryCode { code } => Ok(code),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Enrols a person, or gives them more templates.
     pub(super) fn enrol(
         &mut self,
@@ -192,6 +271,12 @@ impl Service {
     fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
         refused(self.client.request(request)?)
     }
+
+    /// Waits for the answer however long it takes.
+    fn ask_patiently(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        let answer = self.client.stream(request)?.next();
+        refused(answer.context("the service ended without an answer")??)
+    }
 }
 
 /// The database, while no service runs.
@@ -202,8 +287,14 @@ pub(super) struct Direct {
 
 impl Direct {
     fn open(config: &Config, mode: OpenMode) -> anyhow::Result<Self> {
-        let store = open_store(&config.paths.database, mode)?;
+        let store = open_store(config, mode)?;
         Ok(Self { store, config: config.clone() })
+    }
+
+    fn back_up(&mut self, to: &mut dyn Write) -> anyhow::Result<Header> {
+        let now = Stamp::now(&SystemClock);
+        self.store.append(&backup_event(&own_actor()), now)?;
+        Ok(self.store.back_up(to, now.wall)?)
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
@@ -218,19 +309,29 @@ impl Direct {
                 Terms { model, bar: Bar::Set(Score(1.0)), rule: rule(&self.config) }
             }
         };
-        let actor = actor(rustix::process::getuid().as_raw());
-        refused(ops::answer(&mut self.store, &terms, request, &actor, Stamp::now(&SystemClock)))
+        refused(ops::answer(&mut self.store, &terms, request, &own_actor(), Stamp::now(&SystemClock)))
     }
+}
+
+/// Whoever runs this command, as the journal names them.
+pub(super) fn own_actor() -> String {
+    actor(rustix::process::getuid().as_raw())
 }
 
 /// The database for reading, beside a service that may be running.
 pub(super) fn open_to_read(config: &Config) -> Result<SqliteStore, StoreError> {
-    open_store(&config.paths.database, OpenMode::ReadOnly)
+    open_store(config, OpenMode::ReadOnly)
 }
 
 /// The database.
-pub(super) fn open_store(path: &Path, mode: OpenMode) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open(path, mode, &boot_id())
+pub(super) fn open_store(config: &Config, mode: OpenMode) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open(&config.paths.database, mode, &boot_id(), &keys(config))
+}
+
+/// Where the device key is: a credential that systemd gave this process, or the file.
+pub(super) fn keys(config: &Config) -> Keys {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    Keys::new(&config.paths.device_key, credentials.as_deref())
 }
 
 /// A refusal as an error.

@@ -185,7 +185,9 @@ impl Bench {
         let mut networks = load_networks(config)?;
         let face = found_face(&mut networks, &self.picture(config)?)?.1;
         let dim = embed_one(&mut networks, &face)?.dim();
-        let mut store = open_store(database, OpenMode::Create)?;
+        let mut at_home = config.clone();
+        at_home.paths.database = database.to_owned();
+        let mut store = open_store(&at_home, OpenMode::Create)?;
         for (name, embedding) in made_up(dim, self.people as usize) {
             let template = NewTemplate {
                 model: networks.model().clone(),

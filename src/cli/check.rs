@@ -9,7 +9,7 @@ use rustix::fs::Access;
 use serde::Serialize;
 
 use super::adapters::{NO_DOOR, doubt, load_networks, patience, wired_inputs};
-use super::backend::{Service, open_to_read};
+use super::backend::{Service, keys, open_to_read};
 use super::output::{self, Output, count};
 use super::settings::Origin;
 use super::{Exit, Globals};
@@ -97,7 +97,7 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     if patience(&config) != Patience::Door {
         findings.push(warn("limits", NO_DOOR.to_owned()));
     }
-    findings.extend(database(&config.paths.database));
+    findings.extend(database(&config));
     findings.extend(networks(&config));
     findings.push(camera(&config.camera.source));
     findings.push(relay(&config.door.relay));
@@ -106,8 +106,9 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     findings
 }
 
-fn database(path: &Path) -> Vec<Finding> {
+fn database(config: &Config) -> Vec<Finding> {
     const WHAT: &str = "database";
+    let path = config.paths.database.as_path();
     if !path.exists() && !path.is_symlink() {
         return vec![match folder_of(path) {
             Ok(_) => {
@@ -116,7 +117,7 @@ fn database(path: &Path) -> Vec<Finding> {
             Err(why) => fail(WHAT, format!("{} cannot be created: {why}", path.display())),
         }];
     }
-    let found = match store::check(path) {
+    let found = match store::check(path, &keys(config)) {
         Ok(found) => found,
         Err(error) => return vec![failure(WHAT, error)],
     };
@@ -344,9 +345,14 @@ mod tests {
     fn a_database_that_is_not_there_yet_is_no_failure_and_is_not_made() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("accessd.db");
-        let found = database(&path);
+        let at = |path: &Path| {
+            let mut config = Config::default();
+            config.paths.database = path.to_owned();
+            config
+        };
+        let found = database(&at(&path));
         assert_eq!(state_of(&found[0], "the first enrolment creates it"), State::Warn);
         assert!(!path.exists());
-        assert_eq!(database(&dir.path().join("no/accessd.db"))[0].state, State::Fail);
+        assert_eq!(database(&at(&dir.path().join("no/accessd.db")))[0].state, State::Fail);
     }
 }

@@ -49,9 +49,10 @@ const CONFIG: &str = include_str!("../../config/demo.toml");
 
 /// What a run leaves in its folder. The database's helper files go with it.
 const CLIP: &str = "clip";
-const LEFT_BEHIND: [&str; 9] = [
+const LEFT_BEHIND: [&str; 10] = [
     "accessd.toml",
     "accessd.db",
+    "device.key",
     "accessd.db-wal",
     "accessd.db-shm",
     "accessd.db.lock",
@@ -78,7 +79,7 @@ impl Demo {
         story::tell(service, &self.out, &config, &script(), &mut out)?;
 
         let frames = read_trace(&self.out.join("trace.jsonl"))?;
-        let store = open_store(&self.out.join(&config.paths.database), OpenMode::ReadOnly)?;
+        let store = open_store(&self.at_home(&config), OpenMode::ReadOnly)?;
         let records = store.records(&Filter::default())?;
         let outcome = judge(&script(), &frames, &records);
         print(&outcome, &mut out)?;
@@ -87,6 +88,15 @@ impl Demo {
         out.line(format_args!("\nreport: {}", page.display()))?;
         out.flush()?;
         Ok(if outcome.passed() { Exit::Done } else { Exit::No })
+    }
+
+    /// The config with the paths as they are seen from here.
+    fn at_home(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        for path in [&mut config.paths.database, &mut config.paths.device_key] {
+            *path = self.out.join(&*path);
+        }
+        config
     }
 
     /// Empties the folder of an earlier run and writes the config.
@@ -275,6 +285,7 @@ mod tests {
         assert_eq!(config.camera.source, format!("clip:{CLIP}?fps={FPS}"));
         assert!(LEFT_BEHIND.iter().any(|name| config.door.relay == format!("sim:{name}")));
         assert!(LEFT_BEHIND.iter().any(|name| config.paths.database == Path::new(name)));
+        assert!(LEFT_BEHIND.iter().any(|name| config.paths.device_key == Path::new(name)));
         assert_eq!(toml::from_str::<Config>(&toml::to_string(&config).unwrap()).unwrap(), config);
     }
 

@@ -3,16 +3,20 @@
 
 mod adapters;
 mod backend;
+mod backup;
 mod bench;
 mod calibrate;
 mod check;
 mod completions;
+mod consent;
 mod demo;
 mod doctor;
 mod door;
 mod enroll;
+mod erase;
 mod eval;
 mod exit;
+mod export;
 mod guard;
 mod holiday;
 mod identify;
@@ -21,6 +25,7 @@ mod lockdown;
 mod log;
 mod logging;
 mod man;
+mod memory;
 mod models;
 mod output;
 mod person;
@@ -28,6 +33,7 @@ mod picture;
 mod policy;
 mod remove;
 mod rename;
+mod restore;
 mod run;
 mod settings;
 mod show;
@@ -100,6 +106,11 @@ enum Command {
     Show(show::Show),
     Rename(rename::Rename),
     Remove(remove::Remove),
+    Erase(erase::Erase),
+    Consent(consent::Consent),
+    Export(export::Export),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Log(log::Log),
     Policy(policy::Policy),
     Holiday(holiday::Holiday),
@@ -125,6 +136,7 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    memory::keep_to_itself();
     let cli = Cli::parse();
     match perform(cli) {
         Ok(exit) => exit.into(),
@@ -145,6 +157,11 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Show(show) => show.perform(&globals),
         Command::Rename(rename) => rename.perform(&globals),
         Command::Remove(remove) => remove.perform(&globals),
+        Command::Erase(erase) => erase.perform(&globals),
+        Command::Consent(consent) => consent.perform(&globals),
+        Command::Export(export) => export.perform(&globals),
+        Command::Backup(backup) => backup.perform(&globals),
+        Command::Restore(restore) => restore.perform(&globals),
         Command::Log(log) => log.perform(&globals),
         Command::Policy(policy) => policy.perform(&globals),
         Command::Holiday(holiday) => holiday.perform(&globals),

@@ -37,11 +37,11 @@ impl Remove {
     }
 }
 
-fn samples(person: &Person) -> String {
+pub(super) fn samples(person: &Person) -> String {
     count(person.templates.len(), "sample", "samples")
 }
 
-fn confirmed(person: &Person) -> anyhow::Result<bool> {
+pub(super) fn confirmed(person: &Person) -> anyhow::Result<bool> {
     if !stdin().is_terminal() {
         let name = &person.name;
         return Err(UsageError(format!(

@@ -36,6 +36,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        // What is created from here on is for its owner alone, whatever the shell or the unit says.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let origin = globals.origin();
         let mut config = origin.load()?;
         logging::for_the_service(&config.log, globals);
@@ -68,7 +70,7 @@ impl Run {
         let model = networks.model().clone();
         let (doubt, photo_check) = doubt(config, &model, networks.team())?;
         log::info!("{photo_check}");
-        let store = open_store(&config.paths.database, OpenMode::Create)?;
+        let store = open_store(config, OpenMode::Create)?;
         Ok(Parts {
             camera: camera.to_string(),
             open_camera: camera_factory(camera, config, clock.clone()),

@@ -73,6 +73,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("throttle.face_off_after", whole(0, 10_000)),
     ("clock.trust", Takes::Word(&["auto", "always", "never"])),
     ("paths.database", Takes::Path),
+    ("paths.device_key", Takes::Path),
     ("paths.models", Takes::Path),
     ("paths.socket", Takes::Path),
     ("limits.profile", Takes::Word(&["door", "emulator"])),

@@ -2,7 +2,7 @@
 //! a store and a relay that write into one log, so that the order of the two can be seen.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,8 @@ use crate::frame::Frame;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateInfo, TemplateSource};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Change, NumberedRule, PersonRow, PersonTerms, RuleBook, RuleId};
-use crate::store::{Store, StoreError};
+use crate::seal::RecoveryCode;
+use crate::store::{Consent, Custody, Export, Header, Search, Store, StoreError, Traces};
 use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;
 use crate::vision::{BBox, Face};
@@ -237,6 +238,56 @@ impl FakeStore {
             actor: Some(actor.into()),
             ..Event::new(kind, serde_json::Value::Null)
         }
+    }
+}
+
+/// Consent and copies are the real store's business; here nothing is kept of anybody.
+impl Custody for FakeStore {
+    fn consents(&self, name: &str) -> Result<Vec<Consent>, StoreError> {
+        self.person(name).map(|_| Vec::new())
+    }
+
+    fn record_consent(
+        &mut self,
+        _name: &str,
+        _text: &str,
+        _given: Timestamp,
+        _actor: &str,
+        _at: Stamp,
+    ) -> Result<(), StoreError> {
+        Err(Self::broken())
+    }
+
+    fn expire(&mut self, _unused_since: Timestamp, _at: Stamp) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn export(&self, _name: &str) -> Result<Export, StoreError> {
+        Err(Self::broken())
+    }
+
+    fn traces(&self, _name: &str) -> Result<Traces, StoreError> {
+        Err(Self::broken())
+    }
+
+    fn look_for(&self, _traces: &Traces) -> Search {
+        Search::default()
+    }
+
+    fn new_recovery_code(&mut self, _actor: &str, _at: Stamp) -> Result<RecoveryCode, StoreError> {
+        Err(Self::broken())
+    }
+
+    fn key_file(&self) -> Result<Vec<u8>, StoreError> {
+        Err(Self::broken())
+    }
+
+    fn back_up(&self, _to: &mut dyn Write, _at: Timestamp) -> Result<Header, StoreError> {
+        Err(Self::broken())
+    }
+
+    fn is_erased(&mut self) -> bool {
+        true
     }
 }
 

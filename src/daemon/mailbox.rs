@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::MonoTime;
 use crate::door::{Order, Sensor};
+use crate::journal::Event;
 
 use super::analysis::Analysis;
 use super::protocol::{Reply, Request};
@@ -64,6 +65,13 @@ pub(crate) enum Command {
         request: Request,
         /// Who asks.
         actor: String,
+        /// Where the answer goes.
+        reply: tokio::sync::oneshot::Sender<Reply>,
+    },
+    /// An event to be written.
+    Write {
+        /// It.
+        event: Box<Event>,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Reply>,
     },

@@ -18,6 +18,7 @@ pub mod analysis;
 mod camera_loop;
 pub mod client;
 mod control;
+pub mod custody;
 pub(crate) mod enrolment;
 #[cfg(test)]
 mod fakes;

@@ -8,6 +8,7 @@ use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Filter, Stamp};
 use crate::store::{Store, StoreError};
 
+use super::custody;
 use super::protocol::{LookAlike, Reply, Request};
 use super::supervise::chain;
 
@@ -39,13 +40,12 @@ impl Terms {
 
 /// Answers any request that needs no camera and no running door.
 pub fn answer(store: &mut dyn Store, terms: &Terms, request: &Request, actor: &str, at: Stamp) -> Reply {
-    read(store, request).or_else(|| change(store, terms, request, actor, at)).unwrap_or_else(|| {
-        Reply::Error {
-            message: format!(
-                "{} needs the running service: start it with `accessd run` (or `systemctl start accessd`)",
-                what(request)
-            ),
-        }
+    let answer = read(store, request).or_else(|| custody::answer(store, request, actor, at));
+    answer.or_else(|| change(store, terms, request, actor, at)).unwrap_or_else(|| Reply::Error {
+        message: format!(
+            "{} needs the running service: start it with `accessd run` (or `systemctl start accessd`)",
+            what(request)
+        ),
     })
 }
 
@@ -56,7 +56,7 @@ pub fn read(store: &dyn Store, request: &Request) -> Option<Reply> {
         Request::Person { name } => store.person(name).map(|person| Reply::People { people: vec![person] }),
         Request::Policy => store.rule_book().map(|book| Reply::Policy { book: Box::new(book) }),
         Request::Records { filter } => return Some(records(store, filter)),
-        _ => return None,
+        _ => return custody::read(store, request),
     };
     Some(reply.unwrap_or_else(|error| refused(&error)))
 }
@@ -77,7 +77,7 @@ pub fn change(
         Request::Rename { name, to } => store.rename(name, to, actor, at).map(|()| Reply::Done),
         Request::ChangePolicy { change } => store.change_policy(change, actor, at).map(|()| Reply::Done),
         Request::Remove { name } => store.remove(name, actor, at).map(|()| Reply::Done),
-        _ => return None,
+        _ => return custody::change(store, request, actor, at),
     };
     Some(reply.unwrap_or_else(|error| refused(&error)))
 }

@@ -1,11 +1,13 @@
 //! What goes over the control socket: one JSON object a line, a [`Request`] from the operator, one or more
-//! [`Reply`]s from the daemon. The last reply of every request is not a [`Reply::Progress`] or [`Reply::Record`] of a follow.
+//! [`Reply`]s from the daemon. The last reply of every request is not a [`Reply::Progress`], a [`Reply::Piece`] or a
+//! [`Reply::Record`] of a follow.
 
 use serde::{Deserialize, Serialize};
 
 use crate::gallery::{NewTemplate, Person};
 use crate::journal::{Filter, Record};
 use crate::policy::{Change, RuleBook};
+use crate::store::{Consent, Export, Header, Search};
 use crate::vision::quality::Quality;
 
 /// What an operator may ask.
@@ -78,6 +80,70 @@ pub enum Request {
     },
     /// Lets faces open the door again after failed attempts.
     FaceOn,
+    /// What a person agreed to.
+    Consents {
+        /// Who.
+        name: String,
+    },
+    /// Writes down what a person agreed to.
+    RecordConsent {
+        /// Who.
+        name: String,
+        /// Word for word.
+        text: String,
+        /// When they did; now when it is left out.
+        #[serde(default)]
+        given: Option<jiff::Timestamp>,
+    },
+    /// Everything that is kept about a person, their templates included.
+    Export {
+        /// Who.
+        name: String,
+    },
+    /// A backup of everything; replies [`Reply::Piece`]s until done.
+    Backup,
+    /// The key file as it must be now: the keys of everybody who is enrolled.
+    KeyFile,
+    /// Makes a recovery code, in the place of an older one.
+    NewRecoveryCode,
+    /// Removes a person; with `prove` every file is searched for them before and afterwards.
+    Erase {
+        /// Who.
+        name: String,
+        /// Search.
+        #[serde(default)]
+        prove: bool,
+    },
+}
+
+impl Request {
+    /// Whether it changes something or gives out what is kept of a face: for those alone who may.
+    pub fn is_for_admins(&self) -> bool {
+        match self {
+            Self::Status
+            | Self::People
+            | Self::Person { .. }
+            | Self::Records { .. }
+            | Self::Follow { .. }
+            | Self::Policy
+            | Self::Consents { .. } => false,
+            Self::Enrol { .. }
+            | Self::EnrolLive { .. }
+            | Self::Unlock
+            | Self::Lock
+            | Self::HoldOpen { .. }
+            | Self::Rename { .. }
+            | Self::Remove { .. }
+            | Self::ChangePolicy { .. }
+            | Self::FaceOn
+            | Self::RecordConsent { .. }
+            | Self::Export { .. }
+            | Self::Backup
+            | Self::KeyFile
+            | Self::NewRecoveryCode
+            | Self::Erase { .. } => true,
+        }
+    }
 }
 
 /// What the daemon answers.
@@ -117,11 +183,59 @@ pub enum Reply {
         /// The rule book.
         book: Box<RuleBook>,
     },
+    /// What a person agreed to, oldest first.
+    Consents {
+        /// Each time they did.
+        consents: Vec<Consent>,
+    },
+    /// Everything that is kept about a person.
+    Export {
+        /// It.
+        export: Box<Export>,
+    },
+    /// The next bytes of a backup.
+    Piece {
+        /// In base 64.
+        data: String,
+    },
+    /// The backup is complete.
+    BackedUp {
+        /// What it says of itself.
+        header: Header,
+    },
+    /// The key file.
+    KeyFile {
+        /// In base 64.
+        data: String,
+    },
+    /// A recovery code. It is told this once.
+    RecoveryCode {
+        /// As it is written down.
+        code: String,
+    },
+    /// A person is erased.
+    Erased {
+        /// What was found before and afterwards.
+        erasure: Erasure,
+    },
     /// Not done; nothing has changed.
     Error {
         /// What failed, on what, and what to try.
         message: String,
     },
+}
+
+/// What came of erasing a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Erasure {
+    /// Their name.
+    pub person: String,
+    /// How many templates they had.
+    pub samples: usize,
+    /// What was found of them before; `None` when nobody asked for proof.
+    pub before: Option<Search>,
+    /// What is found of them now.
+    pub after: Option<Search>,
 }
 
 /// A person whose face is close to the one just enrolled.

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
+use zeroize::Zeroize;
 
 use super::Embedding;
 use crate::nn::fused::{Buffer, LINE};
@@ -13,7 +14,7 @@ use crate::nn::fused::{Buffer, LINE};
 /// at once are several streams to the memory, which took three times as long.
 const SUMS: usize = 2;
 
-/// Embeddings of one dimension, one a row; rows begin on cache lines and are padded with zeros.
+/// Embeddings of one dimension, one a row; rows begin on cache lines and are padded with zeros. Wiped when dropped.
 #[derive(Clone)]
 pub struct Matrix {
     dim: usize,
@@ -22,6 +23,12 @@ pub struct Matrix {
     stride: usize,
     values: Buffer,
     arch: Arch,
+}
+
+impl Drop for Matrix {
+    fn drop(&mut self) {
+        self.values.values_mut().zeroize();
+    }
 }
 
 impl Matrix {

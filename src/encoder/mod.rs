@@ -11,6 +11,7 @@ pub mod siamese_cnn;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use crate::nn::onnx::{OnnxError, Value, Walk};
 
@@ -24,7 +25,7 @@ impl fmt::Display for ModelId {
     }
 }
 
-/// A point on the unit sphere: what the encoder makes of one face.
+/// A point on the unit sphere: what the encoder makes of one face. Wiped when dropped.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Embedding(Vec<f32>);
 
@@ -58,6 +59,12 @@ impl Embedding {
     /// How many values.
     pub fn dim(&self) -> usize {
         self.0.len()
+    }
+}
+
+impl Drop for Embedding {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -101,6 +101,18 @@ pub enum EventKind {
     FaceOff,
     /// An operator lets faces open the door again.
     FaceOn,
+    /// What a person agreed to was written down.
+    Consent,
+    /// An operator was given a copy of everything kept about a person.
+    Export,
+    /// After a removal every file was searched for what might be left of the person.
+    Erase,
+    /// A backup was taken.
+    Backup,
+    /// This database came from a backup.
+    Restore,
+    /// Damage was repaired.
+    Repair,
 }
 
 /// Whom an event is about. The name is kept as it was then.

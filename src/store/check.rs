@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::files::{self, Found};
-use super::templates::from_bytes;
+use super::sealing::{Sealer, open_embedding, place_of_template};
 use super::trouble::{self, Trouble};
 use super::{StoreError, open};
+use crate::encoder::ModelId;
+use crate::gallery::PersonId;
+use crate::seal::Keys;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +44,12 @@ impl Checkup {
 }
 
 /// Checks the database at `path`: its trees and constraints, every template, the journal's numbering, permissions.
-/// May run beside a daemon. Takes as long as reading the file does.
+/// May run beside a daemon. Takes as long as reading the file does. Without the device key templates are not opened, and
+/// a warning says so.
 ///
 /// # Errors
 /// When there is no database of this program's schema to look into; then the error says what is there instead.
-pub fn check(path: &Path) -> Result<Checkup, StoreError> {
+pub fn check(path: &Path, keys: &Keys) -> Result<Checkup, StoreError> {
     let file = files::resolve(path)?;
     match files::inspect(&file)? {
         Found::Ours => {}
@@ -56,7 +60,15 @@ pub fn check(path: &Path) -> Result<Checkup, StoreError> {
     if open::schema_version(&conn, &file)? == 0 {
         return Err(trouble::error(&file, "it has no tables yet: its creation was cut short", None));
     }
-    examine(&conn, &file).map_err(|trouble| trouble.at(&file, "checking"))
+    let sealer = match keys.load() {
+        Ok(key) => {
+            let sealer = Sealer::new(&key);
+            sealer.must_fit(&conn, &file)?;
+            Ok(sealer)
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    examine(&conn, &file, &sealer).map_err(|trouble| trouble.at(&file, "checking"))
 }
 
 /// Opens for reading. SQLite deletes the log when the last user closes the database, so without one nobody has it
@@ -81,7 +93,7 @@ fn immutable_uri(file: &Path) -> PathBuf {
     PathBuf::from(OsString::from_vec(uri))
 }
 
-fn examine(conn: &Connection, file: &Path) -> Result<Checkup, Trouble> {
+fn examine(conn: &Connection, file: &Path, sealer: &Result<Sealer, String>) -> Result<Checkup, Trouble> {
     let mut findings = Vec::new();
     if files::has_unreadable_log(file) {
         findings.push(warning(format!(
@@ -113,7 +125,10 @@ fn examine(conn: &Connection, file: &Path) -> Result<Checkup, Trouble> {
             findings,
         }));
     }
-    embeddings(conn, &mut findings)?;
+    match sealer {
+        Ok(sealer) => embeddings(conn, sealer, &mut findings)?,
+        Err(why) => findings.push(warning(format!("templates were not looked into: {why}"))),
+    }
     people_without_templates(conn, &mut findings)?;
     numbering(conn, &mut findings)?;
     Ok(checkup(findings)?)
@@ -141,17 +156,27 @@ fn structure(conn: &Connection, findings: &mut Vec<Finding>) -> Result<(), Troub
     Ok(())
 }
 
-fn embeddings(conn: &Connection, findings: &mut Vec<Finding>) -> Result<(), Trouble> {
+fn embeddings(conn: &Connection, sealer: &Sealer, findings: &mut Vec<Finding>) -> Result<(), Trouble> {
     let mut rows = conn.prepare(
-        "SELECT templates.id, name, model, embedding FROM templates JOIN people ON people.id = person ORDER BY templates.id",
+        "SELECT templates.id, name, model, sealed, person FROM templates JOIN people ON people.id = person
+         ORDER BY templates.id",
     )?;
     let mut rows = rows.query([])?;
     let mut dims = std::collections::BTreeMap::new();
     while let Some(row) = rows.next()? {
         let (id, name, model): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (person, model) = (PersonId(row.get(4)?), ModelId(model));
         let of = format!("template {id} of {name:?}");
         let remedy = "remove and enrol that person anew";
-        match from_bytes(row.get_ref(3)?.as_blob().unwrap_or_default()) {
+        let key = match sealer.key_of(conn, person) {
+            Ok(Some(key)) => Ok(key),
+            Ok(None) => Err("has no key".to_owned()),
+            Err(Trouble::Damaged(why)) => Err(format!("cannot be opened: {why}")),
+            Err(trouble) => return Err(trouble),
+        };
+        let sealed = row.get_ref(3)?.as_blob().unwrap_or_default();
+        let opened = key.and_then(|key| open_embedding(&key, &place_of_template(person, id, &model), sealed));
+        match opened {
             Err(why) => findings.push(damage(format!("{of} {why}; {remedy}"))),
             Ok(embedding) => {
                 let dim = *dims.entry(model.clone()).or_insert(embedding.dim());

@@ -159,7 +159,8 @@ pub(super) fn has_unreadable_log(file: &Path) -> bool {
     matches!(read, Ok(len) if len > 32) && u32::from_be_bytes(head) & !1 != 0x377f_0682
 }
 
-fn folder_of(file: &Path) -> &Path {
+/// The folder that a file is in.
+pub(super) fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

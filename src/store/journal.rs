@@ -150,6 +150,7 @@ mod tests {
 
     use super::*;
     use crate::journal::EventKind;
+    use crate::seal::Keys;
     use crate::store::{OpenMode, SqliteStore};
 
     #[test]
@@ -181,7 +182,8 @@ mod tests {
     #[test]
     fn every_filter_reads_through_an_index() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot").unwrap();
+        let store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot", &Keys::of_a_test())
+            .unwrap();
         let time = Some(Timestamp::UNIX_EPOCH);
         let none = Filter::default();
         let plan = |filter: &Filter| -> String {

@@ -4,15 +4,20 @@
 //! The daemon's control thread owns the one writer; other threads get a [`Store::reader`]. What survives a power cut,
 //! and why, stands at the top of `open.rs`.
 
+mod backup;
 mod check;
+mod custody;
 mod files;
 mod journal;
 mod lock;
 mod open;
 mod people;
 mod policy;
+mod restore;
+mod sealing;
 mod sqlite;
 mod templates;
+mod traces;
 mod trouble;
 
 use std::path::PathBuf;
@@ -22,9 +27,13 @@ use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
 use crate::policy::{Change, RuleBook};
 
+pub use backup::{Header, KeyFile};
 pub use check::{Checkup, Finding, check};
+pub use custody::{Consent, Custody, Export};
 pub use open::{OpenMode, boot_id};
+pub use restore::{Restored, Restoring};
 pub use sqlite::SqliteStore;
+pub use traces::{Search, Sighting, Trace, Traces};
 
 /// Why the store could not do what was asked. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +65,12 @@ pub enum StoreError {
     /// An enrolment without templates, or with one that does not fit.
     #[error("templates refused: {0}")]
     BadTemplates(String),
+    /// A consent without words, or with far too many.
+    #[error("a consent is a text of 1 to 20,000 characters; give what the person agreed to, word for word")]
+    BadConsent,
+    /// A backup or key file that cannot be written, read or opened.
+    #[error("{0}")]
+    Backup(String),
     /// A change of the rule book that cannot be.
     #[error("the rule book stays as it is: {0}")]
     Policy(String),
@@ -77,7 +92,7 @@ pub enum StoreError {
 ///
 /// Names are unique and found without regard to case and to the amount of space in them; they keep the spelling that
 /// the operator gave.
-pub trait Store: Send {
+pub trait Store: Custody + Send {
     /// Everybody, by name.
     ///
     /// # Errors

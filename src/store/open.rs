@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use rusqlite_migration::{M, Migrations};
+use rusqlite_migration::{HookError, M, Migrations};
 
 use super::files::{self, APPLICATION_ID, Found};
 use super::lock::WriterLock;
+use super::sealing::{self, Sealer};
 use super::trouble::{self, DAMAGED, Trouble};
 use super::{SqliteStore, StoreError};
+use crate::seal::{KeyError, Keys};
 
 /// How long to wait for another program's lock. The daemon's only rivals are shells and backups.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
@@ -29,11 +31,27 @@ const WHOLE_CHECK_MAX_BYTES: u64 = 64 << 20;
 /// WAL pages after which a commit folds the log into the database; SQLite's own default.
 pub(super) const CHECKPOINT_PAGES: u32 = 1000;
 
-const STEPS: &[M<'static>] = &[
-    M::up(include_str!("../../migrations/0001_initial.sql")),
-    M::up(include_str!("../../migrations/0002_policy.sql")),
-];
-const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
+/// How many migrations there are.
+const SCHEMA: usize = 4;
+
+/// Every migration; that of the templates seals them with the keys that `sealer` makes and wraps.
+fn migrations(sealer: &Sealer) -> Migrations<'static> {
+    let sealer = sealer.clone();
+    let seal = move |tx: &rusqlite::Transaction<'_>| {
+        sealer.seal_everything(tx).map_err(|trouble| match trouble {
+            Trouble::Sqlite(error) => HookError::RusqliteError(error),
+            Trouble::Key(error) => HookError::Hook(error.to_string()),
+            Trouble::Damaged(what) => HookError::Hook(what),
+            Trouble::Refused(error) => HookError::Hook(error.to_string()),
+        })
+    };
+    Migrations::new(vec![
+        M::up(include_str!("../../migrations/0001_initial.sql")),
+        M::up(include_str!("../../migrations/0002_policy.sql")),
+        M::up_with_hook(include_str!("../../migrations/0003_sealed.sql"), seal),
+        M::up(include_str!("../../migrations/0004_privacy.sql")),
+    ])
+}
 
 /// What the caller means to do with the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +79,16 @@ pub fn boot_id() -> String {
 }
 
 /// Opens `path` as [`SqliteStore::open`] describes.
-pub(super) fn open(path: &Path, mode: OpenMode, boot_id: &str) -> Result<SqliteStore, StoreError> {
+pub(super) fn open(
+    path: &Path,
+    mode: OpenMode,
+    boot_id: &str,
+    keys: &Keys,
+) -> Result<SqliteStore, StoreError> {
     let file = files::resolve(path)?;
     let found = files::inspect(&file)?;
     match (mode, found) {
-        (OpenMode::ReadOnly, Found::Ours) => read_only(&file, boot_id),
+        (OpenMode::ReadOnly, Found::Ours) => read_only(&file, boot_id, keys),
         (OpenMode::ReadOnly | OpenMode::Existing, Found::Nothing) => {
             let what = "there is no such file; `accessd enroll` and `accessd run` create it, or give another path \
                         ([paths] database)";
@@ -78,28 +101,37 @@ pub(super) fn open(path: &Path, mode: OpenMode, boot_id: &str) -> Result<SqliteS
         }
         (OpenMode::Existing, Found::Ours) => {
             let lock = WriterLock::take(&file)?;
-            writer(&file, found, lock, boot_id)
+            writer(&file, found, lock, boot_id, keys)
         }
-        (OpenMode::Create, _) => create_or_open(&file, boot_id),
+        (OpenMode::Create, _) => create_or_open(&file, boot_id, keys),
     }
 }
 
 /// Opens for reading beside whoever writes.
-pub(super) fn read_only(file: &Path, boot_id: &str) -> Result<SqliteStore, StoreError> {
+/// The journal and the names are read without the device key; only what needs it fails without.
+pub(super) fn read_only(file: &Path, boot_id: &str, keys: &Keys) -> Result<SqliteStore, StoreError> {
     let sql = |e: rusqlite::Error| Trouble::from(e).at(file, "opening");
     let conn = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
     let version = schema_version(&conn, file)?;
-    if version < STEPS.len() {
+    if version < SCHEMA {
         let what = format!(
             "it has the old schema {version}, not {}; start the daemon or change something, either brings it up to date",
-            STEPS.len()
+            SCHEMA
         );
         return Err(trouble::error(file, what, None));
     }
-    Ok(SqliteStore::new(conn, file, boot_id, None))
+    let sealer = match keys.load() {
+        Ok(key) => {
+            let sealer = Sealer::new(&key);
+            sealer.must_fit(&conn, file)?;
+            Ok(sealer)
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    Ok(SqliteStore::new(conn, file, boot_id, keys, sealer, None))
 }
 
-fn create_or_open(file: &Path, boot_id: &str) -> Result<SqliteStore, StoreError> {
+fn create_or_open(file: &Path, boot_id: &str, keys: &Keys) -> Result<SqliteStore, StoreError> {
     files::create_folder_of(file)?;
     // A new folder may have made the path resolvable.
     let file = &files::resolve(file)?;
@@ -107,10 +139,10 @@ fn create_or_open(file: &Path, boot_id: &str) -> Result<SqliteStore, StoreError>
     // Only now is it certain that nobody else is creating it.
     let found = files::inspect(file)?;
     if found != Found::Nothing {
-        return writer(file, found, lock, boot_id);
+        return writer(file, found, lock, boot_id, keys);
     }
     files::create(file)?;
-    let opened = writer(file, Found::Empty, lock, boot_id);
+    let opened = writer(file, Found::Empty, lock, boot_id, keys);
     if opened.is_err() {
         // Leave things as they were; whatever is left is an empty file that the next opening finishes.
         for left in [file.to_owned(), files::beside(file, "-wal"), files::beside(file, "-shm")] {
@@ -121,7 +153,13 @@ fn create_or_open(file: &Path, boot_id: &str) -> Result<SqliteStore, StoreError>
 }
 
 /// Opens for writing a file that is there. Nothing in it changes before it has passed its checks.
-fn writer(file: &Path, found: Found, lock: WriterLock, boot_id: &str) -> Result<SqliteStore, StoreError> {
+fn writer(
+    file: &Path,
+    found: Found,
+    lock: WriterLock,
+    boot_id: &str,
+    keys: &Keys,
+) -> Result<SqliteStore, StoreError> {
     if files::has_unreadable_log(file) {
         log::warn!(
             "{}-wal is not a write-ahead log (a power cut or a failing disk): ignored; the database is as of its last \
@@ -133,27 +171,35 @@ fn writer(file: &Path, found: Found, lock: WriterLock, boot_id: &str) -> Result<
     let mut conn = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sql)?;
     // Else closing after a refusal would fold the log into a file that was refused.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
-    match found {
-        Found::Ours => {
-            if schema_version(&conn, file)? > 0 {
-                quick_check(&conn, file)?;
-            }
-        }
+    if found == Found::Ours && schema_version(&conn, file)? > 0 {
+        quick_check(&conn, file)?;
+    }
+    let sealer = sealer(&conn, file, keys)?;
+    if found != Found::Ours {
         // Before WAL mode, so that it is in the file's own header and a cut never leaves it in the log alone.
-        Found::Empty | Found::Nothing => {
-            conn.pragma_update(None, "application_id", APPLICATION_ID).map_err(sql)?;
-        }
+        conn.pragma_update(None, "application_id", APPLICATION_ID).map_err(sql)?;
     }
     use_wal(&conn, file)?;
-    migrate(&mut conn, file)?;
+    migrate(&mut conn, file, &sealer)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(sql)?;
     for warning in files::exposed(file) {
         log::warn!("{warning}");
     }
-    let store = SqliteStore::new(conn, file, boot_id, Some(lock));
+    super::backup::sweep(file);
+    let store = SqliteStore::new(conn, file, boot_id, keys, Ok(sealer), Some(lock));
     // Also finishes the erasing of a removal that the power interrupted, and puts a new schema into the file itself.
     store.fold_log();
     Ok(store)
+}
+
+/// The key that the database is sealed with. One is made only where nothing has been sealed yet.
+fn sealer(conn: &Connection, file: &Path, keys: &Keys) -> Result<Sealer, StoreError> {
+    let sealed = sealing::device_key_of(conn).map_err(|e| Trouble::from(e).at(file, "opening"))?.is_some();
+    let key = if sealed { keys.load() } else { keys.load_or_create() };
+    let key = key.map_err(|error: KeyError| Trouble::from(error).at(file, "opening"))?;
+    let sealer = Sealer::new(&key);
+    sealer.must_fit(conn, file)?;
+    Ok(sealer)
 }
 
 /// A connection with everything set that is not kept in the file.
@@ -179,12 +225,12 @@ pub(super) fn schema_version(conn: &Connection, file: &Path) -> Result<usize, St
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|e| Trouble::from(e).at(file, "opening"))?;
     match usize::try_from(version) {
-        Ok(version) if version <= STEPS.len() => Ok(version),
+        Ok(version) if version <= SCHEMA => Ok(version),
         _ => {
             let what = format!(
                 "it was written by a newer accessd (schema {version}, this program knows {}); install that version, or \
                  restore a backup from before",
-                STEPS.len()
+                SCHEMA
             );
             Err(trouble::error(file, what, None))
         }
@@ -192,7 +238,7 @@ pub(super) fn schema_version(conn: &Connection, file: &Path) -> Result<usize, St
 }
 
 /// Refuses a file whose trees are broken. Small databases are read in full, see [`WHOLE_CHECK_MAX_BYTES`].
-fn quick_check(conn: &Connection, file: &Path) -> Result<(), StoreError> {
+pub(super) fn quick_check(conn: &Connection, file: &Path) -> Result<(), StoreError> {
     let bytes = std::fs::metadata(file).map_or(u64::MAX, |m| m.len());
     let checks: &[&str] = if bytes <= WHOLE_CHECK_MAX_BYTES {
         &["PRAGMA quick_check(1)"]
@@ -224,8 +270,8 @@ fn use_wal(conn: &Connection, file: &Path) -> Result<(), StoreError> {
 }
 
 /// Brings the schema up to date; all steps are one transaction.
-fn migrate(conn: &mut Connection, file: &Path) -> Result<(), StoreError> {
-    MIGRATIONS.to_latest(conn).map_err(|error| match error {
+pub(super) fn migrate(conn: &mut Connection, file: &Path, sealer: &Sealer) -> Result<(), StoreError> {
+    migrations(sealer).to_latest(conn).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => {
             Trouble::from(err).at(file, "bringing its schema up to date")
         }
@@ -243,7 +289,12 @@ mod tests {
 
     #[test]
     fn the_migrations_apply() {
-        MIGRATIONS.validate().unwrap();
+        let all = migrations(&Sealer::new(&Keys::of_a_test().load().unwrap()));
+        all.validate().unwrap();
+        assert_eq!(
+            all.current_version(&Connection::open_in_memory().unwrap()),
+            Ok(rusqlite_migration::SchemaVersion::NoneSet)
+        );
     }
 
     #[test]
@@ -255,7 +306,7 @@ mod tests {
     #[test]
     fn a_writer_syncs_every_commit_and_forgets_nothing_in_the_clear() {
         let dir = tempfile::tempdir().unwrap();
-        let store = open(&dir.path().join("a.db"), OpenMode::Create, "boot").unwrap();
+        let store = open(&dir.path().join("a.db"), OpenMode::Create, "boot", &Keys::of_a_test()).unwrap();
         let pragma = |name: &str| -> String {
             let value: rusqlite::types::Value =
                 store.conn.pragma_query_value(None, name, |row| row.get(0)).unwrap();
@@ -272,6 +323,6 @@ mod tests {
         assert_eq!(pragma("secure_delete"), "1");
         assert_eq!(pragma("temp_store"), "2");
         assert_eq!(pragma("application_id"), APPLICATION_ID.to_string());
-        assert_eq!(pragma("user_version"), STEPS.len().to_string());
+        assert_eq!(pragma("user_version"), SCHEMA.to_string());
     }
 }

@@ -128,6 +128,13 @@ pub(super) fn delete(tx: &Transaction<'_>, id: PersonId) -> rusqlite::Result<()>
     Ok(())
 }
 
+/// The door opens for this person.
+pub(super) fn used(tx: &Transaction<'_>, id: PersonId, at: Timestamp) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE people SET last_used = ?2 WHERE id = ?1")?
+        .execute(params![id.0, micros(at)])?;
+    Ok(())
+}
+
 /// How often people or templates have changed.
 pub(super) fn generation(conn: &Connection) -> rusqlite::Result<u64> {
     conn.query_row("SELECT generation FROM gallery_state", [], |row| {

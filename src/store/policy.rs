@@ -239,6 +239,7 @@ mod tests {
     use crate::gallery::{NewTemplate, TemplateSource};
     use crate::journal::{Event, Filter, Stamp};
     use crate::policy::{Limit, PersonChange};
+    use crate::seal::Keys;
     use crate::store::{OpenMode, SqliteStore, Store};
     use crate::vision::quality::Quality;
 
@@ -261,7 +262,9 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, SqliteStore) {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot").unwrap();
+        let mut store =
+            SqliteStore::open(&dir.path().join("a.db"), OpenMode::Create, "boot", &Keys::of_a_test())
+                .unwrap();
         store.enrol("Ada", &[template()], "test", AT).unwrap();
         (dir, store)
     }
@@ -304,7 +307,9 @@ mod tests {
             store.change_policy(&change, "uid 0", AT).unwrap();
         }
         drop(store);
-        let mut store = SqliteStore::open(&dir.path().join("a.db"), OpenMode::Existing, "boot").unwrap();
+        let mut store =
+            SqliteStore::open(&dir.path().join("a.db"), OpenMode::Existing, "boot", &Keys::of_a_test())
+                .unwrap();
         let book = store.rule_book().unwrap();
         assert_eq!(book.rules, [NumberedRule { id: RuleId(2), rule }]);
         assert_eq!(

@@ -9,12 +9,14 @@ use serde_json::json;
 use super::lock::WriterLock;
 use super::open::{self, BUSY, CHECKPOINT_PAGES, OpenMode};
 use super::people::{self, Name};
+use super::sealing::Sealer;
 use super::trouble::{self, Trouble};
 use super::{Store, StoreError, journal, policy, templates};
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Change, RuleBook};
+use crate::seal::Keys;
 
 /// How long folding the log away may wait for a reader in the middle of its query; the door waits with it.
 const FOLD_BUSY: Duration = Duration::from_millis(200);
@@ -26,14 +28,19 @@ pub struct SqliteStore {
     pub(super) conn: Connection,
     path: PathBuf,
     boot_id: String,
+    keys: Keys,
+    /// What seals and opens templates; why not, in a reader that may not have the key.
+    sealer: Result<Sealer, String>,
     /// A removed template may still be in the write-ahead log.
-    erasing: bool,
+    pub(super) erasing: bool,
     /// Absent in a reader.
     lock: Option<WriterLock>,
 }
 
 impl SqliteStore {
     /// Opens the database at `path`. `boot_id` goes into every record; [`boot_id`](super::boot_id) gives this boot's.
+    /// `keys` says where the device key is, which templates are sealed with. A database without one yet gets one, and
+    /// templates from before are sealed; a reader does without as long as it reads no template.
     ///
     /// For writing ([`OpenMode::Create`], [`OpenMode::Existing`]) it takes the one writer's lock, `PATH.lock`, and
     /// brings the schema up to date. A new database gets mode 0600, and so do its companions; when only the folder is
@@ -41,14 +48,29 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Database`] when the file is missing (unless it may be created), is not a database, is another
-    /// program's, was written by a newer accessd, is damaged, cannot be written, or another process is writing to it.
-    /// The file is as it was then.
-    pub fn open(path: &Path, mode: OpenMode, boot_id: &str) -> Result<Self, StoreError> {
-        open::open(path, mode, boot_id)
+    /// program's, was written by a newer accessd, is damaged, cannot be written, or another process is writing to it,
+    /// and when the device key is missing or another one. The file is as it was then.
+    pub fn open(path: &Path, mode: OpenMode, boot_id: &str, keys: &Keys) -> Result<Self, StoreError> {
+        open::open(path, mode, boot_id, keys)
     }
 
-    pub(super) fn new(conn: Connection, path: &Path, boot_id: &str, lock: Option<WriterLock>) -> Self {
-        Self { conn, path: path.to_owned(), boot_id: boot_id.to_owned(), erasing: false, lock }
+    pub(super) fn new(
+        conn: Connection,
+        path: &Path,
+        boot_id: &str,
+        keys: &Keys,
+        sealer: Result<Sealer, String>,
+        lock: Option<WriterLock>,
+    ) -> Self {
+        let (path, boot_id) = (path.to_owned(), boot_id.to_owned());
+        Self { conn, path, boot_id, keys: keys.clone(), sealer, erasing: false, lock }
+    }
+
+    /// What seals and opens templates.
+    pub(super) fn sealer(&self) -> Result<&Sealer, StoreError> {
+        self.sealer
+            .as_ref()
+            .map_err(|why| trouble::error(&self.path, format!("its templates stay shut: {why}"), None))
     }
 
     /// Where the database is.
@@ -57,7 +79,7 @@ impl SqliteStore {
     }
 
     /// Runs `change` as one transaction, and afterwards what an earlier removal left to do.
-    fn write<T>(
+    pub(super) fn write<T>(
         &mut self,
         doing: &str,
         change: impl FnOnce(&Transaction<'_>, &str) -> Result<T, Trouble>,
@@ -70,7 +92,7 @@ impl SqliteStore {
     }
 
     /// Runs `change` as one transaction and does nothing else.
-    fn commit<T>(
+    pub(super) fn commit<T>(
         &mut self,
         doing: &str,
         change: impl FnOnce(&Transaction<'_>, &str) -> Result<T, Trouble>,
@@ -89,7 +111,7 @@ impl SqliteStore {
     }
 
     /// Reads in one transaction, so that what several statements read belongs together.
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         doing: &str,
         look: impl FnOnce(&Connection) -> Result<T, Trouble>,
@@ -122,7 +144,7 @@ impl SqliteStore {
     }
 
     /// After a removal: the log still holds the pages as they were. Tried again with later changes until it worked.
-    fn erase_traces(&mut self) {
+    pub(super) fn erase_traces(&mut self) {
         self.erasing = !self.fold_log();
         if self.erasing {
             log::warn!(
@@ -155,10 +177,11 @@ impl Store for SqliteStore {
     ) -> Result<PersonId, StoreError> {
         let name = Name::new(name)?;
         templates::check(templates)?;
+        let sealer = self.sealer()?.clone();
         self.write(&format!("enrolling {:?}", name.text), |tx, boot_id| {
             people::must_be_free(tx, &name, None)?;
             let id = people::insert(tx, &name, at.wall)?;
-            templates::insert(tx, id, templates, at.wall)?;
+            templates::insert(tx, &sealer, id, templates, at.wall)?;
             let person = PersonRef { id, name: name.text.clone() };
             let event = by(actor, EventKind::Enrol, person, enrolment(templates));
             journal::insert(tx, &event, at, boot_id)?;
@@ -175,10 +198,11 @@ impl Store for SqliteStore {
         at: Stamp,
     ) -> Result<PersonId, StoreError> {
         templates::check(templates)?;
+        let sealer = self.sealer()?.clone();
         self.write(&format!("adding templates to {name:?}"), |tx, boot_id| {
             let person = people::known(tx, name)?;
             let id = person.id;
-            templates::insert(tx, id, templates, at.wall)?;
+            templates::insert(tx, &sealer, id, templates, at.wall)?;
             let event = by(actor, EventKind::EnrolMore, person, enrolment(templates));
             journal::insert(tx, &event, at, boot_id)?;
             people::changed(tx)?;
@@ -216,9 +240,10 @@ impl Store for SqliteStore {
     }
 
     fn gallery(&self, model: &ModelId) -> Result<Gallery, StoreError> {
+        let sealer = self.sealer()?;
         self.read("reading the gallery", |conn| {
             let generation = people::generation(conn)?;
-            Ok(Gallery::new(model.clone(), generation, templates::of_model(conn, model)?))
+            Ok(Gallery::new(model.clone(), generation, templates::of_model(conn, sealer, model)?))
         })
     }
 
@@ -248,6 +273,7 @@ impl Store for SqliteStore {
         let insert = |tx: &Transaction<'_>, boot_id: &str| {
             if let (EventKind::Grant, Some(person)) = (event.kind, &event.person) {
                 policy::spend_entry(tx, person.id)?;
+                people::used(tx, person.id, at.wall)?;
             }
             Ok(journal::insert(tx, event, at, boot_id)?)
         };
@@ -259,7 +285,7 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn Store>, StoreError> {
-        Ok(Box::new(open::read_only(&self.path, &self.boot_id)?))
+        Ok(Box::new(open::read_only(&self.path, &self.boot_id, &self.keys)?))
     }
 }
 
@@ -305,7 +331,7 @@ mod tests {
     fn a_full_disk_is_told_and_leaves_nothing_half_done() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
-        let mut store = SqliteStore::open(&path, OpenMode::Create, "boot").unwrap();
+        let mut store = SqliteStore::open(&path, OpenMode::Create, "boot", &Keys::of_a_test()).unwrap();
         store.enrol("Ada", &[template()], "uid 0", AT).unwrap();
         // SQLite reports its own bound on the file's size as it reports the disk's.
         let pages: i64 = store.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();

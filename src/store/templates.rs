@@ -8,9 +8,11 @@ use rusqlite::{Connection, Row, Transaction, params};
 
 use super::StoreError;
 use super::journal::{from_tag, micros, tag, timestamp};
+use super::sealing::{Sealer, open_embedding, place_of_template, seal_embedding};
 use super::trouble::Trouble;
 use crate::encoder::{Embedding, ModelId};
 use crate::gallery::{NewTemplate, PersonId, TemplateInfo};
+use crate::seal::Secret;
 use crate::vision::quality::Quality;
 
 /// Most templates stored in one go: many times what an enrolment takes, and a bound for what a socket can ask.
@@ -83,26 +85,32 @@ fn all_finite(q: &Quality) -> bool {
         .all(|v| v.is_finite())
 }
 
-/// Stores checked templates.
+/// Stores checked templates, sealed with their person's key.
 pub(super) fn insert(
     tx: &Transaction<'_>,
+    sealer: &Sealer,
     person: PersonId,
     templates: &[NewTemplate],
     created: Timestamp,
 ) -> Result<(), Trouble> {
     must_fit_the_model(tx, templates)?;
+    let key = sealer.key_for(tx, person)?;
+    // A template is sealed for its number, so that is known first; numbers are never given again.
+    let last = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'templates'), 0)";
+    let last: i64 = tx.query_row(last, [], |row| row.get(0))?;
     let mut insert = tx.prepare_cached(
-        "INSERT INTO templates (person, model, dim, embedding, quality, source, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO templates (id, person, model, dim, sealed, quality, source, created)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    for template in templates {
-        let values = template.embedding.values();
+    for (id, template) in (last + 1..).zip(templates) {
+        let place = place_of_template(person, id, &template.model);
         let quality = serde_json::to_string(&template.quality).expect("quality is plain data");
         insert.execute(params![
+            id,
             person.0,
             template.model.0,
-            values.len() as i64,
-            to_bytes(values),
+            template.embedding.dim() as i64,
+            seal_embedding(&key, &place, &template.embedding)?,
             quality,
             tag(&template.source),
             micros(created),
@@ -178,24 +186,32 @@ fn read_info(row: &Row<'_>) -> Result<TemplateInfo, Trouble> {
 pub(super) type Owned = (PersonId, Arc<str>, Embedding);
 
 /// Everybody's templates of one model, as they go into a gallery.
-pub(super) fn of_model(conn: &Connection, model: &ModelId) -> Result<Vec<Owned>, Trouble> {
+pub(super) fn of_model(conn: &Connection, sealer: &Sealer, model: &ModelId) -> Result<Vec<Owned>, Trouble> {
     let mut statement = conn.prepare_cached(
-        "SELECT templates.id, person, name, embedding FROM templates JOIN people ON people.id = person
+        "SELECT templates.id, person, name, sealed FROM templates JOIN people ON people.id = person
          WHERE model = ?1 ORDER BY person, templates.id",
     )?;
     let mut rows = statement.query([&model.0])?;
     let mut found: Vec<Owned> = Vec::new();
+    let mut key: Option<(PersonId, Secret)> = None;
     while let Some(row) = rows.next()? {
         let person = PersonId(row.get(1)?);
         let name: Arc<str> = match found.last() {
             Some((last, name, _)) if *last == person => name.clone(),
             _ => row.get::<_, String>(2)?.into(),
         };
+        let id: i64 = row.get(0)?;
         let damaged = |why: String| {
-            let id: i64 = row.get(0).unwrap_or_default();
             Trouble::Damaged(format!("template {id} of {name:?} {why}; remove and enrol that person anew"))
         };
-        let embedding = from_bytes(row.get_ref(3)?.as_blob().unwrap_or_default()).map_err(damaged)?;
+        if key.as_ref().is_none_or(|(of, _)| *of != person) {
+            let its = sealer.key_of(conn, person)?;
+            key = Some((person, its.ok_or_else(|| damaged("has no key".into()))?));
+        }
+        let (_, key) = key.as_ref().expect("it was found above");
+        let sealed = row.get_ref(3)?.as_blob().unwrap_or_default();
+        let embedding =
+            open_embedding(key, &place_of_template(person, id, model), sealed).map_err(damaged)?;
         if found.first().is_some_and(|(.., first)| first.dim() != embedding.dim()) {
             return Err(damaged("has another dimension than the others of its model".into()));
         }
@@ -204,26 +220,8 @@ pub(super) fn of_model(conn: &Connection, model: &ModelId) -> Result<Vec<Owned>,
     Ok(found)
 }
 
-/// 32-bit floats, little-endian.
-fn to_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-/// An embedding as it was stored; what is wrong with it otherwise.
-pub(super) fn from_bytes(bytes: &[u8]) -> Result<Embedding, String> {
-    let (values, rest) = bytes.as_chunks::<4>();
-    if !rest.is_empty() {
-        return Err(format!("has {} bytes, which are no whole numbers", bytes.len()));
-    }
-    let values: Vec<f32> = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
-    check_values(&values)?;
-    Embedding::normalise(values).map_err(|e| e.to_string())
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::gallery::TemplateSource;
 
@@ -269,25 +267,5 @@ mod tests {
             assert!(text.starts_with("templates refused: ") && text.contains(expected), "{text}");
         }
         check(&vec![good; 64]).unwrap();
-    }
-
-    #[test]
-    fn bytes_that_are_no_embedding_are_told() {
-        assert!(from_bytes(&[0, 0, 128]).unwrap_err().contains("3 bytes"));
-        assert!(from_bytes(&[]).unwrap_err().contains("0 values"));
-        assert!(from_bytes(&2f32.to_le_bytes()).unwrap_err().contains("length 2"));
-        assert!(from_bytes(&f32::NAN.to_le_bytes()).unwrap_err().contains("finite"));
-    }
-
-    proptest! {
-        #[test]
-        fn embeddings_survive_the_bytes(values in prop::collection::vec(-1f32..1f32, 1..600)) {
-            prop_assume!(values.iter().any(|v| v.abs() > 1e-3));
-            let embedding = Embedding::normalise(values).unwrap();
-            let again = from_bytes(&to_bytes(embedding.values())).unwrap();
-            for (a, b) in embedding.values().iter().zip(again.values()) {
-                prop_assert!((a - b).abs() < 1e-6);
-            }
-        }
     }
 }

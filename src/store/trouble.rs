@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 
 use super::StoreError;
+use crate::seal::KeyError;
 
 /// What can go wrong inside this room, before it is known which file it is about.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(super) enum Trouble {
     Sqlite(rusqlite::Error),
     /// A row holds what this program cannot have written: which and why.
     Damaged(String),
+    /// There is no key to seal or open with.
+    Key(KeyError),
     /// What was asked cannot be done; already put for the operator.
     Refused(StoreError),
 }
@@ -20,6 +23,12 @@ pub(super) enum Trouble {
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
+    }
+}
+
+impl From<KeyError> for Trouble {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
     }
 }
 
@@ -37,6 +46,7 @@ impl Trouble {
             Self::Damaged(what) => {
                 error(path, format!("{doing} failed: {what}; `accessd check` shows all damage"), None)
             }
+            Self::Key(source) => error(path, format!("{doing} failed: {source}"), Some(Box::new(source))),
             Self::Sqlite(source) => {
                 let what = format!("{doing} failed: {}", cause_and_remedy(&source));
                 error(path, what, Some(Box::new(source)))

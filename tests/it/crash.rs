@@ -45,9 +45,9 @@ pub fn relay_lines(site: &Site) -> Vec<Line> {
 
 fn database(site: &Site) -> SqliteStore {
     let path = site.path("accessd.db");
-    let checkup = check(&path).unwrap();
+    let checkup = check(&path, &site.keys()).unwrap();
     assert!(checkup.is_sound(), "{:?}", checkup.findings);
-    SqliteStore::open(&path, OpenMode::ReadOnly, &boot_id()).unwrap()
+    SqliteStore::open(&path, OpenMode::ReadOnly, &boot_id(), &site.keys()).unwrap()
 }
 
 /// No `energised` without a grant recorded before it.

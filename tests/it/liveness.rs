@@ -193,7 +193,8 @@ fn grants_for_a_photograph_that_moves_by(step: u32) -> usize {
         "[camera]\nsource = \"clip:clip?fps=10\"\n[door]\nrelay = \"sim:relay.log\"\n[liveness]\nmode = \"off\"\n",
     );
     assert_eq!(Service::spawn(&site).wait(), Some(0));
-    let store = SqliteStore::open(&site.path("accessd.db"), OpenMode::ReadOnly, &boot_id()).unwrap();
+    let store =
+        SqliteStore::open(&site.path("accessd.db"), OpenMode::ReadOnly, &boot_id(), &site.keys()).unwrap();
     store.records(&Filter { kinds: vec![EventKind::Grant], ..Filter::default() }).unwrap().len()
 }
 

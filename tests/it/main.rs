@@ -10,6 +10,7 @@ mod crash;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod eval;
+mod faults;
 mod fetch;
 mod fuzz;
 mod liveness;
@@ -17,6 +18,7 @@ mod models;
 mod networks;
 mod policy;
 mod powercut;
+mod privacy;
 mod real_clips;
 mod store;
 mod support;

@@ -2,14 +2,92 @@
  * A disk that keeps only what was synced, for the test of power cuts. Preloaded into a process: each fsync or fdatasync
  * of a file in $POWERCUT_DIR copies that file as it is then to $POWERCUT_KEPT, whole or not at all. What the process
  * wrote after its last sync is in $POWERCUT_DIR alone, as in a page cache; the test decides which pages of it survive.
+ *
+ * With $POWERCUT_AT the process is killed just before its so-manieth call that would change a file in $POWERCUT_DIR, for
+ * the test that kills at every point of an operation.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static int within(const char *path) {
+    const char *dir = getenv("POWERCUT_DIR");
+    return dir && strncmp(path, dir, strlen(dir)) == 0;
+}
+
+static int fd_within(int fd) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (n <= 0) return 0;
+    path[n] = 0;
+    return within(path);
+}
+
+/* Another change of a file is about to be made. */
+static void point(int concerns) {
+    static long points;
+    const char *at = getenv("POWERCUT_AT");
+    if (at && concerns && __atomic_add_fetch(&points, 1, __ATOMIC_SEQ_CST) == atol(at)) {
+        kill(getpid(), SIGKILL);
+        pause();
+    }
+}
+
+#define NEXT(type, name, ...) static type (*next)(__VA_ARGS__); if (!next) next = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name)
+
+ssize_t write(int fd, const void *from, size_t n) {
+    NEXT(ssize_t, write, int, const void *, size_t);
+    point(fd_within(fd));
+    return next(fd, from, n);
+}
+
+ssize_t pwrite(int fd, const void *from, size_t n, off_t at) {
+    NEXT(ssize_t, pwrite, int, const void *, size_t, off_t);
+    point(fd_within(fd));
+    return next(fd, from, n, at);
+}
+
+ssize_t pwrite64(int fd, const void *from, size_t n, off64_t at) {
+    NEXT(ssize_t, pwrite64, int, const void *, size_t, off64_t);
+    point(fd_within(fd));
+    return next(fd, from, n, at);
+}
+
+int ftruncate(int fd, off_t n) {
+    NEXT(int, ftruncate, int, off_t);
+    point(fd_within(fd));
+    return next(fd, n);
+}
+
+int ftruncate64(int fd, off64_t n) {
+    NEXT(int, ftruncate64, int, off64_t);
+    point(fd_within(fd));
+    return next(fd, n);
+}
+
+int rename(const char *from, const char *to) {
+    NEXT(int, rename, const char *, const char *);
+    point(within(to));
+    return next(from, to);
+}
+
+int unlink(const char *path) {
+    NEXT(int, unlink, const char *);
+    point(within(path));
+    return next(path);
+}
+
+int link(const char *from, const char *to) {
+    NEXT(int, link, const char *, const char *);
+    point(within(to));
+    return next(from, to);
+}
 
 static int keep(int fd) {
     const char *dir = getenv("POWERCUT_DIR"), *kept = getenv("POWERCUT_KEPT");
@@ -36,6 +114,7 @@ static int keep(int fd) {
 int fsync(int fd) {
     static int (*next)(int);
     if (!next) next = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    point(fd_within(fd));
     int synced = next(fd);
     return keep(fd) ? -1 : synced;
 }
@@ -43,6 +122,7 @@ int fsync(int fd) {
 int fdatasync(int fd) {
     static int (*next)(int);
     if (!next) next = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    point(fd_within(fd));
     int synced = next(fd);
     return keep(fd) ? -1 : synced;
 }

@@ -33,9 +33,9 @@ use accessd::vision::{BBox, Face};
 use image::RgbImage;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{template, until};
+use crate::support::{held_keys, template, until};
 
-const ADA: [f32; 3] = [1.0, 0.0, 0.0];
+pub const ADA: [f32; 3] = [1.0, 0.0, 0.0];
 const CUTS: u64 = 100;
 const PAGE: usize = 4096;
 
@@ -106,7 +106,9 @@ fn be_the_daemon(folder: &Path) {
         Box::new(move || open_relay(&relay, clock.clone()))
     };
     let strike = GuardedStrike::start(guard, relay, StrikeKind::FailSecure, open).unwrap();
-    let store = SqliteStore::open(&folder.join("disk/accessd.db"), OpenMode::Existing, &boot_id()).unwrap();
+    let store =
+        SqliteStore::open(&folder.join("disk/accessd.db"), OpenMode::Existing, &boot_id(), &held_keys())
+            .unwrap();
     let parts = Parts {
         open_camera: Box::new(|| Ok(Box::new(Blank(0)))),
         camera: "blank".into(),
@@ -166,6 +168,28 @@ impl Random {
     }
 }
 
+/// Builds the layer to be preloaded.
+pub fn build_layer(layer: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/powercut.c");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([layer, &source])
+        .arg("-ldl")
+        .status();
+    assert!(built.unwrap().success(), "a C compiler is needed, as for building accessd");
+}
+
+/// A daemon in a process of its own, on `folder/disk/accessd.db`, that sees Ada all the time.
+pub fn spawn_daemon(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "powercut::the_daemon_of_the_power_cuts", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 /// A door whose power is about to fail.
 struct Site {
     folder: tempfile::TempDir,
@@ -181,19 +205,13 @@ impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let site = Self { layer: folder.path().join("powercut.so"), folder };
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/powercut.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .args([&site.layer, &source])
-            .arg("-ldl")
-            .status()
-            .unwrap();
-        assert!(built.success(), "a C compiler is needed, as for building accessd");
+        build_layer(&site.layer);
         for name in ["disk", "kept"] {
             fs::create_dir(site.path(name)).unwrap();
         }
         let mut store =
-            SqliteStore::open(&site.path("disk/accessd.db"), OpenMode::Create, &boot_id()).unwrap();
+            SqliteStore::open(&site.path("disk/accessd.db"), OpenMode::Create, &boot_id(), &held_keys())
+                .unwrap();
         store.enrol("Ada", &[template(&ADA)], "test", Stamp::now(&SystemClock)).unwrap();
         site
     }
@@ -266,12 +284,12 @@ impl Site {
     fn look(&self, from: usize, confirmed: u64, story: &str) -> usize {
         let path = self.path("disk/accessd.db");
         drop(
-            SqliteStore::open(&path, OpenMode::Existing, &boot_id())
+            SqliteStore::open(&path, OpenMode::Existing, &boot_id(), &held_keys())
                 .unwrap_or_else(|e| panic!("{story}: {e:?}")),
         );
-        let checkup = check(&path).unwrap();
+        let checkup = check(&path, &held_keys()).unwrap();
         assert!(checkup.is_sound(), "{story}: {:?}", checkup.findings);
-        let store = SqliteStore::open(&path, OpenMode::ReadOnly, &boot_id()).unwrap();
+        let store = SqliteStore::open(&path, OpenMode::ReadOnly, &boot_id(), &held_keys()).unwrap();
         let grants = store.records(&Filter { kinds: vec![EventKind::Grant], ..Filter::default() }).unwrap();
         let openings: Vec<Line> = self.relay().into_iter().skip(from).filter(|line| line.energised).collect();
         for opening in &openings {

@@ -50,7 +50,8 @@ fn net_each_person_of_the_real_clips_is_let_in_as_themselves_and_as_nobody_else(
             "{}",
             fs::read_to_string(site.path("service.log")).unwrap()
         );
-        let store = SqliteStore::open(&site.path("accessd.db"), OpenMode::ReadOnly, &boot_id()).unwrap();
+        let store = SqliteStore::open(&site.path("accessd.db"), OpenMode::ReadOnly, &boot_id(), &site.keys())
+            .unwrap();
         let kinds = vec![EventKind::Grant, EventKind::Refusal];
         let records = store.records(&Filter { kinds, after: last, ..Filter::default() }).unwrap();
         last = records.last().map(|r| r.id).or(last);

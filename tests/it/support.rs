@@ -9,6 +9,7 @@ use accessd::clock::{Clock, SystemClock};
 use accessd::encoder::{Embedding, ModelId};
 use accessd::gallery::{NewTemplate, TemplateSource};
 use accessd::journal::Stamp;
+use accessd::seal::{DeviceKey, Keys, Secret};
 use accessd::store::{OpenMode, SqliteStore, Store, boot_id};
 use accessd::vision::quality::Quality;
 use assert_cmd::Command;
@@ -85,7 +86,7 @@ impl Site {
     pub fn write_config(&self, more: &str) {
         let dir = self.dir.path().display();
         let text = format!(
-            "[paths]\ndatabase = \"{dir}/accessd.db\"\nmodels = \"{dir}/models\"\nsocket = \"{dir}/control.sock\"\n{more}"
+            "[paths]\ndatabase = \"{dir}/accessd.db\"\ndevice_key = \"{dir}/device.key\"\nmodels = \"{dir}/models\"\nsocket = \"{dir}/control.sock\"\n{more}"
         );
         fs::write(self.path("accessd.toml"), text).unwrap();
     }
@@ -108,9 +109,14 @@ impl Site {
         outcome(&mut self.accessd(args))
     }
 
+    /// Where its device key is.
+    pub fn keys(&self) -> Keys {
+        Keys::new(&self.path("device.key"), None)
+    }
+
     /// The database, opened for writing.
     pub fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.path("accessd.db"), OpenMode::Create, &boot_id()).unwrap()
+        SqliteStore::open(&self.path("accessd.db"), OpenMode::Create, &boot_id(), &self.keys()).unwrap()
     }
 
     /// Enrols somebody with made-up samples.
@@ -141,6 +147,11 @@ pub fn outcome(command: &mut Command) -> Outcome {
         stdout: text(output.stdout),
         stderr: text(output.stderr),
     }
+}
+
+/// A device key that is the same in every run.
+pub fn held_keys() -> Keys {
+    Keys::Held(DeviceKey::new(Secret::from_slice(&[7; 32]).unwrap()))
 }
 
 /// A made-up sample.

@@ -67,6 +67,12 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Throttled => "THROTTLED",
         EventKind::FaceOff => "FACES OFF",
         EventKind::FaceOn => "faces on",
+        EventKind::Consent => "consent",
+        EventKind::Export => "exported",
+        EventKind::Erase => "erased",
+        EventKind::Backup => "backup",
+        EventKind::Restore => "RESTORED",
+        EventKind::Repair => "REPAIRED",
     }
 }
 

@@ -127,6 +127,8 @@ impl Control {
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
+        // A reader may have kept what was erased in the log.
+        self.store.is_erased();
         self.lamps.show(&self.board, now);
         self.readiness.alive(now);
         Ok(())

@@ -34,6 +34,11 @@ impl Control {
                 let _ = reply.send(answer);
                 Ok(())
             }
+            Command::Write { event, reply } => {
+                self.append("the outcome of an order", *event)?;
+                let _ = reply.send(Reply::Done);
+                Ok(())
+            }
             Command::Door { order, actor, reply } => {
                 let answer = self.order(order, actor)?;
                 let _ = reply.send(answer);
@@ -56,6 +61,9 @@ impl Control {
         match (&reply, request) {
             (Reply::Error { .. }, _) => {}
             (_, Request::ChangePolicy { change }) => self.rules_changed(change)?,
+            (_, Request::RecordConsent { .. } | Request::Export { .. } | Request::NewRecoveryCode) => {
+                self.tell_followers()
+            }
             _ => self.people_changed()?,
         }
         Ok(reply)

@@ -1,6 +1,7 @@
 //! One client: its requests, one after the other, each answered before the next is read.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use zeroize::Zeroize;
 
 use crate::daemon::mailbox::Command;
 use crate::daemon::ops;
@@ -19,15 +21,18 @@ use crate::store::{Store, StoreError};
 
 use super::Desk;
 use super::lines::{self, Line, Lines, MAX_LINE};
+use super::roles::{self, Peer};
 
 /// Serves one client until it hangs up, idles too long, or the daemon halts.
 pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
-    let peer = stream.peer_cred();
+    let peer = who(&stream);
     let (from, to) = stream.into_split();
-    let mut client = Client { from: Lines::new(from), to, desk, actor: String::new() };
+    let mut client = Client { from: Lines::new(from), to, desk, actor: String::new(), may_change: false };
     let served = match peer {
         Ok(peer) => {
-            client.actor = actor(peer.uid());
+            let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+            client.may_change = peer.may_change(rustix::process::geteuid().as_raw(), &groups);
+            client.actor = actor(peer.uid);
             client.converse().await
         }
         Err(error) => client.refuse(format!("the system does not say who you are: {error}")).await,
@@ -37,11 +42,20 @@ pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
     }
 }
 
-struct Client {
+pub(super) struct Client {
     from: Lines<OwnedReadHalf>,
     to: OwnedWriteHalf,
-    desk: Arc<Desk>,
-    actor: String,
+    pub(super) desk: Arc<Desk>,
+    pub(super) actor: String,
+    may_change: bool,
+}
+
+/// Who is at the other end, as the kernel tells it.
+fn who(stream: &UnixStream) -> io::Result<Peer> {
+    let peer = stream.peer_cred()?;
+    let mut groups = roles::groups_of(stream.as_fd())?;
+    groups.push(peer.gid());
+    Ok(Peer { uid: peer.uid(), groups })
 }
 
 impl Client {
@@ -61,7 +75,11 @@ impl Client {
                 }
                 Line::Text(text) => text,
             };
-            match serde_json::from_str(&text) {
+            let mut text = text;
+            let request = serde_json::from_str(&text);
+            // It may hold a face.
+            text.zeroize();
+            match request {
                 Ok(request) => self.answer(request).await?,
                 Err(error) => {
                     let message = format!(
@@ -74,12 +92,19 @@ impl Client {
     }
 
     async fn answer(&mut self, request: Request) -> io::Result<()> {
+        if request.is_for_admins() && !self.may_change {
+            log::warn!("{} may not change things and was refused", self.actor);
+            return self.refuse(not_an_admin(&self.actor)).await;
+        }
         let reply = match request {
             Request::Status => Reply::Status(Box::new(self.desk.board.status(self.desk.clock.now()))),
             Request::Follow { filter } => return self.follow(filter).await,
             Request::EnrolLive { name, more } => return self.enrol_live(name, more).await,
             Request::Unlock => self.order(Order::Unlock).await,
             Request::Lock => self.order(Order::Lock).await,
+            Request::Backup => return self.back_up().await,
+            Request::Export { name } => self.export(name).await,
+            Request::Erase { name, prove } => self.erase(name, prove).await,
             Request::HoldOpen { for_s } => self.order(Order::HoldOpen(Duration::from_secs(for_s))).await,
             request => match self.with_reader(|reader| ops::read(reader, &request)) {
                 Some(reply) => reply,
@@ -89,7 +114,7 @@ impl Client {
         self.send(&reply).await
     }
 
-    async fn change(&self, request: Request) -> Reply {
+    pub(super) async fn change(&self, request: Request) -> Reply {
         let actor = self.actor.clone();
         self.command(|reply| Command::Change { request, actor, reply }).await
     }
@@ -100,7 +125,7 @@ impl Client {
     }
 
     /// Has control do something, and waits for its answer.
-    async fn command(&self, command: impl FnOnce(oneshot::Sender<Reply>) -> Command) -> Reply {
+    pub(super) async fn command(&self, command: impl FnOnce(oneshot::Sender<Reply>) -> Command) -> Reply {
         let (reply, answer) = oneshot::channel();
         self.desk.mailbox.command(command(reply));
         let mut halted = self.desk.halt.subscribe();
@@ -168,11 +193,11 @@ impl Client {
         self.send(&Reply::Error { message }).await
     }
 
-    async fn send(&mut self, reply: &Reply) -> io::Result<()> {
+    pub(super) async fn send(&mut self, reply: &Reply) -> io::Result<()> {
         lines::send(&mut self.to, reply, self.desk.limits.client_slow).await
     }
 
-    fn with_reader<T>(&self, read: impl FnOnce(&dyn Store) -> T) -> T {
+    pub(super) fn with_reader<T>(&self, read: impl FnOnce(&dyn Store) -> T) -> T {
         read(&**self.desk.reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -184,6 +209,13 @@ fn from_before(reader: &dyn Store, filter: &Filter) -> Result<(Vec<Record>, Opti
     let limit = filter.limit.unwrap_or(ops::MAX_RECORDS).min(ops::MAX_RECORDS);
     let records = reader.records(&Filter { limit: Some(limit), ..filter.clone() })?;
     Ok((records, newest.max(filter.after)))
+}
+
+fn not_an_admin(actor: &str) -> String {
+    format!(
+        "{actor} may look but change nothing: that is for root and the group {0}; `sudo usermod -aG {0} NAME`, then log in again",
+        roles::ADMINS
+    )
 }
 
 fn stopping() -> Reply {

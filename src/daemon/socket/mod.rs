@@ -2,10 +2,13 @@
 //! client that is slow, silent or wrong keeps nobody else waiting. Reads are answered here, changes go to control.
 //!
 //! Who may connect is decided by the socket file: mode 0660, of the daemon's user and group. Each client's
-//! credentials are read from the kernel, and what it changes is written down under them.
+//! credentials are read from the kernel: they tell who may change things from who may look, and what is changed is
+//! written down under them.
 
 mod connection;
+mod custody;
 mod lines;
+mod roles;
 mod signals;
 
 pub(crate) use connection::actor;

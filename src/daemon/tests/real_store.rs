@@ -3,6 +3,7 @@
 use super::*;
 use crate::gallery::NewTemplate;
 use crate::journal::Filter;
+use crate::seal::Keys;
 use crate::store::{OpenMode, SqliteStore};
 
 fn refusal(reply: Reply) -> String {
@@ -19,7 +20,7 @@ fn a_grant_by_an_enrolment_over_the_socket_is_in_the_database_afterwards() {
     let (clock, log) = (Arc::new(SkipClock::default()), Log::default());
     let stage = Stage::new(clock.clone());
     let parts = Parts {
-        store: Box::new(SqliteStore::open(&database, OpenMode::Create, "boot").unwrap()),
+        store: Box::new(SqliteStore::open(&database, OpenMode::Create, "boot", &Keys::of_a_test()).unwrap()),
         ..parts(&stage, &FakeStore::new(log.clone()), &log, clock, &folder, &Trace::default())
     };
     let (shutdown, socket) = (Shutdown::by_hand(), parts.socket.clone());
@@ -51,7 +52,7 @@ fn a_grant_by_an_enrolment_over_the_socket_is_in_the_database_afterwards() {
     stage.shots.send(Shot::End).unwrap();
     assert_eq!(running.join().unwrap().unwrap(), Exit::Asked { why: "test".into() });
 
-    let store = SqliteStore::open(&database, OpenMode::Existing, "boot").unwrap();
+    let store = SqliteStore::open(&database, OpenMode::Existing, "boot", &Keys::of_a_test()).unwrap();
     let kinds: Vec<_> =
         store.records(&Filter::default()).unwrap().into_iter().map(|record| record.event.kind).collect();
     let (start, enrol, grant) = (EventKind::Start, EventKind::Enrol, EventKind::Grant);

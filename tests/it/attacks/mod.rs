@@ -70,7 +70,8 @@ fn play(site: &Site, pictures: impl IntoIterator<Item = RgbImage>) -> Vec<Record
     scene::write(&site.path("clip"), pictures);
     let log = || std::fs::read_to_string(site.path("service.log")).unwrap();
     assert_eq!(Service::spawn(site).wait(), Some(0), "{}", log());
-    let store = SqliteStore::open(&site.path("accessd.db"), OpenMode::ReadOnly, &boot_id()).unwrap();
+    let store =
+        SqliteStore::open(&site.path("accessd.db"), OpenMode::ReadOnly, &boot_id(), &site.keys()).unwrap();
     let kinds = vec![EventKind::Grant, EventKind::Refusal];
     store.records(&Filter { kinds, ..Filter::default() }).unwrap()
 }
