@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use accessd::access::{Demands, Rule};
@@ -22,22 +22,23 @@ use accessd::config::Config;
 use accessd::daemon::ops::{self, Terms};
 use accessd::daemon::protocol::{Reply, Request};
 use accessd::door::LineSpec;
-use accessd::encoder::{ModelId, Score};
+use accessd::encoder::{Embedding, ModelId, Score};
 use accessd::eval::openset::OpenSet;
 use accessd::eval::pairs::PairList;
 use accessd::frame::load_image;
-use accessd::gallery::PersonId;
-use accessd::journal::Stamp;
+use accessd::gallery::{NewTemplate, PersonId, TemplateSource};
+use accessd::journal::{Filter, Stamp};
 use accessd::models::{ImportOptions, import_own};
 use accessd::nn::model_file::{Channels, ModelFile};
 use accessd::policy::{Document, Gate, Now, NumberedRule, PersonRow, Policy, RuleBook, RuleId};
-use accessd::store::{OpenMode, SqliteStore};
+use accessd::seal::{DeviceKey, Keys, RecoveryCode, Secret};
+use accessd::store::{KeyFile, OpenMode, Restoring, SqliteStore, Store, check};
 use accessd::train::settings::Settings;
 use jiff::Timestamp;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 /// All of them by name.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, fn(&[u8])); 10] = [
     ("config", config),
     ("documents", documents),
     ("onnx", onnx),
@@ -46,6 +47,8 @@ pub const TARGETS: [(&str, fn(&[u8])); 8] = [
     ("y4m", y4m),
     ("picture", picture),
     ("socket", socket),
+    ("database", database),
+    ("backup", backup),
 ];
 
 /// A config file. What is accepted is the same when it is written and read again; what is refused names lines of the file.
@@ -211,20 +214,88 @@ pub fn picture(bytes: &[u8]) {
     });
 }
 
-/// What a client sends to the control socket, one request a line, carried out on a database of its own.
+/// What a client sends to the control socket, one request a line, carried out on a database of its own; and what a client
+/// is told, were it to come from somebody else.
 pub fn socket(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for reply in text.lines().filter_map(|line| serde_json::from_str::<Reply>(line).ok()) {
+        serde_json::to_string(&reply).expect("a reply can be written");
+    }
     let requests: Vec<Request> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     if requests.is_empty() {
         return;
     }
-    let folder = tempfile::tempdir_in("/dev/shm").expect("memory for a database");
-    let path = folder.path().join("accessd.db");
-    std::fs::write(&path, empty_database()).expect("memory for a database");
-    let mut store =
-        SqliteStore::open(&path, OpenMode::Create, "fuzz").expect("a database that was just made");
-    let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::from_millis(1) };
-    let terms = Terms {
+    let (folder, mut store) = door(small_database());
+    for request in requests.iter().take(16) {
+        let written = serde_json::to_string(request).expect("a request can be written");
+        assert_eq!(serde_json::from_str::<Request>(&written).ok().as_ref(), Some(request));
+        let reply = ops::answer(&mut store, &terms(), request, "uid 0 (root)", stamp());
+        let line = serde_json::to_string(&reply).expect("a reply can be written");
+        assert!(!line.contains('\n'));
+        assert!(serde_json::from_str::<Reply>(&line).is_ok(), "a reply that no client can read: {line}");
+    }
+    drop(store);
+    let checkup = check(&folder.path().join(DATABASE), &keys()).expect("the database can be read");
+    assert!(checkup.is_sound(), "{:?}", checkup.findings);
+}
+
+/// A database with somebody in it and a journal, some of its bytes changed: each five bytes are a place in it (three, the
+/// first being the highest) and two bytes to be written there.
+pub fn database(bytes: &[u8]) {
+    let mut damaged = small_database().to_vec();
+    for change in bytes.chunks_exact(5).take(64) {
+        let at = usize::from(change[0]) << 16 | usize::from(change[1]) << 8 | usize::from(change[2]);
+        let at = at % (damaged.len() - 1);
+        damaged[at..at + 2].copy_from_slice(&change[3..]);
+    }
+    let folder = tempfile::tempdir_in(MEMORY).expect("memory for a database");
+    let path = folder.path().join(DATABASE);
+    std::fs::write(&path, &damaged).expect("memory for a database");
+    if let Err(error) = check(&path, &keys()) {
+        assert!(!error.to_string().is_empty());
+    }
+    let Ok(mut store) = SqliteStore::open(&path, OpenMode::Existing, "fuzz", &keys()) else { return };
+    let _ = store.people();
+    let _ = store.person("Ada");
+    let _ = store.gallery(&terms().model);
+    let _ = store.rule_book();
+    let _ = store.records(&Filter::default());
+    let _ = store.rename("Ada", "Grace", "fuzz", stamp());
+    let _ = store.remove("Grace", "fuzz", stamp());
+}
+
+/// A backup that is restored, and a key file.
+pub fn backup(bytes: &[u8]) {
+    let code = RecoveryCode::read(&"0".repeat(25)).expect("a code of 25 characters");
+    let _ = KeyFile::open(bytes, &code);
+    let folder = tempfile::tempdir_in(MEMORY).expect("memory for a database");
+    let path = folder.path().join(DATABASE);
+    let keys = keys();
+    let restoring =
+        Restoring { database: &path, keys: &keys, key_file: None, replace: false, without_faces: false };
+    match restoring.from(bytes, "fuzz", stamp(), "fuzz") {
+        Ok(_) => assert!(check(&path, &keys).expect("a restored database can be read").is_sound()),
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            assert!(!path.exists(), "something is left of a backup that was refused");
+        }
+    }
+}
+
+/// Where files lie that are in memory alone.
+const MEMORY: &str = "/dev/shm";
+const DATABASE: &str = "accessd.db";
+
+fn keys() -> Keys {
+    Keys::Held(DeviceKey::new(Secret::from_slice(&[7; 32]).expect("as many bytes as a key has")))
+}
+
+fn stamp() -> Stamp {
+    Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::from_millis(1) }
+}
+
+fn terms() -> Terms {
+    Terms {
         model: ModelId("sface@0".into()),
         rule: Rule {
             threshold: Score(0.5),
@@ -236,28 +307,35 @@ pub fn socket(bytes: &[u8]) {
             demands: Demands::default(),
         },
         bar: Bar::Set(Score(0.5)),
-    };
-    for request in requests.iter().take(16) {
-        let written = serde_json::to_string(request).expect("a request can be written");
-        assert_eq!(serde_json::from_str::<Request>(&written).ok().as_ref(), Some(request));
-        let reply = ops::answer(&mut store, &terms, request, "uid 0 (root)", at);
-        let line = serde_json::to_string(&reply).expect("a reply can be written");
-        assert!(!line.contains('\n'));
-        assert!(serde_json::from_str::<Reply>(&line).is_ok(), "a reply that no client can read: {line}");
     }
-    drop(store);
-    let checkup = accessd::store::check(&path).expect("the database can be read");
-    assert!(checkup.is_sound(), "{:?}", checkup.findings);
 }
 
-/// The bytes of a database in which nobody is enrolled, made once.
-fn empty_database() -> &'static [u8] {
-    static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+/// A database in memory.
+fn door(database: &[u8]) -> (TempDir, SqliteStore) {
+    let folder = tempfile::tempdir_in(MEMORY).expect("memory for a database");
+    let path = folder.path().join(DATABASE);
+    if !database.is_empty() {
+        std::fs::write(&path, database).expect("memory for a database");
+    }
+    let store = SqliteStore::open(&path, OpenMode::Create, "fuzz", &keys()).expect("a sound database");
+    (folder, store)
+}
+
+/// The bytes of a database in which Ada is enrolled, made once.
+fn small_database() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("accessd.db");
-        drop(SqliteStore::open(&path, OpenMode::Create, "fuzz").expect("a new database"));
-        std::fs::read(path).expect("a database that was just made")
+        let (folder, mut store) = door(&[]);
+        let quality = r#"{"eye_distance_px":60.0,"sharpness":90.0,"light":120.0,"yaw_deg":0.0,"pitch_deg":0.0,"roll_deg":0.0}"#;
+        let ada = NewTemplate {
+            model: terms().model,
+            embedding: Embedding::normalise(vec![1.0, 0.0, 0.0]).expect("a direction"),
+            quality: serde_json::from_str(quality).expect("figures of a picture"),
+            source: TemplateSource::Image,
+        };
+        store.enrol("Ada", &[ada], "fuzz", stamp()).expect("Ada is new");
+        drop(store);
+        std::fs::read(folder.path().join(DATABASE)).expect("a database that was just made")
     })
 }
 
@@ -265,7 +343,7 @@ fn empty_database() -> &'static [u8] {
 fn with_file(bytes: &[u8], use_it: impl FnOnce(&Path)) {
     thread_local! {
         static FILE: RefCell<NamedTempFile> =
-            RefCell::new(NamedTempFile::new_in("/dev/shm").expect("memory for a file"));
+            RefCell::new(NamedTempFile::new_in(MEMORY).expect("memory for a file"));
     }
     FILE.with_borrow_mut(|file| {
         write_anew(file.as_file_mut(), bytes).expect("memory for a file");

@@ -119,6 +119,16 @@ fn socket_seeds_break_no_promise() {
     play("socket");
 }
 
+#[test]
+fn database_seeds_break_no_promise() {
+    play("database");
+}
+
+#[test]
+fn backup_seeds_break_no_promise() {
+    play("backup");
+}
+
 /// A target that is in the list alone would be played by nobody.
 #[test]
 fn every_target_has_a_program_and_seeds() {
