@@ -1,9 +1,12 @@
 //! The configuration file: every key has a default, a range and an effect; unknown keys are refused.
 //!
 //! Stands beside the data's way: the command line loads it once and hands each room its section. This file has the
-//! sections and their defaults, [`keys`] what each key takes, [`load`] the way from a file to a [`Config`].
+//! sections and their defaults, [`keys`] what each key takes, [`load`] the way from a file to a [`Config`], [`doors`] what
+//! several doors must not share.
 //! `config/accessd.toml` explains each key to the operator.
 
+mod changed;
+mod doors;
 mod keys;
 mod load;
 
@@ -27,7 +30,7 @@ pub struct Config {
     pub decision: DecisionConfig,
     /// Telling faces from pictures of them.
     pub liveness: LivenessConfig,
-    /// The strike.
+    /// The strike of the only door.
     pub door: DoorConfig,
     /// What else is wired to the door.
     pub inputs: InputsConfig,
@@ -35,16 +38,54 @@ pub struct Config {
     pub lamps: LampsConfig,
     /// Enrolment at a camera.
     pub enrolment: EnrolmentConfig,
+    /// Learning of faces that are let in.
+    pub learning: LearningConfig,
     /// Failed attempts.
     pub throttle: ThrottleConfig,
     /// The calendar.
     pub clock: ClockConfig,
+    /// The door's log.
+    pub journal: JournalConfig,
+    /// What is kept of people, and for how long.
+    pub privacy: PrivacyConfig,
     /// Files and folders.
     pub paths: PathsConfig,
     /// How patient the service is.
     pub limits: LimitsConfig,
     /// What is written to the system log.
     pub log: LogConfig,
+    /// Each door with its own camera, strike, inputs and lamps, where there are several; see [`Config::doors`].
+    #[serde(skip)]
+    several: Vec<DoorSetup>,
+}
+
+/// One door with all that belongs to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DoorSetup {
+    /// Its camera.
+    pub camera: CameraConfig,
+    /// Its name, its side and its strike.
+    pub door: DoorConfig,
+    /// What else is wired to it.
+    pub inputs: InputsConfig,
+    /// What it shows.
+    pub lamps: LampsConfig,
+}
+
+impl Config {
+    /// Every door, in the order of the file; at least one.
+    pub fn doors(&self) -> Vec<DoorSetup> {
+        if !self.several.is_empty() {
+            return self.several.clone();
+        }
+        let Self { camera, door, inputs, lamps, .. } = self.clone();
+        vec![DoorSetup { camera, door, inputs, lamps }]
+    }
+
+    /// Whether there is more than one door.
+    pub fn has_several_doors(&self) -> bool {
+        self.several.len() > 1
+    }
 }
 
 /// `[camera]`
@@ -133,6 +174,10 @@ pub struct DecisionConfig {
     pub threshold: f32,
     /// How far the person must be ahead of the runner-up, 0–1.
     pub margin: f32,
+    /// How far ahead of everybody else somebody must be who looks like another of those enrolled, 0–1.
+    pub alike_margin: f32,
+    /// Who is let in when several faces are in view: `nearest`, `refuse` or `each`.
+    pub several: String,
     /// k: looks that must agree, 1–30.
     pub frames_needed: usize,
     /// n: looks remembered, `frames_needed`–60.
@@ -149,6 +194,8 @@ impl Default for DecisionConfig {
             far_per_attempt: 1e-4,
             threshold: 0.0,
             margin: 0.08,
+            alike_margin: 0.16,
+            several: "nearest".into(),
             frames_needed: 3,
             frames_window: 5,
             max_frame_age_ms: 500,
@@ -161,15 +208,20 @@ impl Default for DecisionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LivenessConfig {
-    /// `passive`: by the networks that are installed; `required`: the same, and none is no door; `off`.
+    /// `passive`: by the networks that are installed; `required`: the same, and none is no door; `challenge`: the same as
+    /// passive, and each person is asked to do something; `off`.
     pub mode: String,
     /// How long a face is watched before it opens the door, 0–10000 ms; 0 not at all.
     pub watch_ms: u64,
+    /// How many things a person is asked to do, 1–4.
+    pub challenge_steps: usize,
+    /// How long each may take, 3–60 s.
+    pub challenge_s: u64,
 }
 
 impl Default for LivenessConfig {
     fn default() -> Self {
-        Self { mode: "passive".into(), watch_ms: 800 }
+        Self { mode: "passive".into(), watch_ms: 800, challenge_steps: 2, challenge_s: 6 }
     }
 }
 
@@ -177,6 +229,12 @@ impl Default for LivenessConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DoorConfig {
+    /// What it is called, where there are several.
+    pub name: String,
+    /// `in` or `out`: which way people go whom its camera sees.
+    pub side: String,
+    /// Into or out of which area.
+    pub area: String,
     /// `gpiochip:CHIP:LINE`, `rppal:BCM`, or `sim:PATH`, which writes its transitions to a file.
     pub relay: String,
     /// `fail-secure` or `fail-safe`.
@@ -192,6 +250,9 @@ pub struct DoorConfig {
 impl Default for DoorConfig {
     fn default() -> Self {
         Self {
+            name: "door".into(),
+            side: "in".into(),
+            area: "inside".into(),
             relay: "sim:/var/lib/accessd/relay.log".into(),
             strike: "fail-secure".into(),
             pulse_ms: 5_000,
@@ -232,6 +293,10 @@ pub struct LampsConfig {
     pub refused: String,
     /// Look at the camera.
     pub look: String,
+    /// Turn your head to your left.
+    pub left: String,
+    /// Turn your head to your right.
+    pub right: String,
     /// Something is wrong.
     pub fault: String,
 }
@@ -239,7 +304,7 @@ pub struct LampsConfig {
 impl Default for LampsConfig {
     fn default() -> Self {
         let none = || "none".to_owned();
-        Self { granted: none(), refused: none(), look: none(), fault: none() }
+        Self { granted: none(), refused: none(), look: none(), left: none(), right: none(), fault: none() }
     }
 }
 
@@ -258,6 +323,24 @@ pub struct EnrolmentConfig {
 impl Default for EnrolmentConfig {
     fn default() -> Self {
         Self { samples: 5, timeout_s: 60, interval_ms: 300 }
+    }
+}
+
+/// `[learning]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearningConfig {
+    /// `off`, or `guarded`.
+    pub mode: String,
+    /// Samples learnt of one person at most, 1–20.
+    pub most: usize,
+    /// How far above the threshold a face must agree with the enrolled samples, 0–0.5.
+    pub above: f32,
+}
+
+impl Default for LearningConfig {
+    fn default() -> Self {
+        Self { mode: "off".into(), most: 3, above: 0.15 }
     }
 }
 
@@ -289,6 +372,32 @@ impl Default for ClockConfig {
     fn default() -> Self {
         Self { trust: "auto".into() }
     }
+}
+
+/// `[journal]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournalConfig {
+    /// Days that records are kept, 0–36500; 0 for ever.
+    pub keep_days: u64,
+    /// Records that are kept, 0–100000000; 0 all.
+    pub keep_events: u64,
+    /// A file elsewhere that heads are appended to, or `none`.
+    pub head_file: PathBuf,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        Self { keep_days: 365, keep_events: 1_000_000, head_file: "none".into() }
+    }
+}
+
+/// `[privacy]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrivacyConfig {
+    /// Days after which somebody who has not been let in is removed, 0–3650; 0 never.
+    pub forget_after_days: u32,
 }
 
 /// `[paths]`

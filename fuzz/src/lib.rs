@@ -99,19 +99,28 @@ fn judge(document: Document) {
     let book = RuleBook {
         zone: document.zone,
         passback_s: document.passback_s,
+        direction: document.direction,
         lockdown: false,
         rules: rules.collect(),
         holidays: document.holidays,
         people: people
-            .map(|((name, terms), n)| PersonRow { id: PersonId(n), name, terms, last_entry: None })
+            .map(|((name, terms), n)| PersonRow {
+                id: PersonId(n),
+                name,
+                terms,
+                last_entry: None,
+                passages: Vec::new(),
+                forgiven: None,
+            })
             .collect(),
     };
     let Ok(policy) = Policy::new(book) else { return };
+    let place = Place::default();
     // A summer and a winter day, the hour that a change of clocks skips, a leap day, and the ends of time.
     let moments = [0, 1_750_000_000, 1_764_000_000, 1_774_746_000, 1_709_208_000];
     let moments = moments.map(|s| Timestamp::from_second(s).expect("a year with four digits"));
     for wall in moments.into_iter().chain([Timestamp::MIN, Timestamp::MAX]) {
-        let now = Now { wall, mono: None, clock_trusted: true, gate: Gate::Open };
+        let now = Now { wall, mono: None, clock_trusted: true, gate: Gate::Open, place: &place };
         for person in 0..3 {
             let decided = policy.decide(PersonId(person), &BTreeMap::new(), &now);
             let steps = policy.explain(PersonId(person), &BTreeMap::new(), &now);

@@ -20,14 +20,22 @@
 //! its surroundings along is a picture too, whatever the photo check says.
 //!
 //! **A face is watched before it opens the door**, from its first look: a picture betrays itself when it is moved, and a face
-//! that never stirs is none.
+//! that never stirs is none. Where challenges are asked for, it must then do what is drawn for it; the wrong answer, or none,
+//! counts as a picture does. Only looks that were compared count: who turns so far that they could be somebody else answers
+//! nothing.
+//!
+//! **Company counts by looks.** Of the k looks that name a person each must have shown them as the nearest, or alone, as the door
+//! wants it ([`Several`](super::Several)): a face in front that is missed for one frame lets nobody in behind it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Evidence, Grant, Live, Look, LookOutcome, Proof, RefusalReason, Rule, Verdict};
+use super::{
+    Evidence, Grant, Live, Look, LookAlikes, LookOutcome, Proof, RefusalReason, Rule, Several, Told, Verdict,
+};
 use crate::clock::MonoTime;
-use crate::gallery::{Match, PersonId};
+use crate::gallery::{Candidate, Match, PersonId};
+use crate::liveness::challenge::{Challenge, Dice, Progress, Shown, Tell};
 use crate::liveness::signs::Signs;
 use crate::vision::tracks::TrackId;
 
@@ -50,18 +58,36 @@ type FrameStamp = (MonoTime, u64);
 #[derive(Debug)]
 pub struct Attempts {
     rule: Rule,
+    /// Who among the people enrolled looks like somebody else.
+    alike: LookAlikes,
     tracks: Vec<Attempt>,
     /// Who was let in when, as long as that holds back the next grant.
     let_in: Vec<(PersonId, MonoTime)>,
     /// Of whom a picture was shown when.
     suspected: Vec<(PersonId, MonoTime)>,
     newest: Option<FrameStamp>,
+    /// Where challenges are drawn from; without, none is drawn, and nobody passes one.
+    dice: Option<Dice>,
 }
 
 impl Attempts {
     /// No attempts yet.
     pub fn new(rule: Rule) -> Self {
-        Self { rule, tracks: Vec::new(), let_in: Vec::new(), suspected: Vec::new(), newest: None }
+        Self {
+            rule,
+            alike: LookAlikes::default(),
+            tracks: Vec::new(),
+            let_in: Vec::new(),
+            suspected: Vec::new(),
+            newest: None,
+            dice: None,
+        }
+    }
+
+    /// Draws challenges from these dice.
+    #[must_use]
+    pub fn with_dice(self, dice: Option<Dice>) -> Self {
+        Self { dice, ..self }
     }
 
     /// The rule in force.
@@ -69,9 +95,9 @@ impl Attempts {
         &self.rule
     }
 
-    /// Puts another rule in force, and forgets all evidence that was weighed by the old one.
-    pub fn set_rule(&mut self, rule: Rule) {
-        self.rule = rule;
+    /// Puts another rule in force for other people, and forgets all evidence that was weighed by the old one.
+    pub fn set_rule(&mut self, rule: Rule, alike: LookAlikes) {
+        (self.rule, self.alike) = (rule, alike);
         self.forget();
     }
 
@@ -87,6 +113,8 @@ impl Attempts {
     ///   this or any other track, nor on another track of this very frame.
     /// - **Refuse as not live**: the same, but what was seen looked like a picture of them; the last word on this track,
     ///   and nobody is let in by their name for [`SUSPECTED_FOR`].
+    /// - **Refuse as not nearest, or not alone**: the same, but fewer than k of those looks showed them as this door wants it;
+    ///   once per track.
     /// - **Refuse as stale**: the same, but the frame is too old; once per track and person.
     /// - **Refuse** as unknown, ambiguous or with nobody enrolled, by the majority of the window: n looks were
     ///   compared and do not speak for one person; once per track. A later look may still grant.
@@ -95,14 +123,17 @@ impl Attempts {
     /// A frame that is not newer than one already taken is ignored, and so is a second look at one track in the
     /// same frame: neither is new evidence.
     pub fn observe(&mut self, looks: &[Look], now: MonoTime) -> Vec<Verdict> {
+        let mut verdicts = self.end_late_challenges(now);
         self.forget_the_gone(now);
         self.drop_evidence_from_the_future(looks, now);
         let before = self.newest;
-        let mut verdicts = Vec::new();
-        for look in looks.iter().filter(|look| Some(stamp(look)) > before) {
+        let clear = self.rule.several.clear(looks);
+        let says_something = |look: &Look| look.outcome != LookOutcome::InView && Some(stamp(look)) > before;
+        for (look, clear) in looks.iter().zip(clear).filter(|(look, _)| says_something(look)) {
             self.newest = self.newest.max(Some(stamp(look)));
             let at = self.attempt_at(look.track, now);
-            if self.tracks[at].take(look, &self.rule, now) {
+            if self.tracks[at].take(look, clear, &self.rule, &self.alike, now) {
+                verdicts.extend(self.answer(at, look, now));
                 verdicts.extend(self.judge(at, look, now));
             }
         }
@@ -113,6 +144,39 @@ impl Attempts {
     /// nobody is let in twice by it.
     pub fn forget(&mut self) {
         self.tracks.clear();
+    }
+
+    /// Fails the challenges that nobody answers any more.
+    fn end_late_challenges(&mut self, now: MonoTime) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        for attempt in self.tracks.iter_mut().filter(|attempt| !attempt.is_picture) {
+            let Some(asked) = &mut attempt.asked else { continue };
+            let late = matches!(asked.challenge.tick(now), Progress::Failed(_));
+            let gone = !asked.challenge.is_over() && now.since(attempt.seen) > FORGET_AFTER;
+            if late || gone {
+                self.suspected.push((asked.person, now));
+                verdicts.push(attempt.refuse_answer(&self.rule, now));
+            }
+        }
+        verdicts
+    }
+
+    /// Shows a look to the challenge that is under way on its track.
+    fn answer(&mut self, at: usize, look: &Look, now: MonoTime) -> Option<Verdict> {
+        let attempt = &mut self.tracks[at];
+        let asked = attempt.asked.as_mut().filter(|asked| !asked.challenge.is_over())?;
+        let shown = Shown { yaw_deg: look.yaw_deg, blinks: look.signs.blinks };
+        let what = match asked.challenge.look(shown, now) {
+            Progress::Waiting => return None,
+            Progress::Ask(step) => Tell::Do(step),
+            Progress::Face => Tell::Face,
+            Progress::Passed => Tell::Done,
+            Progress::Failed(_) => {
+                self.suspected.push((asked.person, now));
+                return Some(attempt.refuse_answer(&self.rule, now));
+            }
+        };
+        attempt.tell(what)
     }
 
     fn forget_the_gone(&mut self, now: MonoTime) {
@@ -170,11 +234,26 @@ impl Attempts {
         if self.suspected.iter().any(|&(id, _)| id == person) {
             return None;
         }
+        if attempt.clear_looks(person) < self.rule.frames_needed {
+            return attempt.refuse_company(person, look, &self.rule, now);
+        }
         if !is_fresh(look.captured, &self.rule, now) {
             return attempt.refuse_stale(person, look, &self.rule, now);
         }
         if !attempt.was_watched(&self.rule, now) {
             return None;
+        }
+        if let Some(terms) = self.rule.demands.challenge {
+            match &attempt.asked {
+                Some(asked) if asked.person == person && asked.challenge.is_passed(now) => {}
+                Some(asked) if asked.person == person && !asked.challenge.is_over() => return None,
+                _ => {
+                    let steps = terms.draw(self.dice.as_mut()?)?;
+                    let challenge = Challenge::new(steps, terms.each, now);
+                    attempt.asked = Some(Asked { person, name: attempt.name_of(person), challenge });
+                    return attempt.tell(Tell::Face);
+                }
+            }
         }
         self.let_in.push((person, now));
         Some(attempt.grant(person, look, &self.rule, now))
@@ -198,8 +277,20 @@ struct Attempt {
     stale_for: Vec<PersonId>,
     refused: bool,
     granted: bool,
+    /// It was said that others are in the way.
+    in_company: bool,
     /// It was taken for a picture of a face.
     is_picture: bool,
+    /// What it was asked to do.
+    asked: Option<Asked>,
+}
+
+/// A challenge, and for whom the face was taken when it was asked.
+#[derive(Debug)]
+struct Asked {
+    person: PersonId,
+    name: String,
+    challenge: Challenge,
 }
 
 impl Attempt {
@@ -214,7 +305,9 @@ impl Attempt {
             stale_for: Vec::new(),
             refused: false,
             granted: false,
+            in_company: false,
             is_picture: false,
+            asked: None,
         }
     }
 
@@ -223,8 +316,8 @@ impl Attempt {
         self.window.clear();
     }
 
-    /// Takes a look in; true when it was compared and may so bring a verdict.
-    fn take(&mut self, look: &Look, rule: &Rule, now: MonoTime) -> bool {
+    /// Takes a look in; true when it was compared and may so bring a verdict. `clear`: nobody else stood in the way.
+    fn take(&mut self, look: &Look, clear: bool, rule: &Rule, alike: &LookAlikes, now: MonoTime) -> bool {
         if Some(stamp(look)) <= self.newest {
             return false;
         }
@@ -235,8 +328,15 @@ impl Attempt {
         while self.window.len() >= rule.frames_window.max(1) {
             self.window.pop_front();
         }
-        let says = Says::of(matched.as_ref(), rule);
-        self.window.push_back(Compared { says, matched: matched.clone(), proof: look.proof });
+        let says = Says::of(matched.as_ref(), rule, alike);
+        let like = matched.as_ref().and_then(|found| alike.of_person(found.best.person)).cloned();
+        self.window.push_back(Compared {
+            says,
+            matched: matched.clone(),
+            proof: look.proof,
+            clear,
+            alike: like,
+        });
         true
     }
 
@@ -253,6 +353,7 @@ impl Attempt {
         let best = evidence.best.as_ref().expect("a look that names somebody has a best candidate");
         let name = best.name.to_string();
         self.granted = true;
+        self.asked = None;
         self.window.clear();
         Verdict::Grant(Grant { person, name, evidence, decided: now })
     }
@@ -287,7 +388,48 @@ impl Attempt {
 
     fn refuse_picture(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Verdict {
         self.is_picture = true;
-        Verdict::Refuse(RefusalReason::NotLive, self.evidence(Some(person), look, rule, now))
+        Verdict::Refuse(RefusalReason::NotLive, Box::new(self.evidence(Some(person), look, rule, now)))
+    }
+
+    /// The name of somebody whom a look in the window names.
+    fn name_of(&self, person: PersonId) -> String {
+        let named = self.window.iter().filter(|look| look.person() == Some(person));
+        let matched = named.filter_map(|look| look.matched.as_ref()).next_back();
+        matched.map_or(String::new(), |found| found.best.name.to_string())
+    }
+
+    fn tell(&self, what: Tell) -> Option<Verdict> {
+        let Asked { person, name, .. } = self.asked.as_ref()?;
+        Some(Verdict::Tell(Told { track: self.track, person: *person, name: name.clone(), what }))
+    }
+
+    fn refuse_answer(&mut self, rule: &Rule, now: MonoTime) -> Verdict {
+        self.is_picture = true;
+        let person = self.asked.as_ref().map(|asked| asked.person);
+        let stamp = self.newest.unwrap_or((now, 0));
+        Verdict::Refuse(RefusalReason::Challenge, Box::new(self.evidence_at(person, stamp, rule, now)))
+    }
+
+    /// Looks that name `person` with nobody in the way.
+    fn clear_looks(&self, person: PersonId) -> usize {
+        self.window.iter().filter(|look| look.clear && look.person() == Some(person)).count()
+    }
+
+    fn refuse_company(
+        &mut self,
+        person: PersonId,
+        look: &Look,
+        rule: &Rule,
+        now: MonoTime,
+    ) -> Option<Verdict> {
+        if self.granted || std::mem::replace(&mut self.in_company, true) {
+            return None;
+        }
+        let reason = match rule.several {
+            Several::Refuse => RefusalReason::NotAlone,
+            Several::Nearest | Several::Each => RefusalReason::NotNearest,
+        };
+        Some(Verdict::Refuse(reason, Box::new(self.evidence(Some(person), look, rule, now))))
     }
 
     fn refuse_stale(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
@@ -295,7 +437,7 @@ impl Attempt {
             return None;
         }
         self.stale_for.push(person);
-        Some(Verdict::Refuse(RefusalReason::Stale, self.evidence(Some(person), look, rule, now)))
+        Some(Verdict::Refuse(RefusalReason::Stale, Box::new(self.evidence(Some(person), look, rule, now))))
     }
 
     fn refuse(&mut self, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
@@ -303,7 +445,7 @@ impl Attempt {
             return None;
         }
         self.refused = true;
-        Some(Verdict::Refuse(self.reason(), self.evidence(None, look, rule, now)))
+        Some(Verdict::Refuse(self.reason(), Box::new(self.evidence(None, look, rule, now))))
     }
 
     /// Why the window speaks for nobody: two people named in it, else what most of its looks say.
@@ -326,17 +468,27 @@ impl Attempt {
 
     /// The figures at `now`: of the best look that names `person`, or of the best look at all.
     fn evidence(&self, person: Option<PersonId>, look: &Look, rule: &Rule, now: MonoTime) -> Evidence {
-        let best = self
+        self.evidence_at(person, stamp(look), rule, now)
+    }
+
+    fn evidence_at(
+        &self,
+        person: Option<PersonId>,
+        (captured, seq): FrameStamp,
+        rule: &Rule,
+        now: MonoTime,
+    ) -> Evidence {
+        let best_look = self
             .window
             .iter()
             .filter(|seen| person.is_none() || seen.person() == person)
-            .filter_map(|seen| seen.matched.as_ref())
-            .max_by(|a, b| rank(a).total_cmp(&rank(b)));
+            .max_by(|a, b| rank(a.matched.as_ref()).total_cmp(&rank(b.matched.as_ref())));
+        let best = best_look.and_then(|seen| seen.matched.as_ref());
         let whom = best.map(|found| found.best.person);
         Evidence {
             track: self.track,
-            seq: look.seq,
-            frame_age_ms: u64::try_from(now.since(look.captured).as_millis()).unwrap_or(u64::MAX),
+            seq,
+            frame_age_ms: u64::try_from(now.since(captured).as_millis()).unwrap_or(u64::MAX),
             best: best.map(|found| found.best.clone()),
             runner_up: best.and_then(|found| found.runner_up.clone()),
             frames_agreed: self.window.iter().filter(|seen| whom.is_some() && seen.person() == whom).count(),
@@ -345,6 +497,7 @@ impl Attempt {
                 Proof::Asked(live) => Some(live),
                 _ => None,
             }),
+            alike: best_look.and_then(|seen| seen.alike.clone()),
             signs: self.signs,
             rule: rule.clone(),
         }
@@ -357,6 +510,10 @@ struct Compared {
     says: Says,
     matched: Option<Match>,
     proof: Proof,
+    /// Nobody else stood in the way.
+    clear: bool,
+    /// Whom its best candidate is easily taken for.
+    alike: Option<Candidate>,
 }
 
 impl Compared {
@@ -379,12 +536,13 @@ enum Says {
 
 impl Says {
     /// Written so that a score, a lead over the runner-up or a threshold that is not a number names nobody.
-    fn of(matched: Option<&Match>, rule: &Rule) -> Self {
+    fn of(matched: Option<&Match>, rule: &Rule, alike: &LookAlikes) -> Self {
         let Some(Match { best, runner_up }) = matched else { return Self::NobodyEnrolled };
         if !(best.score.0.is_finite() && best.score >= rule.threshold) {
             return Self::Unknown;
         }
-        let ahead = runner_up.as_ref().is_none_or(|second| best.score.0 - second.score.0 >= rule.margin);
+        let margin = alike.margin(best.person, rule);
+        let ahead = runner_up.as_ref().is_none_or(|second| best.score.0 - second.score.0 >= margin);
         if ahead { Self::Names(best.person) } else { Self::Ambiguous }
     }
 }
@@ -398,8 +556,9 @@ fn is_fresh(captured: MonoTime, rule: &Rule, now: MonoTime) -> bool {
 }
 
 /// Orders matches by score, those that are not a number last.
-fn rank(found: &Match) -> f32 {
-    if found.best.score.0.is_nan() { f32::NEG_INFINITY } else { found.best.score.0 }
+fn rank(found: Option<&Match>) -> f32 {
+    let score = found.map_or(f32::NEG_INFINITY, |found| found.best.score.0);
+    if score.is_nan() { f32::NEG_INFINITY } else { score }
 }
 
 #[cfg(test)]
@@ -412,6 +571,7 @@ mod tests {
     use crate::access::Demands;
     use crate::encoder::Score;
     use crate::gallery::Candidate;
+    use crate::liveness::challenge::{Step, Terms};
     use crate::vision::quality::QualityIssue;
 
     const FRAME_MS: u64 = 66;
@@ -421,10 +581,13 @@ mod tests {
         Rule {
             threshold: Score(0.5),
             margin: 0.08,
+            alike_margin: 0.16,
             frames_needed: 3,
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            several: Several::Nearest,
+            supported: true,
             demands: Demands::default(),
         }
     }
@@ -461,6 +624,7 @@ mod tests {
             track: TrackId(track),
             seq,
             captured,
+            size_px: 100.0,
             outcome,
             proof: Proof::Off,
             signs: Signs::default(),
@@ -477,6 +641,16 @@ mod tests {
             Verdict::Refuse(RefusalReason::Ambiguous, _) => '=',
             Verdict::Refuse(RefusalReason::NobodyEnrolled, _) => '0',
             Verdict::Refuse(RefusalReason::NotLive, _) => 'P',
+            Verdict::Refuse(RefusalReason::Challenge, _) => 'X',
+            Verdict::Tell(told) => match told.what {
+                Tell::Face => 'f',
+                Tell::Do(Step::Left) => 'l',
+                Tell::Do(Step::Right) => 'r',
+                Tell::Do(Step::Blink) => 'b',
+                Tell::Done => 'd',
+            },
+            Verdict::Refuse(RefusalReason::NotNearest, _) => 'N',
+            Verdict::Refuse(RefusalReason::NotAlone, _) => 'C',
         }
     }
 
@@ -591,7 +765,7 @@ mod tests {
 
     /// Shows Ada every 100 ms with what the track has shown of itself at each look.
     fn watched(watch_ms: u64, signs: &[Signs]) -> String {
-        let demands = Demands { watch: Duration::from_millis(watch_ms) };
+        let demands = Demands { watch: Duration::from_millis(watch_ms), ..Demands::default() };
         let mut attempts = Attempts::new(Rule { demands, ..rule() });
         let shown = (0..).zip(signs).map(|(i, &signs)| {
             let seen = Look { signs, ..look(1, i, at(1_000 + 100 * i), outcome('A')) };
@@ -615,8 +789,10 @@ mod tests {
 
     #[test]
     fn a_face_that_brings_its_surroundings_along_is_a_picture_for_good() {
-        let (stirred, carried) =
-            (Signs { stirred: true, ..Signs::default() }, Signs { carried: 30, stood: 2, stirred: true });
+        let (stirred, carried) = (
+            Signs { stirred: true, ..Signs::default() },
+            Signs { carried: 30, stood: 2, stirred: true, blinks: 0 },
+        );
         let mut shown = vec![stirred, stirred, stirred, carried, stirred];
         shown.resize(30, Signs { stood: 40, ..stirred });
         assert_eq!(watched(500, &shown).trim_end(), "   P", "whatever it shows afterwards");
@@ -634,6 +810,61 @@ mod tests {
             ("  P", "    ", "  A "),
             "and keeps its person out for a while"
         );
+    }
+
+    /// Shows Ada every 100 ms; `.` straight on, `<` turned to her left, `>` to her right, `?` somebody unknown, `~` turned too
+    /// far to be compared, ` ` nobody in view. `draws` are what the dice give.
+    fn challenged(steps: usize, draws: &[Option<u64>], looks: &str) -> String {
+        let terms = Terms { steps, each: Duration::from_secs(2), blink: false };
+        let demands = Demands { challenge: Some(terms), ..Demands::default() };
+        let mut draws = VecDeque::from(draws.to_vec());
+        let dice = Dice::new(move || draws.pop_front().flatten());
+        let mut attempts = Attempts::new(Rule { demands, ..rule() }).with_dice(Some(dice));
+        let mut said = String::new();
+        for (i, sign) in (0..).zip(looks.chars()) {
+            let when = at(1_000 + 100 * i);
+            let (yaw_deg, who) = match sign {
+                '<' => (30.0, 'A'),
+                '>' => (-30.0, 'A'),
+                '?' => (0.0, '?'),
+                '~' => (60.0, '~'),
+                _ => (0.0, 'A'),
+            };
+            let seen = Look { yaw_deg, ..look(1, i, when, outcome(who)) };
+            let frame = if sign == ' ' { Vec::new() } else { vec![seen] };
+            // After the last answer the door opens in the same frame.
+            said.push(attempts.observe(&frame, when).last().map_or(' ', letter));
+        }
+        said.trim_end().to_owned()
+    }
+
+    #[test]
+    fn who_is_asked_to_do_something_is_let_in_when_it_is_done() {
+        let (left, right) = (Some(0), Some(1));
+        let late = format!("  f l{}X", " ".repeat(20));
+        for (steps, draws, looks, said) in [
+            (1, &[left][..], ".....<<..", "  f l A"),
+            (1, &[right], ".....>>..", "  f r A"),
+            (1, &[left], ".....>>....", "  f l X"),
+            (2, &[left, right], ".....<<..>>..", "  f l f r A"),
+            (2, &[left, right], ".....<<..<<....", "  f l f r X"),
+            // Too far round to be compared: it could be anybody.
+            (1, &[left], ".....~~~~....", "  f l"),
+            // Nothing is done in time, in view or gone.
+            (1, &[left], &".".repeat(27), &*late),
+            (1, &[left], &format!(".....{}", " ".repeat(22)), &*late),
+            // Nothing can be drawn: nobody is let in.
+            (1, &[None], "..........", ""),
+        ] {
+            assert_eq!(challenged(steps, draws, looks), said, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn without_dice_nobody_is_let_in_where_challenges_are_asked_for() {
+        let terms = Terms { steps: 1, each: Duration::from_secs(2), blink: false };
+        let demands = Demands { challenge: Some(terms), ..Demands::default() };
+        assert_eq!(play_with(Rule { demands, ..rule() }, "AAAAAAAA", FRAME_MS, LATENCY_MS).trim(), "");
     }
 
     #[test]
@@ -833,6 +1064,7 @@ mod tests {
         let expected = Evidence {
             signs: Signs::default(),
             live: None,
+            alike: None,
             track: TrackId(4),
             seq: 13,
             frame_age_ms: 200,
@@ -1005,7 +1237,7 @@ mod tests {
                 let looks: Vec<_> = shown.faces.into_iter().map(|(track, o)| look(track, seq, captured, o)).collect();
                 let granted: Vec<_> = attempts.observe(&looks, now).into_iter().filter_map(|verdict| match verdict {
                     Verdict::Grant(grant) => Some(grant.person()),
-                    Verdict::Refuse(..) => None,
+                    Verdict::Refuse(..) | Verdict::Tell(_) => None,
                 }).collect();
                 prop_assert_eq!(granted, oracle.show(&looks, now));
             }
@@ -1036,6 +1268,7 @@ mod tests {
                 for (look, verdict) in attempts.observe(&looks, captured + late).into_iter().map(|v| match v {
                     Verdict::Grant(grant) => (grant.evidence().track, None),
                     Verdict::Refuse(why, evidence) => (evidence.track, Some((why, evidence.best))),
+                    Verdict::Tell(told) => panic!("nobody asked for {told:?}"),
                 }) {
                     let Some((why, best)) = verdict else { granted.push(look); continue };
                     prop_assert!(!granted.contains(&look), "refused after its grant");

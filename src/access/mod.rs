@@ -4,7 +4,11 @@
 //! It stands between `gallery`, whose matches it weighs, and `journal`, which writes its grants down before `door`
 //! may act on them. It owns no thread, file or clock.
 
+mod advice;
+mod alike;
 mod attempt;
+mod crowd;
+mod learning;
 
 use std::time::Duration;
 
@@ -13,11 +17,16 @@ use serde::{Deserialize, Serialize};
 use crate::clock::MonoTime;
 use crate::encoder::Score;
 use crate::gallery::{Candidate, Match, PersonId};
+use crate::liveness::challenge::{Tell, Terms};
 use crate::liveness::signs::Signs;
 use crate::vision::quality::QualityIssue;
 use crate::vision::tracks::TrackId;
 
+pub use advice::{Advice, Adviser};
+pub use alike::{Doubt, LookAlikes};
 pub use attempt::{Attempts, FORGET_AFTER, MAX_LEAD, SUSPECTED_FOR};
+pub use crowd::Several;
+pub use learning::{Agreement, Learning, Lesson, NotLearnt, may_learn};
 
 /// How long after the decision a grant may still move the relay. Writing it down takes some ms, on a bad SD card
 /// some hundred; after this time the person may be gone, and the door would open for whoever stands there now.
@@ -30,6 +39,9 @@ pub struct Rule {
     pub threshold: Score,
     /// and only when that person is ahead of the runner-up by at least this much.
     pub margin: f32,
+    /// and by this much when that person looks like somebody else who is enrolled.
+    #[serde(default)]
+    pub alike_margin: f32,
     /// k: so many of the last n looks must name the same person.
     pub frames_needed: usize,
     /// n: how many looks of a track are remembered.
@@ -38,9 +50,19 @@ pub struct Rule {
     pub max_frame_age: Duration,
     /// A person already let in is let in again only after this time.
     pub regrant_after: Duration,
+    /// Who is let in when several faces are in view.
+    #[serde(default)]
+    pub several: Several,
+    /// Whether measurements show that the threshold keeps the rate that the operator wants; true where it was set by hand.
+    #[serde(default = "yes")]
+    pub supported: bool,
     /// What it takes besides, so that no picture of a face opens the door.
     #[serde(default)]
     pub demands: Demands,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a face must show of itself before it opens the door; nothing by default.
@@ -50,6 +72,8 @@ pub struct Demands {
     /// It is watched for at least this long from its first look, and must stir meanwhile and bring nothing of its
     /// surroundings along. Zero: it is not watched.
     pub watch: Duration,
+    /// It is asked to do something, drawn at random, and must do that.
+    pub challenge: Option<Terms>,
 }
 
 /// One track in one frame.
@@ -61,6 +85,8 @@ pub struct Look {
     pub seq: u64,
     /// When the frame was taken.
     pub captured: MonoTime,
+    /// Side of the face's box in px: the nearer of two faces is the larger.
+    pub size_px: f32,
     /// What the frame said.
     pub outcome: LookOutcome,
     /// Whether it looked like a face or like a picture of one.
@@ -100,6 +126,8 @@ pub enum LookOutcome {
     Unusable(QualityIssue),
     /// Compared with everybody enrolled; `None` when nobody is.
     Compared(Option<Match>),
+    /// In view, and no more is to be said: more faces than are compared, or a picture that the camera repeats.
+    InView,
 }
 
 /// The figures a verdict rests on; goes into the journal.
@@ -123,11 +151,23 @@ pub struct Evidence {
     /// How alive the looks that named the person were on average; `None` without a photo check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Live>,
+    /// Whom the best candidate is easily taken for, with the score between their samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alike: Option<Candidate>,
     /// What the track had shown of itself.
     #[serde(default, skip_serializing_if = "Signs::is_empty")]
     pub signs: Signs,
     /// The rule that was applied.
     pub rule: Rule,
+}
+
+impl Evidence {
+    /// Why the face alone may be too little, so that a second factor is called for.
+    pub fn doubts(&self) -> Vec<Doubt> {
+        let alike = self.alike.iter();
+        let alike = alike.map(|like| Doubt::LooksLike { name: like.name.to_string(), score: like.score.0 });
+        (!self.rule.supported).then_some(Doubt::Unsupported).into_iter().chain(alike).collect()
+    }
 }
 
 /// Why a track was not let in.
@@ -145,6 +185,13 @@ pub enum RefusalReason {
     Stale,
     /// The looks named a person and were taken for a picture of them. The last word on this track.
     NotLive,
+    /// The looks named a person, who was asked to do something and did something else, or nothing. The last word on this
+    /// track.
+    Challenge,
+    /// The person was recognised behind somebody nearer, whom the door would have opened for as well.
+    NotNearest,
+    /// The person was recognised while others were in view, and this door lets in one at a time.
+    NotAlone,
 }
 
 /// Permission to open the door once. Its fields are private and only a decision makes one; the door takes it only
@@ -221,15 +268,19 @@ impl Grant {
         let rule = Rule {
             threshold: Score(0.5),
             margin: 0.08,
+            alike_margin: 0.16,
             frames_needed: 3,
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            several: Several::Nearest,
+            supported: true,
             demands: Demands::default(),
         };
         let best = Candidate { person: PersonId(person), name: name.into(), score: Score(0.75) };
         let evidence = Evidence {
             live: None,
+            alike: None,
             signs: Signs::default(),
             track: TrackId(7),
             seq: 42,
@@ -244,6 +295,19 @@ impl Grant {
     }
 }
 
+/// What somebody who is recognised is told before they are let in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Their track.
+    pub track: TrackId,
+    /// Who they seem to be.
+    pub person: PersonId,
+    /// Their name.
+    pub name: String,
+    /// What.
+    pub what: Tell,
+}
+
 /// What came of the looks.
 #[derive(Debug, PartialEq)]
 #[must_use]
@@ -251,7 +315,9 @@ pub enum Verdict {
     /// Open for this person.
     Grant(Grant),
     /// Do not open, and say so once.
-    Refuse(RefusalReason, Evidence),
+    Refuse(RefusalReason, Box<Evidence>),
+    /// Tell the person at the door.
+    Tell(Told),
 }
 
 #[cfg(test)]

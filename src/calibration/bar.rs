@@ -26,10 +26,11 @@ impl Bar {
     /// `rule` with the threshold for these people, and, where it follows from a rate, what is known about it.
     pub fn apply(&self, gallery: &Gallery, rule: &Rule) -> (Rule, Option<Calibration>) {
         match self {
-            Self::Set(threshold) => (Rule { threshold: *threshold, ..rule.clone() }, None),
+            Self::Set(threshold) => (Rule { threshold: *threshold, supported: true, ..rule.clone() }, None),
             Self::Rate { cohort, far_per_attempt } => {
                 let known = calibrate(cohort, *far_per_attempt, exposure(gallery, cohort, rule));
-                (Rule { threshold: known.threshold, ..rule.clone() }, Some(known))
+                let (threshold, supported) = (known.threshold, known.supported);
+                (Rule { threshold, supported, ..rule.clone() }, Some(known))
             }
         }
     }

@@ -1,17 +1,19 @@
 //! From the config to the things at the edge: camera, relay and the rules that the config states.
 
+use std::io::Read;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::access::{Demands, Rule};
+use crate::access::{Demands, Learning, Rule, Several};
 use crate::calibration::Bar;
 use crate::calibration::cohort::Cohort;
 use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::{Clock, Trust};
-use crate::config::{CameraConfig, Config};
+use crate::config::{CameraConfig, Config, DoorConfig, DoorSetup, InputsConfig, LampsConfig};
 use crate::daemon::analyser::Doubt;
 use crate::daemon::{CameraFactory, EnrolmentOptions, Patience};
 use crate::door::guard::GuardedStrike;
@@ -21,10 +23,12 @@ use crate::door::{
 };
 use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
+use crate::liveness::challenge::{Dice, Terms};
 use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
-use crate::policy::Patience as Attempts;
+use crate::policy::{Patience as Attempts, Place, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
+use crate::store::{HeadFile, Retention, SqliteStore};
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -48,20 +52,70 @@ pub(super) fn rule(config: &Config) -> Rule {
     Rule {
         threshold: Score(decision.threshold),
         margin: decision.margin,
+        alike_margin: decision.alike_margin,
         frames_needed: decision.frames_needed,
         frames_window: decision.frames_window,
         max_frame_age: patience(config).stretch(Duration::from_millis(decision.max_frame_age_ms)),
         regrant_after: Duration::from_millis(decision.regrant_after_ms),
+        several: match decision.several.as_str() {
+            "refuse" => Several::Refuse,
+            "each" => Several::Each,
+            _ => Several::Nearest,
+        },
+        supported: true,
         demands: demands(config),
     }
 }
 
+/// Where the journal's heads go, and how long it is kept.
+pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result<SqliteStore> {
+    let journal = &config.journal;
+    let head_file = match journal.head_file.as_path() {
+        none if none == Path::new(NONE) => None,
+        file => Some(HeadFile::at(file).context("no thread for journal.head_file")?),
+    };
+    let retention = Retention {
+        age: (journal.keep_days > 0).then(|| Duration::from_secs(journal.keep_days * 86_400)),
+        count: (journal.keep_events > 0).then_some(journal.keep_events),
+    };
+    let store = store.with_retention(retention);
+    Ok(match head_file {
+        Some(file) => store.with_head_file(file),
+        None => store,
+    })
+}
+
 /// What a face must show of itself.
 fn demands(config: &Config) -> Demands {
-    if !is_watched(config) {
+    if config.liveness.mode == "off" {
         return Demands::default();
     }
-    Demands { watch: Duration::from_millis(config.liveness.watch_ms) }
+    Demands { watch: Duration::from_millis(config.liveness.watch_ms), challenge: challenge(config) }
+}
+
+/// What a person is asked to do.
+fn challenge(config: &Config) -> Option<Terms> {
+    let liveness = &config.liveness;
+    (liveness.mode == "challenge").then(|| Terms {
+        steps: liveness.challenge_steps,
+        each: patience(config).stretch(Duration::from_secs(liveness.challenge_s)),
+        blink: false,
+    })
+}
+
+/// Dice for challenges, from the system's source of random numbers.
+pub(super) fn dice(config: &Config) -> anyhow::Result<Option<Dice>> {
+    const SOURCE: &str = "/dev/urandom";
+    if challenge(config).is_none() {
+        return Ok(None);
+    }
+    let mut source = std::fs::File::open(SOURCE)
+        .with_context(|| format!("{SOURCE} cannot be read, and liveness.mode \"challenge\" draws from it"))?;
+    Ok(Some(Dice::new(move || {
+        let mut bytes = [0; 8];
+        // Without a draw nobody passes.
+        source.read_exact(&mut bytes).ok().map(|()| u64::from_le_bytes(bytes))
+    })))
 }
 
 /// Whether faces are watched before they open the door.
@@ -113,6 +167,12 @@ pub(super) fn gates(config: &Config) -> QualityGates {
     }
 }
 
+/// How faces that are let in are learnt, if they are.
+pub(super) fn learning(config: &Config) -> Option<Learning> {
+    let learning = &config.learning;
+    (learning.mode == "guarded").then_some(Learning { most: learning.most, above: learning.above })
+}
+
 /// How enrolment at a camera goes.
 pub(super) fn enrolment(config: &Config) -> EnrolmentOptions {
     let enrolment = &config.enrolment;
@@ -123,9 +183,32 @@ pub(super) fn enrolment(config: &Config) -> EnrolmentOptions {
     }
 }
 
+/// The door that is called so, or the only one where none is named.
+pub(super) fn door_called(config: &Config, name: Option<&str>) -> Result<DoorSetup, WhichDoor> {
+    let mut doors = config.doors();
+    let names: Vec<&str> = doors.iter().map(|door| door.door.name.as_str()).collect();
+    let at = which_door(&names, name)?;
+    Ok(doors.swap_remove(at))
+}
+
+/// Every door with its name, its side and its area, as the rules see it.
+pub(super) fn places(config: &Config) -> Vec<Place> {
+    // The loader takes no other word for a side.
+    Place::all(
+        config
+            .doors()
+            .into_iter()
+            .map(|DoorSetup { door, .. }| (door.name, door.side.parse().unwrap_or_default(), door.area)),
+    )
+}
+
+/// What begins what is said of a door: its name, where there are several.
+pub(super) fn prefix(config: &Config, door: &DoorSetup) -> String {
+    if config.has_several_doors() { format!("{}: ", door.door.name) } else { String::new() }
+}
+
 /// How long the strike is unlocked, and when it is locked early.
-pub(super) fn door_rules(config: &Config) -> anyhow::Result<Rules> {
-    let door = &config.door;
+pub(super) fn door_rules(door: &DoorConfig) -> anyhow::Result<Rules> {
     let relock = match door.relock.as_str() {
         "timeout" => Relock::Timeout,
         "on-open" => Relock::OnOpen,
@@ -137,20 +220,20 @@ pub(super) fn door_rules(config: &Config) -> anyhow::Result<Rules> {
 
 /// The strike on a line that this process holds.
 pub(super) fn open_strike_directly(
-    config: &Config,
+    door: &DoorConfig,
     clock: Arc<dyn Clock>,
 ) -> Result<DirectStrike, RelayError> {
-    let relay = open_relay(&config.door.relay, clock)?;
-    Ok(DirectStrike::new(relay, strike_kind(config)))
+    let relay = open_relay(&door.relay, clock)?;
+    Ok(DirectStrike::new(relay, strike_kind(door)))
 }
 
 /// The strike on a line that the guard's process holds, which is started for it.
-pub(super) fn start_guard(config: &Config, clock: Arc<dyn Clock>) -> Result<GuardedStrike, RelayError> {
-    let kind = strike_kind(config);
+pub(super) fn start_guard(door: &DoorConfig, clock: Arc<dyn Clock>) -> Result<GuardedStrike, RelayError> {
+    let kind = strike_kind(door);
     // The running program, also when an upgrade has put another in its place.
     let mut program = Command::new("/proc/self/exe");
-    program.args(["guard", "--relay", &config.door.relay, "--strike", kind.as_str()]);
-    let relay = config.door.relay.clone();
+    program.args(["guard", "--relay", &door.relay, "--strike", kind.as_str()]);
+    let relay = door.relay.clone();
     let open = Box::new({
         let relay = relay.clone();
         move || open_relay(&relay, clock.clone())
@@ -158,17 +241,17 @@ pub(super) fn start_guard(config: &Config, clock: Arc<dyn Clock>) -> Result<Guar
     GuardedStrike::start(program, relay, kind, open)
 }
 
-fn strike_kind(config: &Config) -> StrikeKind {
+fn strike_kind(door: &DoorConfig) -> StrikeKind {
     // The loader takes no other word.
-    config.door.strike.parse().unwrap_or_default()
+    door.strike.parse().unwrap_or_default()
 }
 
 /// What else is wired to the door; nothing when nothing is.
 pub(super) fn inputs_factory(
-    config: &Config,
+    inputs: &InputsConfig,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Option<InputsFactory>> {
-    let wired = wired_inputs(config)?;
+    let wired = wired_inputs(inputs)?;
     if wired.is_empty() {
         return Ok(None);
     }
@@ -176,8 +259,7 @@ pub(super) fn inputs_factory(
 }
 
 /// The inputs that are not `none`.
-pub(super) fn wired_inputs(config: &Config) -> anyhow::Result<Vec<(Sensor, LineSpec)>> {
-    let inputs = &config.inputs;
+pub(super) fn wired_inputs(inputs: &InputsConfig) -> anyhow::Result<Vec<(Sensor, LineSpec)>> {
     let line = |sensor: Sensor| match sensor {
         Sensor::Rex => &inputs.rex,
         Sensor::Contact => &inputs.contact,
@@ -198,14 +280,15 @@ pub(super) fn wired_inputs(config: &Config) -> anyhow::Result<Vec<(Sensor, LineS
 
 /// The lamps that are not `none`, dark.
 pub(super) fn open_lamps(
-    config: &Config,
+    lamps: &LampsConfig,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Vec<(Lamp, Box<dyn Relay>)>> {
-    let lamps = &config.lamps;
     let line = |lamp: Lamp| match lamp {
         Lamp::Granted => &lamps.granted,
         Lamp::Refused => &lamps.refused,
         Lamp::Look => &lamps.look,
+        Lamp::Left => &lamps.left,
+        Lamp::Right => &lamps.right,
         Lamp::Fault => &lamps.fault,
     };
     let wired = Lamp::ALL.into_iter().filter(|lamp| line(*lamp) != NONE);
@@ -218,13 +301,17 @@ pub(super) fn open_lamps(
 }
 
 /// Which camera.
-pub(super) fn camera_spec(config: &Config) -> anyhow::Result<CameraSpec> {
-    let source = &config.camera.source;
+pub(super) fn camera_spec(camera: &CameraConfig) -> anyhow::Result<CameraSpec> {
+    let source = &camera.source;
     source.parse().with_context(|| format!("camera {source:?} cannot be used"))
 }
 
 /// Opens a camera, again and again if need be.
-pub(super) fn camera_factory(spec: CameraSpec, config: &Config, clock: Arc<dyn Clock>) -> CameraFactory {
+pub(super) fn camera_factory(
+    spec: CameraSpec,
+    config: &CameraConfig,
+    clock: Arc<dyn Clock>,
+) -> CameraFactory {
     let wanted = wanted(config);
     Box::new(move || camera::open(&spec, wanted, clock.clone()))
 }
@@ -232,14 +319,15 @@ pub(super) fn camera_factory(spec: CameraSpec, config: &Config, clock: Arc<dyn C
 /// Opens a camera once.
 pub(super) fn open_camera(
     spec: &CameraSpec,
-    config: &Config,
+    config: &CameraConfig,
     clock: Arc<dyn Clock>,
 ) -> Result<Box<dyn Camera>, CameraError> {
     camera::open(spec, wanted(config), clock)
 }
 
-fn wanted(config: &Config) -> WantedFormat {
-    let CameraConfig { width, height, fps, .. } = config.camera;
+/// The format that a camera is asked for.
+pub(super) fn wanted(config: &CameraConfig) -> WantedFormat {
+    let &CameraConfig { width, height, fps, .. } = config;
     WantedFormat { width, height, fps }
 }
 
@@ -292,6 +380,11 @@ pub(super) fn doubt(
     }
 }
 
+/// Days after which unused people are forgotten, if ever.
+pub(super) fn forget_after(config: &Config) -> Option<u32> {
+    Some(config.privacy.forget_after_days).filter(|days| *days > 0)
+}
+
 /// Cores that this process may use.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -334,6 +427,71 @@ mod tests {
         assert!(!asked && told.contains("liveness.mode is \"off\""), "{told}");
         let error = with("required").unwrap_err();
         assert!(error.contains("liveness.mode is \"required\", and no network in"), "{error}");
+    }
+
+    #[test]
+    fn unused_people_are_forgotten_only_where_the_config_says_so() {
+        assert_eq!(forget_after(&Config::default()), None);
+        let config = Config::parse("[privacy]\nforget_after_days = 90\n").unwrap();
+        assert_eq!(forget_after(&config), Some(90));
+    }
+
+    #[test]
+    fn each_word_for_company_and_the_margin_of_kin_reach_the_rule() {
+        for (word, several) in
+            [("nearest", Several::Nearest), ("refuse", Several::Refuse), ("each", Several::Each)]
+        {
+            let text = format!("[decision]\nseveral = \"{word}\"\nalike_margin = 0.3\n");
+            let made = rule(&Config::parse(&text).unwrap());
+            assert_eq!((made.several, made.alike_margin), (several, 0.3));
+        }
+        assert_eq!(rule(&Config::default()).several, Several::Nearest);
+        assert!(Config::parse("[decision]\nseveral = \"both\"\n").is_err());
+    }
+
+    #[test]
+    fn no_threshold_of_the_config_is_one_that_nothing_reads() {
+        let with = |section: &str, key: &str, value: &str| {
+            let mut config = Config::parse(&format!("[{section}]\n{key} = {value}\n")).unwrap();
+            let cohort = crate::calibration::testing::cohort();
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("m.cohort.json"), serde_json::to_string(&cohort).unwrap())
+                .unwrap();
+            config.paths.models = folder.path().into();
+            let nobody = Gallery::new(cohort.model.clone(), 0, Vec::new());
+            let (rule, _) = bar(&config, &cohort.model).unwrap().apply(&nobody, &rule(&config));
+            (rule, gates(&config), enrolment(&config))
+        };
+        let default = with("log", "level", "\"info\"");
+        for (section, key, value) in [
+            ("decision", "far_per_attempt", "0.01"),
+            ("decision", "threshold", "0.9"),
+            ("decision", "margin", "0.3"),
+            ("decision", "alike_margin", "0.3"),
+            ("decision", "several", "\"refuse\""),
+            ("decision", "frames_needed", "4"),
+            ("decision", "frames_window", "6"),
+            ("decision", "max_frame_age_ms", "300"),
+            ("decision", "regrant_after_ms", "1"),
+            ("vision", "min_eye_distance_px", "99"),
+            ("vision", "min_sharpness", "99"),
+            ("vision", "min_light", "99"),
+            ("vision", "max_light", "99"),
+            ("vision", "max_yaw_deg", "9"),
+            ("vision", "max_pitch_deg", "9"),
+            ("enrolment", "samples", "9"),
+            ("enrolment", "timeout_s", "9"),
+            ("enrolment", "interval_ms", "9"),
+        ] {
+            assert!(with(section, key, value) != default, "{section}.{key} changes nothing");
+        }
+    }
+
+    #[test]
+    fn nothing_is_learnt_unless_the_config_says_so() {
+        assert_eq!(learning(&Config::default()), None);
+        let text = "[learning]\nmode = \"guarded\"\nmost = 7\nabove = 0.2\n";
+        assert_eq!(learning(&Config::parse(text).unwrap()), Some(Learning { most: 7, above: 0.2 }));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 
-use super::adapters::{bar, rule};
+use super::adapters::{bar, bookkeeping, rule, trust};
 use crate::calibration::Bar;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -20,7 +20,9 @@ use crate::daemon::ops::{self, Terms};
 use crate::daemon::protocol::{EnrolProgress, Erasure, LookAlike, Reply, Request, Status};
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{NewTemplate, Person};
-use crate::journal::{Filter, Record, Stamp};
+use crate::journal::chain::{Against, Verification};
+use crate::journal::explain::Explanation;
+use crate::journal::{EventId, Filter, Record, Stamp};
 use crate::policy::{Change, RuleBook};
 use crate::seal::Keys;
 use crate::store::{Consent, Custody, Export, Header, OpenMode, SqliteStore, Store, StoreError, boot_id};
@@ -110,6 +112,22 @@ impl Backend {
         Ok(())
     }
 
+    /// Why the door did what a record says.
+    pub(super) fn explain(&mut self, event: EventId) -> anyhow::Result<Explanation> {
+        match self.ask(&Request::Explain { event })? {
+            Reply::Explained { explanation } => Ok(*explanation),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Whether the journal is as it was written.
+    pub(super) fn verify(&mut self, against: &Against) -> anyhow::Result<Verification> {
+        match self.ask(&Request::Verify { against: against.clone() })? {
+            Reply::Verified { found } => Ok(*found),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Who may enter when.
     pub(super) fn rule_book(&mut self) -> anyhow::Result<RuleBook> {
         match self.ask(&Request::Policy)? {
@@ -126,6 +144,14 @@ impl Backend {
     /// Renames a person.
     pub(super) fn rename(&mut self, name: &str, to: &str) -> anyhow::Result<()> {
         done(self.ask(&Request::Rename { name: name.to_owned(), to: to.to_owned() })?)
+    }
+
+    /// Removes what the door has learnt of one person or of everybody; how many samples that was.
+    pub(super) fn forget_learnt(&mut self, name: Option<&str>) -> anyhow::Result<usize> {
+        match self.ask(&Request::ForgetLearnt { name: name.map(str::to_owned) })? {
+            Reply::Forgotten { samples } => Ok(samples),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Removes a person.
@@ -257,9 +283,10 @@ impl Service {
         &mut self,
         name: &str,
         more: bool,
+        door: Option<String>,
         mut progress: impl FnMut(&EnrolProgress),
     ) -> anyhow::Result<(Person, Vec<LookAlike>)> {
-        for reply in self.client.stream(&Request::EnrolLive { name: name.to_owned(), more })? {
+        for reply in self.client.stream(&Request::EnrolLive { name: name.to_owned(), more, door })? {
             match reply? {
                 Reply::Progress(step) => progress(&step),
                 last => return enrolled(refused(last)?),
@@ -287,7 +314,11 @@ pub(super) struct Direct {
 
 impl Direct {
     fn open(config: &Config, mode: OpenMode) -> anyhow::Result<Self> {
-        let store = open_store(config, mode)?;
+        let mut store = open_store(config, mode)?;
+        if mode != OpenMode::ReadOnly {
+            store = bookkeeping(config, store)?;
+            store.believe_clock(trust(config).holds(&SystemClock));
+        }
         Ok(Self { store, config: config.clone() })
     }
 

@@ -1,6 +1,7 @@
 //! `accessd bench`: how long each stage takes on this machine, from a JPEG to the person it shows. `make bench` sets
 //! the same stages beside other programs.
 
+mod deciding;
 mod drawing;
 
 use std::hint::black_box;
@@ -15,8 +16,9 @@ use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use serde_json::json;
 
-use super::adapters::load_networks;
+use super::adapters::{load_networks, rule};
 use super::backend::open_store;
 use super::output::{self, Output};
 use super::{Exit, Globals};
@@ -25,12 +27,14 @@ use crate::config::Config;
 use crate::encoder::{Embedding, EmbeddingError, ModelId};
 use crate::frame::{MAX_FRAME_PIXELS, decode_jpeg, load_image};
 use crate::gallery::{Gallery, NewTemplate, PersonId, TemplateSource};
-use crate::journal::Stamp;
+use crate::journal::{Event, EventKind, PersonRef, Stamp};
 use crate::liveness::network::Liveness;
 use crate::models::Library;
 use crate::recognition::{FoundFace, Recogniser};
-use crate::store::{OpenMode, Store};
+use crate::store::{OpenMode, SqliteStore, Store};
 use crate::vision::margin;
+
+use deciding::Party;
 
 /// Measure each stage from a picture to a person on this machine
 ///
@@ -77,8 +81,12 @@ enum Stage {
     Embed,
     /// An embedding to the person and the runner-up.
     Match,
+    /// Four faces, embedded and matched, to what follows: tracks, advice, company, k of n.
+    Decide,
     /// A face with its surroundings to how far it looks alive, by the first PAD network that is installed.
     Pad,
+    /// A grant written down until it is on disk, beside the configured database: what the relay waits for.
+    Record,
     /// All templates copied once in memory: what matching, which reads them once, is held against.
     Copy,
 }
@@ -94,7 +102,9 @@ impl Stage {
             Self::Align => "align",
             Self::Embed => "embed",
             Self::Match => "match",
+            Self::Decide => "decide",
             Self::Pad => "pad",
+            Self::Record => "record",
             Self::Copy => "copy",
         }
     }
@@ -139,7 +149,12 @@ impl Bench {
         let mut stages = self.only.clone();
         if stages.is_empty() {
             stages.extend(Stage::OF_A_FRAME);
+            stages.push(Stage::Decide);
             stages.extend(subject.pad.is_some().then_some(Stage::Pad));
+            stages.push(Stage::Record);
+        }
+        if stages.contains(&Stage::Record) {
+            subject.journal = Some(Scratch::beside(&config)?);
         }
         let times = measure(&mut subject, &stages, self.rounds)?;
         let mut out = Output::new();
@@ -237,9 +252,11 @@ struct Subject {
     /// The face that is aligned, embedded and matched.
     face: FoundFace,
     probe: Embedding,
+    party: Party,
     /// As many bytes as the gallery's templates, twice.
     memory: (Vec<u8>, Vec<u8>),
     pad: Option<Liveness>,
+    journal: Option<Scratch>,
 }
 
 impl Subject {
@@ -253,7 +270,20 @@ impl Subject {
         let gallery = crowd(networks.model().clone(), probe.dim(), people)?;
         let bytes = gallery.templates() * gallery.dim() * size_of::<f32>();
         let memory = (vec![1; bytes], vec![2; bytes]);
-        Ok(Self { networks, gallery, picture, jpeg, faces, face, probe, memory, pad: None })
+        let party = Party::new(rule(&Config::default()), &gallery, &probe);
+        Ok(Self {
+            networks,
+            gallery,
+            picture,
+            jpeg,
+            faces,
+            face,
+            probe,
+            party,
+            memory,
+            pad: None,
+            journal: None,
+        })
     }
 
     /// How long one stage takes.
@@ -265,15 +295,62 @@ impl Subject {
             Stage::Align => drop(black_box(FoundFace::new(&self.picture, self.face.face))),
             Stage::Embed => drop(black_box(embed_one(&mut self.networks, &self.face)?)),
             Stage::Match => drop(black_box(self.gallery.find(&self.probe))),
+            Stage::Decide => drop(black_box(self.party.frame())),
             Stage::Pad => {
                 let net =
                     self.pad.as_mut().context("no PAD network is installed; fetch one with `make models`")?;
                 let crop = margin::crop(&self.picture, &self.face.face.bbox, net.margin(), net.side());
                 black_box(net.live(&crop)?);
             }
+            Stage::Record => {
+                let scratch = self.journal.as_mut().context("there is no journal to write to")?;
+                scratch.store.append(&scratch.grant, Stamp::now(&SystemClock))?;
+            }
             Stage::Copy => black_box(&mut self.memory.1).copy_from_slice(black_box(&self.memory.0)),
         }
         Ok(SystemClock.now().since(start))
+    }
+}
+
+/// A journal of its own on the disk of the configured one, for as long as it is measured.
+struct Scratch {
+    // Fields are dropped in order: the database is closed before its folder goes.
+    store: SqliteStore,
+    grant: Event,
+    _folder: Folder,
+}
+
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            log::warn!("{} could not be removed: {error}", self.0.display());
+        }
+    }
+}
+
+impl Scratch {
+    fn beside(config: &Config) -> anyhow::Result<Self> {
+        let parent = config
+            .paths
+            .database
+            .parent()
+            .filter(|p| p.is_dir())
+            .map_or_else(std::env::temp_dir, Path::to_owned);
+        let folder = parent.join(format!(".accessd-bench-{}", std::process::id()));
+        std::fs::create_dir(&folder)
+            .with_context(|| format!("{} cannot be made for measuring the disk", folder.display()))?;
+        let folder = Folder(folder);
+        let mut there = config.clone();
+        (there.paths.database, there.paths.device_key) =
+            (folder.0.join("accessd.db"), folder.0.join("device.key"));
+        let store = open_store(&there, OpenMode::Create)?;
+        let figures =
+            json!({ "best": { "person": 1, "name": "Ada", "score": 0.75 }, "padding": "x".repeat(700) });
+        let person = Some(PersonRef { id: PersonId(1), name: "Ada".into() });
+        let grant = Event { person, ..Event::new(EventKind::Grant, figures) };
+        Ok(Self { store, grant, _folder: folder })
     }
 }
 

@@ -8,6 +8,7 @@ use super::adapters::rule;
 use super::backend::open_to_read;
 use super::output::{Output, count, one_in};
 use super::{Exit, Globals};
+use crate::access::{LookAlikes, Rule};
 use crate::calibration::cohort::{Cohort, Source};
 use crate::calibration::{Calibration, Estimate, Exposure, calibrate, exposure, judged};
 use crate::config::Config;
@@ -40,6 +41,7 @@ struct Answer {
     /// What is known of the threshold in force, when it was set by hand.
     set_by_hand: Option<Calibration>,
     by_people: Vec<AtSize>,
+    /// How far ahead of everybody else a look-alike must be.
     margin: f32,
     look_alikes: Vec<LookAlike>,
     disagreeing: Vec<Candidate>,
@@ -98,7 +100,7 @@ fn answer(config: &Config, model: &ModelId, cohort: &Cohort, gallery: &Gallery) 
     let set_by_hand = (config.decision.threshold > 0.0)
         .then(|| judged(Score(config.decision.threshold), gallery, cohort, &rule));
     let in_force = set_by_hand.as_ref().map_or(follows.threshold, |set| set.threshold);
-    let near = gallery.likenesses(Score(in_force.0 - rule.margin));
+    let near = gallery.likenesses(LookAlikes::bar(&Rule { threshold: in_force, ..rule.clone() }));
     let look_alike = |(a, b): (Candidate, Candidate)| LookAlike {
         a: a.name.to_string(),
         b: b.name.to_string(),
@@ -111,7 +113,7 @@ fn answer(config: &Config, model: &ModelId, cohort: &Cohort, gallery: &Gallery) 
             .iter()
             .map(|people| at_size(cohort, far, Exposure { people: *people, ..here }))
             .collect(),
-        margin: rule.margin,
+        margin: rule.margin.max(rule.alike_margin),
         look_alikes: near.pairs.into_iter().map(look_alike).collect(),
         disagreeing: gallery.disagreeing(in_force),
         follows,
@@ -178,7 +180,7 @@ impl Answer {
             [] => out.line("nobody looks like somebody else enough to be taken for them")?,
             some => {
                 out.line(format_args!(
-                    "look-alikes: a look at one must name them by {:.2} more than the other",
+                    "look-alikes: each look at one of them must be {:.2} ahead of everybody else; ask them for a second factor",
                     self.margin
                 ))?;
                 for LookAlike { a, b, score } in some {

@@ -8,16 +8,21 @@ use clap::Args;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::adapters::{NO_DOOR, doubt, load_networks, patience, wired_inputs};
-use super::backend::{Service, keys, open_to_read};
+use super::adapters::{NO_DOOR, doubt, learning, load_networks, patience, places, prefix, wired_inputs};
+use super::backend::{Service, keys, open_to_read, own_actor};
+use super::exposed::exposed;
 use super::output::{self, Output, count};
 use super::settings::Origin;
 use super::{Exit, Globals};
 use crate::camera::{CameraSpec, V4lDevice};
-use crate::config::{Config, ConfigError};
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigError, InputsConfig};
 use crate::daemon::Patience;
 use crate::door::{self, LineSpec};
 use crate::encoder::ModelId;
+use crate::journal::Stamp;
+use crate::policy::NumberedRule;
+use crate::seal::KeyError;
 use crate::store::{self, Store};
 
 /// Check config, database, networks, camera, relay and socket; exit code 3 when something is wrong
@@ -26,6 +31,10 @@ pub(super) struct Check {
     /// Print JSON: {"ok", "findings": [{"what", "state": "ok"|"warn"|"fail", "detail"}]}
     #[arg(long)]
     json: bool,
+    /// Repair the database first, as far as nothing has to be made up: indexes, rows of nobody, templates that do not open,
+    /// permissions. The service must not run; take a copy first
+    #[arg(long)]
+    repair: bool,
 }
 
 /// How a thing is.
@@ -57,7 +66,9 @@ struct Report<'a> {
 
 impl Check {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
-        let findings = examine(&globals.origin());
+        let repaired = if self.repair { repair(&globals.load()?)? } else { Vec::new() };
+        let mut findings = examine(&globals.origin());
+        findings.extend(repaired);
         let ok = findings.iter().all(|finding| finding.state != State::Fail);
         let mut out = Output::new();
         if self.json {
@@ -68,6 +79,17 @@ impl Check {
         out.flush()?;
         Ok(if ok { Exit::Done } else { Exit::No })
     }
+}
+
+/// Repairs the database, and says what was done.
+fn repair(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    anyhow::ensure!(
+        Service::find(&config.paths.socket)?.is_none(),
+        "the service is running: stop it first (systemctl stop accessd)"
+    );
+    let at = Stamp::now(&SystemClock);
+    let done = store::repair(&config.paths.database, &keys(config), &own_actor(), at, &store::boot_id())?;
+    Ok(done.into_iter().map(|what| warn("repaired", what)).collect())
 }
 
 fn table(findings: &[Finding]) -> comfy_table::Table {
@@ -97,13 +119,32 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     if patience(&config) != Patience::Door {
         findings.push(warn("limits", NO_DOOR.to_owned()));
     }
+    findings.extend(exposed(&config, origin.file()).into_iter().map(|what| warn("files", what)));
+    findings.push(device_key(&config));
     findings.extend(database(&config));
     findings.extend(networks(&config));
-    findings.push(camera(&config.camera.source));
-    findings.push(relay(&config.door.relay));
-    findings.extend(inputs(&config));
+    for door in config.doors() {
+        let name = prefix(&config, &door);
+        let of_door = [camera(&door.camera.source), relay(&door.door.relay)].into_iter();
+        let of_door = of_door.chain(inputs(&door.inputs));
+        findings.extend(of_door.map(|found| Finding { detail: format!("{name}{}", found.detail), ..found }));
+    }
+    findings.extend(rules_of_no_door(&config));
     findings.push(socket(&config.paths.socket));
     findings
+}
+
+fn device_key(config: &Config) -> Finding {
+    const WHAT: &str = "key";
+    let path = config.paths.device_key.display();
+    match keys(config).load() {
+        Ok(key) => ok(WHAT, format!("{} ({path})", key.id())),
+        Err(KeyError::Missing { .. }) if !config.paths.database.exists() => {
+            warn(WHAT, format!("{path} is not there yet; the first start makes it"))
+        }
+        // Whether the service has one from systemd cannot be seen from here.
+        Err(error) => warn(WHAT, error.to_string()),
+    }
 }
 
 fn database(config: &Config) -> Vec<Finding> {
@@ -139,7 +180,12 @@ fn networks(config: &Config) -> Vec<Finding> {
         Err(error) => vec![failure(WHAT, error)],
         Ok(networks) => {
             let mut findings = vec![ok(WHAT, format!("{} on {}", networks.model(), config.encoder.device))];
-            findings.push(match doubt(config, networks.model(), networks.team()) {
+            let doubt = doubt(config, networks.model(), networks.team());
+            if learning(config).is_some() && !matches!(doubt, Ok((Some(_), _))) {
+                let nothing = "learning.mode is \"guarded\", and without a photo check no face is learnt";
+                findings.push(warn("learning", nothing.to_owned()));
+            }
+            findings.push(match doubt {
                 Ok((Some(_), told)) => ok("photos", told),
                 Ok((None, told)) => warn("photos", told),
                 Err(error) => fail("photos", format!("{error:#}")),
@@ -148,6 +194,22 @@ fn networks(config: &Config) -> Vec<Finding> {
             findings
         }
     }
+}
+
+/// Rules that name a door which the config does not have: they count nowhere, also those that deny.
+fn rules_of_no_door(config: &Config) -> Vec<Finding> {
+    let Ok(book) = open_to_read(config).and_then(|store| store.rule_book()) else { return Vec::new() };
+    let names: Vec<String> = places(config).into_iter().map(|place| place.door).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let told = |numbered: &NumberedRule| {
+        let unknown = numbered.rule.unknown_doors(&names).next()?;
+        let NumberedRule { id, rule } = numbered;
+        Some(warn(
+            "rules",
+            format!("rule {} is for a door {unknown:?} that the config does not have: {rule}", id.0),
+        ))
+    };
+    book.rules.iter().filter_map(told).collect()
 }
 
 /// People whom the door cannot recognise because their samples are of another encoder.
@@ -235,9 +297,9 @@ fn relay(spec: &str) -> Finding {
 }
 
 /// What else is wired to the door; nothing is said of what is not.
-fn inputs(config: &Config) -> Vec<Finding> {
+fn inputs(inputs: &InputsConfig) -> Vec<Finding> {
     const WHAT: &str = "inputs";
-    let wired = match wired_inputs(config) {
+    let wired = match wired_inputs(inputs) {
         Ok(wired) => wired,
         Err(error) => return vec![fail(WHAT, format!("{error:#}"))],
     };

@@ -12,6 +12,7 @@ mod system;
 use clap::Args;
 use serde::Serialize;
 
+use super::adapters::door_called;
 use super::output::{self, Output};
 use super::{Exit, Globals};
 use crate::config::Config;
@@ -22,12 +23,12 @@ pub(super) struct Doctor {
     /// Print JSON: {"ok", "findings": [{"part", "state": "ok"|"note"|"warn"|"fail", "what"}]}
     #[arg(long, conflicts_with_all = ["kill_test", "hold"])]
     json: bool,
-    /// Unlock the strike, kill the process that did, and measure until the relay is released; the service must be stopped
+    /// Unlock each strike, kill the process that did, and measure until the relay is released; the service must be stopped
     #[arg(long)]
     kill_test: bool,
-    /// The process that is killed in it
-    #[arg(long, hide = true)]
-    hold: bool,
+    /// The process that is killed in it, with its door
+    #[arg(long, hide = true, value_name = "DOOR")]
+    hold: Option<String>,
 }
 
 /// How a thing is.
@@ -68,6 +69,11 @@ impl Finding {
     fn new(part: &'static str, state: State, what: impl Into<String>) -> Self {
         Self { part, state, what: what.into() }
     }
+
+    /// The same of a door, whose name begins it.
+    fn of(self, prefix: &str) -> Self {
+        Self { what: format!("{prefix}{}", self.what), ..self }
+    }
 }
 
 #[derive(Serialize)]
@@ -79,8 +85,8 @@ struct Report<'a> {
 impl Doctor {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
         let config = globals.load()?;
-        if self.hold {
-            return kill_test::hold(&config);
+        if let Some(door) = &self.hold {
+            return kill_test::hold(&door_called(&config, Some(door))?.door);
         }
         if self.kill_test {
             return kill_test::perform(&config);

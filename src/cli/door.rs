@@ -7,22 +7,27 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
-use super::adapters::open_strike_directly;
+use super::adapters::{door_called, open_strike_directly};
 use super::backend::Service;
 use super::output::Output;
 use super::{Exit, Globals};
 use crate::clock::{Clock, SystemClock};
-use crate::daemon::protocol::{Request, Status};
+use crate::config::DoorConfig;
+use crate::daemon::protocol::{DoorStatus, Request};
 use crate::door::Strike;
+use crate::policy::{WhichDoor, which_door};
 
 /// The guard of a service that has just died may still hold the line: it locks and lets go.
 const RELOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Move the door by hand
+/// Move a door by hand
 #[derive(Args, Debug)]
 pub(super) struct Door {
     #[command(subcommand)]
     order: Order,
+    /// Which door; need not be said where there is one
+    #[arg(long, global = true, value_name = "NAME")]
+    door: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -45,22 +50,23 @@ enum Order {
         #[arg(long)]
         json: bool,
     },
-    /// Drive the relay locked without the service, for its unit's ExecStopPost=: after any death of the service
+    /// Drive the relays locked without the service, for its unit's ExecStopPost=: after any death of the service
     Relock,
 }
 
 impl Door {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let door = self.door;
         match self.order {
-            Order::Unlock => order(globals, &Request::Unlock),
-            Order::Lock => order(globals, &Request::Lock),
-            Order::FaceOn => order(globals, &Request::FaceOn),
+            Order::Unlock => order(globals, &Request::Unlock { door }),
+            Order::Lock => order(globals, &Request::Lock { door }),
+            Order::FaceOn => order(globals, &Request::FaceOn { door }),
             Order::HoldOpen { time } => {
                 let for_s = u64::try_from(time.as_secs()).unwrap_or(0);
-                order(globals, &Request::HoldOpen { for_s })
+                order(globals, &Request::HoldOpen { for_s, door })
             }
-            Order::Status { json } => status(globals, json),
-            Order::Relock => relock(globals),
+            Order::Status { json } => status(globals, door.as_deref(), json),
+            Order::Relock => relock(globals, door.as_deref()),
         }
     }
 }
@@ -70,40 +76,63 @@ fn order(globals: &Globals, request: &Request) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn status(globals: &Globals, json: bool) -> anyhow::Result<Exit> {
+fn status(globals: &Globals, door: Option<&str>, json: bool) -> anyhow::Result<Exit> {
     let state = Service::connect(&globals.load()?.paths.socket)?.status()?;
+    let names: Vec<&str> = state.doors.iter().map(|door| door.name.as_str()).collect();
+    let doors = match which_door(&names, door) {
+        Ok(at) => &state.doors[at..=at],
+        // Whoever names none sees all.
+        Err(WhichDoor::Several { .. }) => state.doors.as_slice(),
+        Err(error) => return Err(error.into()),
+    };
     let mut out = Output::new();
     if json {
-        out.json(&serde_json::json!({
-            "door": state.door, "held_open": state.held_open, "leaf": state.leaf, "alarms": state.alarms,
-            "relay": state.relay,
-        }))?;
+        let told = |state: &DoorStatus| {
+            serde_json::json!({
+                "name": state.name, "door": state.state, "held_open": state.held_open, "leaf": state.leaf,
+                "alarms": state.alarms, "relay": state.relay,
+            })
+        };
+        match doors {
+            [only] => out.json(&told(only))?,
+            several => out.json(&several.iter().map(told).collect::<Vec<_>>())?,
+        }
     } else {
-        out.line(in_words(&state))?;
-        state.alarms.iter().try_for_each(|alarm| out.line(format_args!("ALARM: {alarm}")))?;
+        for state in doors {
+            let name = if doors.len() > 1 { format!("{}: ", state.name) } else { String::new() };
+            out.line(format_args!("{name}{}", in_words(state)))?;
+            state.alarms.iter().try_for_each(|alarm| out.line(format_args!("{name}ALARM: {alarm}")))?;
+        }
     }
     out.flush()?;
     Ok(Exit::Done)
 }
 
 /// `unlocked, held open; the door is open`
-pub(super) fn in_words(state: &Status) -> String {
+pub(super) fn in_words(state: &DoorStatus) -> String {
     let held = if state.held_open { ", held open" } else { "" };
     let leaf = state.leaf.as_ref().map_or(String::new(), |leaf| format!("; the door is {leaf}"));
-    format!("{}{held}{leaf}", state.door)
+    format!("{}{held}{leaf}", state.state)
 }
 
-/// Takes the relay, which drives it at its inactive level, locks, and lets go.
-fn relock(globals: &Globals) -> anyhow::Result<Exit> {
+/// Takes each relay, which drives it at its inactive level, locks, and lets go. One that fails keeps none of the others.
+fn relock(globals: &Globals, door: Option<&str>) -> anyhow::Result<Exit> {
     let config = globals.load()?;
+    let doors = match door {
+        Some(_) => vec![door_called(&config, door)?],
+        None => config.doors(),
+    };
+    let outcomes: Vec<_> = doors.iter().map(|door| relock_one(&door.door)).collect();
+    outcomes.into_iter().collect::<anyhow::Result<()>>()?;
+    Ok(Exit::Done)
+}
+
+fn relock_one(door: &DoorConfig) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let deadline = clock.now() + RELOCK_PATIENCE;
     loop {
-        match open_strike_directly(&config, clock.clone()) {
-            Ok(mut strike) => {
-                strike.lock("relocked from outside")?;
-                return Ok(Exit::Done);
-            }
+        match open_strike_directly(door, clock.clone()) {
+            Ok(mut strike) => return Ok(strike.lock("relocked from outside")?),
             Err(error)
                 if error.source.kind() == std::io::ErrorKind::ResourceBusy && clock.now() < deadline =>
             {

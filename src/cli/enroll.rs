@@ -10,10 +10,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::adapters::door_called;
 use super::backend::{Backend, Service, open_to_read};
 use super::output::{Output, count};
 use super::{Exit, Globals, UsageError};
-use crate::config::Config;
+use crate::config::{CameraConfig, Config};
 use crate::daemon::ops;
 use crate::daemon::protocol::LookAlike;
 use crate::gallery::Person;
@@ -38,6 +39,9 @@ pub(super) struct Enroll {
     /// Camera to take the samples with, while no service runs: as camera.source in the config
     #[arg(long, value_name = "SPEC", conflicts_with = "images")]
     camera: Option<String>,
+    /// At which door's camera; need not be said where there is one
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["images", "camera"])]
+    door: Option<String>,
     /// Add samples to a person who is already enrolled
     #[arg(long)]
     more: bool,
@@ -58,10 +62,7 @@ struct Enrolled {
 
 impl Enroll {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
-        let mut config = globals.load()?;
-        if let Some(camera) = &self.camera {
-            config.camera.source.clone_from(camera);
-        }
+        let config = globals.load()?;
         let enrolled = match Service::find(&config.paths.socket)? {
             Some(service) if self.images.is_empty() => self.at_the_door(service)?,
             service => {
@@ -83,7 +84,8 @@ impl Enroll {
             return Err(UsageError(what.into()).into());
         }
         let line = live::Line::new();
-        let enrolled = service.enrol_live(&self.name, self.more, |progress| line.show(progress));
+        let enrolled =
+            service.enrol_live(&self.name, self.more, self.door.clone(), |progress| line.show(progress));
         line.clear();
         let (person, lookalikes) = enrolled?;
         Ok(Enrolled { person, lookalikes, skipped: Vec::new() })
@@ -93,12 +95,20 @@ impl Enroll {
     /// a database is not made for nothing.
     fn with_own_samples(&self, config: &Config) -> anyhow::Result<Enrolled> {
         let (templates, skipped) = if self.images.is_empty() {
-            (live::sample(config)?, Vec::new())
+            (live::sample(config, &self.own_camera(config)?)?, Vec::new())
         } else {
             pictures::judge(config, &self.images, self.skip_bad)?
         };
         let (person, lookalikes) = Backend::to_enrol(config)?.enrol(&self.name, templates, self.more)?;
         Ok(Enrolled { person, lookalikes, skipped })
+    }
+
+    /// The camera to open here.
+    fn own_camera(&self, config: &Config) -> anyhow::Result<CameraConfig> {
+        match &self.camera {
+            Some(source) => Ok(CameraConfig { source: source.clone(), ..config.camera.clone() }),
+            None => Ok(door_called(config, self.door.as_deref())?.camera),
+        }
     }
 
     /// Whether the name can be enrolled, asked before work is done for it.
@@ -141,7 +151,8 @@ fn warning(name: &str, alike: &LookAlike) -> String {
     let other = &alike.name;
     format!(
         "warning: this face is close to {other}'s (score {:.2}). The door lets nobody in whom it cannot tell from \
-         another. If {name} and {other} are one person: accessd remove {name:?}, then accessd enroll --name \
+         another, and asks both of them to be further ahead (decision.alike_margin); a second factor is what keeps twins \
+         apart. If {name} and {other} are one person: accessd remove {name:?}, then accessd enroll --name \
          {other:?} --more",
         alike.score
     )

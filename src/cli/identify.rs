@@ -10,7 +10,7 @@ use super::backend::open_to_read;
 use super::output::{self, Output};
 use super::picture::{Picture, explain};
 use super::{Exit, Globals};
-use crate::access::Rule;
+use crate::access::LookAlikes;
 use crate::config::Config;
 use crate::encoder::{Embedding, ModelId, Score};
 use crate::gallery::{Candidate, Gallery, PersonId};
@@ -29,7 +29,7 @@ pub(super) struct Identify {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
     /// Print JSON: {"image", "model", "threshold", "margin", "faces": [{"box", "quality", "problem", "verdict",
-    /// "person", "candidates"}]}
+    /// "person", "looks_like", "candidates"}]}
     #[arg(long)]
     json: bool,
 }
@@ -55,6 +55,11 @@ struct Identified {
     verdict: Verdict,
     /// Who, when known.
     person: Option<String>,
+    /// Whom the best candidate is easily taken for.
+    looks_like: Option<Candidate>,
+    /// How far ahead of everybody else the best candidate must be.
+    #[serde(skip)]
+    margin: f32,
     candidates: Vec<Candidate>,
 }
 
@@ -89,11 +94,14 @@ impl Identify {
         let found = picture.faces(&mut networks)?;
         let gates = gates(config);
         let (rule, _) = bar(config, networks.model())?.apply(&gallery, &rule(config));
+        let alike = LookAlikes::of(&gallery, &rule);
         let mut faces = Vec::new();
         for face in &found {
             let probe = picture.embed(&mut networks, face)?;
             let mut candidates = everybody(&gallery, &probe);
-            let verdict = judge(&candidates, &rule);
+            let best = candidates.first().map(|best| best.person);
+            let margin = best.map_or(rule.margin, |best| alike.margin(best, &rule));
+            let verdict = judge(&candidates, rule.threshold, margin);
             candidates.truncate(self.top.into());
             let person = candidates.first().filter(|_| verdict == Verdict::Known);
             faces.push(Identified {
@@ -102,6 +110,8 @@ impl Identify {
                 problem: gates.judge(&face.quality).map(|issue| explain(issue, &face.quality, &gates)),
                 verdict,
                 person: person.map(|p| p.name.to_string()),
+                looks_like: best.and_then(|best| alike.of_person(best)).cloned(),
+                margin,
                 candidates,
             });
         }
@@ -123,10 +133,10 @@ fn everybody(gallery: &Gallery, probe: &Embedding) -> Vec<Candidate> {
 }
 
 /// What the door's rule makes of one look.
-fn judge(candidates: &[Candidate], rule: &Rule) -> Verdict {
+fn judge(candidates: &[Candidate], threshold: Score, margin: f32) -> Verdict {
     match candidates {
-        [best, ..] if best.score < rule.threshold => Verdict::Unknown,
-        [best, second, ..] if best.score.0 - second.score.0 < rule.margin => Verdict::Ambiguous,
+        [best, ..] if best.score < threshold => Verdict::Unknown,
+        [best, second, ..] if best.score.0 - second.score.0 < margin => Verdict::Ambiguous,
         [_, ..] => Verdict::Known,
         [] => Verdict::Unknown,
     }
@@ -139,7 +149,7 @@ impl Answer {
             let verdict = match face.verdict {
                 Verdict::Known => face.person.clone().unwrap_or_default(),
                 Verdict::Unknown => "nobody known".into(),
-                Verdict::Ambiguous => format!("two people closer than {:.2} to each other", self.margin),
+                Verdict::Ambiguous => format!("two people closer than {:.2} to each other", face.margin),
             };
             out.line(format_args!(
                 "face {} at {:.0},{:.0}, {:.0}×{:.0} px: {verdict}",
@@ -189,7 +199,6 @@ mod tests {
 
     #[test]
     fn one_look_is_judged_by_threshold_and_margin() {
-        let rule = Rule { threshold: Score(0.5), margin: 0.08, ..rule(&Config::default()) };
         for (scores, verdict) in [
             (&[][..], Verdict::Unknown),
             (&[0.49], Verdict::Unknown),
@@ -198,7 +207,7 @@ mod tests {
             (&[0.70, 0.60], Verdict::Known),
             (&[0.40, 0.39], Verdict::Unknown),
         ] {
-            assert_eq!(judge(&candidates(scores), &rule), verdict, "{scores:?}");
+            assert_eq!(judge(&candidates(scores), Score(0.5), 0.08), verdict, "{scores:?}");
         }
     }
 }

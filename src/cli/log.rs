@@ -1,22 +1,26 @@
 //! `accessd log`: what happened at the door, for people, spreadsheets and programs.
 
 pub(super) mod line;
+mod verify;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::backend::Backend;
 use super::output::Output;
 use super::{Exit, Globals, when};
-use crate::journal::{EventKind, Filter, Record};
+use crate::journal::{EventId, EventKind, Filter, Record};
 
 /// Show what happened at the door
 ///
 /// Moments are written as `2h` or `3d` (ago), `07:30`, `today`, `yesterday 18:00`, `2026-11-23`,
 /// "2026-11-23 07:30" or in full, as RFC 3339.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Log {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Only what happened at or after this moment
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     since: Option<Timestamp>,
@@ -26,6 +30,9 @@ pub(super) struct Log {
     /// Only what is about this person, by name then or now
     #[arg(long, value_name = "NAME")]
     person: Option<String>,
+    /// Only what happened at this door
+    #[arg(long, value_name = "NAME")]
+    door: Option<String>,
     /// Only this kind; may be given several times or as a list with commas
     #[arg(long, value_delimiter = ',', ignore_case = true)]
     kind: Vec<EventKind>,
@@ -33,8 +40,11 @@ pub(super) struct Log {
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<usize>,
     /// Go on as things happen, until interrupted; needs the running service
-    #[arg(long, short, conflicts_with = "until")]
+    #[arg(long, short, conflicts_with_all = ["until", "before"])]
     follow: bool,
+    /// Only what has a smaller number than this: the page before one that begins with it
+    #[arg(long, value_name = "EVENT")]
+    before: Option<i64>,
     /// Print JSON, one event a line
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -43,11 +53,25 @@ pub(super) struct Log {
     csv: bool,
 }
 
+#[derive(Subcommand, Debug)]
+enum Action {
+    Verify(verify::Verify),
+    Key(verify::ShowKey),
+}
+
 /// Records shown when nobody says how many.
 const DEFAULT_LIMIT: usize = 200;
 
 impl Log {
-    pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+    pub(super) fn perform(mut self, globals: &Globals) -> anyhow::Result<Exit> {
+        match self.action.take() {
+            Some(Action::Verify(verify)) => verify.perform(globals),
+            Some(Action::Key(key)) => key.perform(globals),
+            None => self.show(globals),
+        }
+    }
+
+    fn show(self, globals: &Globals) -> anyhow::Result<Exit> {
         let mut backend = Backend::to_read(&globals.load()?)?;
         let mut printer = Printer::new(self.format())?;
         let filter = self.filter();
@@ -71,8 +95,10 @@ impl Log {
             since: self.since,
             until: self.until,
             person: self.person.clone(),
+            door: self.door.clone(),
             kinds: self.kind.clone(),
             after: None,
+            before: self.before.map(EventId),
             limit: self.limit.or((!all).then_some(DEFAULT_LIMIT)),
         }
     }
@@ -103,7 +129,7 @@ impl Printer {
     fn new(format: Format) -> anyhow::Result<Self> {
         let mut out = Output::new();
         if format == Format::Csv {
-            out.line("id,time,kind,person_id,person,actor,detail")?;
+            out.line("id,time,kind,person_id,person,actor,detail,door")?;
         }
         Ok(Self { format, out })
     }
@@ -128,6 +154,7 @@ struct Row<'a> {
     person: Option<&'a str>,
     actor: Option<&'a str>,
     detail: String,
+    door: Option<&'a str>,
 }
 
 fn csv_row(record: &Record) -> anyhow::Result<String> {
@@ -140,6 +167,7 @@ fn csv_row(record: &Record) -> anyhow::Result<String> {
         person: event.person.as_ref().map(|p| p.name.as_str()),
         actor: event.actor.as_deref(),
         detail: event.detail.to_string(),
+        door: event.door.as_deref(),
     };
     let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     writer.serialize(row)?;
@@ -152,7 +180,7 @@ mod tests {
     use super::*;
     use crate::clock::MonoTime;
     use crate::gallery::PersonId;
-    use crate::journal::{Event, EventId, PersonRef, Stamp};
+    use crate::journal::{Event, PersonRef, Stamp};
 
     #[test]
     fn a_row_of_csv_quotes_what_needs_it() {
@@ -162,13 +190,15 @@ mod tests {
             kind: EventKind::Enrol,
             person: Some(person),
             actor: Some("uid 0 (root)".into()),
+            door: Some("entry".into()),
             detail,
         };
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
-        let record = Record { id: EventId(3), at, boot_id: String::new(), event };
+        let record =
+            Record { id: EventId(3), at, boot_id: String::new(), clock_trusted: None, hash: None, event };
         assert_eq!(
             csv_row(&record).unwrap(),
-            r#"3,1970-01-01T00:00:00Z,enrol,7,"Ada, ""Countess""",uid 0 (root),"{""samples"":2}""#
+            r#"3,1970-01-01T00:00:00Z,enrol,7,"Ada, ""Countess""",uid 0 (root),"{""samples"":2}",entry"#
         );
     }
 }

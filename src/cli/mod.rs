@@ -16,7 +16,10 @@ mod enroll;
 mod erase;
 mod eval;
 mod exit;
+mod explain;
 mod export;
+mod exposed;
+mod forget_learnt;
 mod guard;
 mod holiday;
 mod identify;
@@ -106,12 +109,14 @@ enum Command {
     Show(show::Show),
     Rename(rename::Rename),
     Remove(remove::Remove),
+    ForgetLearnt(forget_learnt::ForgetLearnt),
     Erase(erase::Erase),
     Consent(consent::Consent),
     Export(export::Export),
     Backup(backup::Backup),
     Restore(restore::Restore),
     Log(log::Log),
+    Explain(explain::Explain),
     Policy(policy::Policy),
     Holiday(holiday::Holiday),
     Person(person::Person),
@@ -157,12 +162,14 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Show(show) => show.perform(&globals),
         Command::Rename(rename) => rename.perform(&globals),
         Command::Remove(remove) => remove.perform(&globals),
+        Command::ForgetLearnt(forget) => forget.perform(&globals),
         Command::Erase(erase) => erase.perform(&globals),
         Command::Consent(consent) => consent.perform(&globals),
         Command::Export(export) => export.perform(&globals),
         Command::Backup(backup) => backup.perform(&globals),
         Command::Restore(restore) => restore.perform(&globals),
         Command::Log(log) => log.perform(&globals),
+        Command::Explain(explain) => explain.perform(&globals),
         Command::Policy(policy) => policy.perform(&globals),
         Command::Holiday(holiday) => holiday.perform(&globals),
         Command::Person(person) => person.perform(&globals),

@@ -6,15 +6,16 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
-use super::adapters::trust;
+use super::adapters::{places, trust};
 use super::backend::Backend;
 use super::output::{self, Output};
 use super::{Exit, Globals, when};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::policy::{
-    Change, Dates, Days, Document, Effect, Entry, Gate, Now, OnHolidays, PersonTerms, Policy as Judge, Rule,
-    RuleBook, RuleId, Says, Schedule, Subject, TimeOfDay, Who,
+    Change, Dates, Days, Direction, Document, Effect, Entry, Gate, Now, OnHolidays, Passage, PersonRow,
+    PersonTerms, Place, Policy as Judge, Rule, RuleBook, RuleId, Says, Schedule, Side, Subject, TimeOfDay,
+    WhichDoor, Who, which_door,
 };
 
 /// Say who may enter when
@@ -50,11 +51,33 @@ enum Order {
         /// When instead of now, such as "2026-12-24 18:00"; supposes a clock that is right
         #[arg(long, value_name = "TIME", value_parser = when::parse)]
         at: Option<Timestamp>,
+        /// At which door; need not be said where there is one
+        #[arg(long, value_name = "NAME")]
+        door: Option<String>,
     },
-    /// Let nobody in twice within this time, such as 5m; 0s is off
+    /// Let nobody in twice: within a time, or before they have left
     Passback {
-        /// How long
-        time: SignedDuration,
+        /// Not within this time, such as 5m; 0s is off
+        #[arg(required_unless_present = "direction")]
+        time: Option<SignedDuration>,
+        /// `in`: whoever is inside must leave before coming in again; `both`: and come in before leaving again; `off`
+        #[arg(long, value_name = "WAY")]
+        direction: Option<Direction>,
+    },
+    /// Let somebody in and out as if nobody knew where they are; takes back what anti-passback holds against them
+    Forgive {
+        /// Their name
+        #[arg(required_unless_present = "all")]
+        name: Option<String>,
+        /// Everybody
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+    /// Show who was last seen to come in and not to leave
+    Inside {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Say which zone times are meant in, such as Europe/Berlin; `machine` is this machine's
     Zone {
@@ -101,6 +124,9 @@ struct WhenArgs {
     /// Only once somebody of this group has come in within the same window
     #[arg(long, value_name = "GROUP")]
     after_first: Option<Who>,
+    /// At this door only; may be given several times
+    #[arg(long = "door", value_name = "NAME")]
+    doors: Vec<String>,
 }
 
 impl WhenArgs {
@@ -118,7 +144,7 @@ impl WhenArgs {
             dates: self.dates,
             holidays,
         };
-        Rule { effect, who, when, after_first: self.after_first }
+        Rule { effect, who, when, after_first: self.after_first, doors: self.doors.into_iter().collect() }
     }
 }
 
@@ -127,25 +153,73 @@ impl Policy {
         let config = globals.load()?;
         let change = match self.order {
             Order::List { json } => return list(&Backend::to_read(&config)?.rule_book()?, json),
-            Order::Why { name, at } => return why(&config, &name, at),
+            Order::Why { name, at, door } => return why(&config, &name, at, door.as_deref()),
+            Order::Inside { json } => return inside(&Backend::to_read(&config)?.rule_book()?, json),
+            Order::Forgive { name, .. } => Change::Forgive(name),
+            Order::Passback { time, direction } => return passback(&config, time, direction),
             Order::Export => return export(&Backend::to_read(&config)?.rule_book()?),
             Order::Allow(RuleArgs { who, when }) => Change::AddRule(when.rule(Effect::Allow, who)),
             Order::Deny(RuleArgs { who, when }) => Change::AddRule(when.rule(Effect::Deny, who)),
             Order::HoldOpen(when) => Change::AddRule(when.rule(Effect::HoldOpen, Who::Everybody)),
             Order::Remove { number } => Change::RemoveRule(RuleId(number)),
-            Order::Passback { time } => {
-                let seconds = u32::try_from(time.as_secs());
-                Change::Passback(
-                    seconds.map_err(|_| anyhow!("{time:#} cannot be waited for; give 0s or more"))?,
-                )
-            }
             Order::Zone { zone } => Change::Zone(Some(zone).filter(|zone| zone != "machine")),
             Order::Import { file } => Change::Import(read(&file)?),
         };
+        let names: Vec<String> = places(&config).into_iter().map(|place| place.door).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if let Some(unknown) = change.unknown_door(&names) {
+            return Err(unknown.into());
+        }
         let mut backend = Backend::to_change(&config)?;
         backend.change_policy(change.clone())?;
         told(&change, &backend.rule_book()?)
     }
+}
+
+/// Sets one of the two, or both.
+fn passback(
+    config: &Config,
+    time: Option<SignedDuration>,
+    direction: Option<Direction>,
+) -> anyhow::Result<Exit> {
+    let seconds = |time: SignedDuration| {
+        u32::try_from(time.as_secs()).map_err(|_| anyhow!("{time:#} cannot be waited for; give 0s or more"))
+    };
+    let time = time.map(seconds).transpose()?.map(Change::Passback);
+    let changes: Vec<Change> = time.into_iter().chain(direction.map(Change::Direction)).collect();
+    let mut backend = Backend::to_change(config)?;
+    changes.into_iter().try_for_each(|change| backend.change_policy(change))?;
+    let mut out = Output::new();
+    if let Some(direction) = direction {
+        out.line(direction)?;
+        if direction != Direction::Off && !places(config).iter().any(|place| place.both_ways) {
+            out.line("no area has doors that lead in and doors that lead out: it takes a [[door]] with side = \"out\"")?;
+        }
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+/// Who was last seen to go in, by area and name.
+fn inside(book: &RuleBook, json: bool) -> anyhow::Result<Exit> {
+    let people = book.people.iter().flat_map(|row| row.passages.iter().map(move |seen| (row, seen)));
+    let mut people: Vec<_> = people.filter(|(_, seen)| seen.inside).collect();
+    people.sort_by(|(a, here), (b, there)| (&here.area, &a.name).cmp(&(&there.area, &b.name)));
+    let mut out = Output::new();
+    if json {
+        let told = |(row, seen): &(&PersonRow, &Passage)| serde_json::json!({ "name": row.name, "area": seen.area, "since": seen.at });
+        out.json(&people.iter().map(told).collect::<Vec<_>>())?;
+    } else if people.is_empty() {
+        out.line("nobody was seen to come in who has not left")?;
+    } else {
+        let mut table = output::table(["AREA", "NAME", "SINCE"]);
+        for (row, seen) in &people {
+            table.add_row([seen.area.clone(), row.name.clone(), output::local_time(seen.at)]);
+        }
+        out.table(&table)?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
 }
 
 fn read(file: &std::path::Path) -> anyhow::Result<Document> {
@@ -160,8 +234,10 @@ fn told(change: &Change, book: &RuleBook) -> anyhow::Result<Exit> {
     let allows = || book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::Allow);
     if let (Change::AddRule(rule), Some(last)) = (change, book.rules.last()) {
         out.line(format_args!("rule {}: {rule}", last.id.0))?;
-        let unlimited =
-            |rule: &Rule| rule.who == Who::Everybody && rule.when.is_always() && rule.after_first.is_none();
+        let unlimited = |rule: &Rule| {
+            let whenever = rule.when.is_always() && rule.after_first.is_none();
+            rule.who == Who::Everybody && whenever && rule.doors.is_empty()
+        };
         let wide = allows().find(|numbered| numbered.id != last.id && unlimited(&numbered.rule));
         if let (Effect::Allow, Some(wide)) = (rule.effect, wide) {
             let id = wide.id.0;
@@ -196,6 +272,9 @@ fn list(book: &RuleBook, json: bool) -> anyhow::Result<Exit> {
     if book.passback_s > 0 {
         out.line(format_args!("nobody enters twice within {} s", book.passback_s))?;
     }
+    if book.direction != Direction::Off {
+        out.line(book.direction)?;
+    }
     if book.lockdown {
         out.line("LOCKDOWN: nobody is let in")?;
     }
@@ -220,7 +299,15 @@ fn export(book: &RuleBook) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn why(config: &Config, name: &str, at: Option<Timestamp>) -> anyhow::Result<Exit> {
+/// The door that is called so, as the rules see it.
+fn which_place(config: &Config, door: Option<&str>) -> Result<Place, WhichDoor> {
+    let mut places = places(config);
+    let names: Vec<&str> = places.iter().map(|place| place.door.as_str()).collect();
+    let at = which_door(&names, door)?;
+    Ok(places.swap_remove(at))
+}
+
+fn why(config: &Config, name: &str, at: Option<Timestamp>, door: Option<&str>) -> anyhow::Result<Exit> {
     let mut backend = Backend::to_read(config)?;
     let person = backend.person(name)?;
     let judge = Judge::new(backend.rule_book()?)?;
@@ -230,11 +317,22 @@ fn why(config: &Config, name: &str, at: Option<Timestamp>) -> anyhow::Result<Exi
     });
     let wall = at.unwrap_or_else(|| SystemClock.wall());
     let clock_trusted = at.is_some() || trust(config).holds(&SystemClock);
-    let now = Now { wall, mono: None, clock_trusted, gate: Gate::Open };
+    let place = which_place(config, door)?;
+    let now = Now { wall, mono: None, clock_trusted, gate: Gate::Open, place: &place };
     let steps = judge.explain(person.id, &entries.collect(), &now);
     let mut out = Output::new();
     let shown = wall.to_zoned_datetime(judge.zone().clone());
-    out.line(format_args!("{} on {}", person.name, shown.strftime("%a %Y-%m-%d %H:%M %Z")))?;
+    let way =
+        if config.has_several_doors() { format!(" {} at {}", place.side, place.door) } else { String::new() };
+    out.line(format_args!("{}{way} on {}", person.name, shown.strftime("%a %Y-%m-%d %H:%M %Z")))?;
+    if let Some(seen) = judge.passage(person.id, &place.area).filter(|_| place.both_ways) {
+        let went = if seen.inside { "came in" } else { "left" };
+        out.line(format_args!("  was last seen: {went} on {}", output::local_time(seen.at)))?;
+    }
+    let (lets, keeps) = match place.side {
+        Side::In => ("IN", "OUT"),
+        Side::Out => ("OUT", "IN"),
+    };
     for step in &steps {
         let about = match step.subject {
             Subject::Rule(id) => judge.name_of(id),
@@ -249,8 +347,8 @@ fn why(config: &Config, name: &str, at: Option<Timestamp>) -> anyhow::Result<Exi
         let says = match &step.says {
             Says::Passes => "nothing against it".to_owned(),
             Says::Silent(why) => format!("does not apply: {why}"),
-            Says::Admits => "LETS THEM IN".to_owned(),
-            Says::Refuses(refusal) => format!("KEEPS THEM OUT: {}", judge.words(refusal)),
+            Says::Admits => format!("LETS THEM {lets}"),
+            Says::Refuses(refusal) => format!("KEEPS THEM {keeps}: {}", judge.words(refusal)),
         };
         out.line(format_args!("  {about}: {says}"))?;
     }

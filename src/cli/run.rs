@@ -9,24 +9,26 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, camera_factory, camera_spec, door_rules, doubt, enrolment, gates, inputs_factory,
-    is_watched, load_networks, open_lamps, patience, rule, start_guard, trust,
+    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, dice, door_rules, doubt, enrolment,
+    forget_after, gates, inputs_factory, is_watched, learning, load_networks, open_lamps, patience, places,
+    rule, start_guard, trust,
 };
 use super::backend::open_store;
-use super::{Exit, Globals, logging};
+use super::exposed::exposed;
+use super::{Exit, Globals, UsageError, logging};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::analyser::FaceAnalyser;
-use crate::daemon::{self, Parts, Patience, Shutdown};
+use crate::daemon::{self, DoorParts, Parts, Patience, Shutdown};
 use crate::store::OpenMode;
 
-/// Run the service until SIGTERM or Ctrl-C; the door is locked before, after and on every error
+/// Run the service until SIGTERM or Ctrl-C; doors are locked before, after and on every error
 #[derive(Args, Debug)]
 pub(super) struct Run {
-    /// Camera to use instead of camera.source in the config
+    /// Camera to use instead of camera.source in the config, where there is one door
     #[arg(long, value_name = "SPEC")]
     camera: Option<String>,
-    /// Relay to drive instead of door.relay in the config
+    /// Relay to drive instead of door.relay in the config, where there is one door
     #[arg(long, value_name = "SPEC")]
     relay: Option<String>,
     /// Write what was seen and concluded in each frame to this file, one JSON object a line; no pictures
@@ -42,6 +44,14 @@ impl Run {
         let mut config = origin.load()?;
         logging::for_the_service(&config.log, globals);
         log::info!("accessd {} with {origin}", env!("CARGO_PKG_VERSION"));
+        for what in exposed(&config, origin.file()) {
+            log::warn!("{what}");
+        }
+        if (self.camera.is_some() || self.relay.is_some()) && config.has_several_doors() {
+            let what =
+                "there are several doors, each with its own camera and relay: leave --camera and --relay out";
+            return Err(UsageError(what.into()).into());
+        }
         if let Some(camera) = &self.camera {
             config.camera.source.clone_from(camera);
         }
@@ -60,36 +70,48 @@ impl Run {
     /// What is quickly found to be wrong comes first, and the database, which may be created, last.
     fn parts(&self, config: &Config) -> anyhow::Result<Parts> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let camera = camera_spec(config)?;
+        let setups = config.doors();
+        let cameras: Vec<_> =
+            setups.iter().map(|door| camera_spec(&door.camera)).collect::<Result<_, _>>()?;
         // Locked before the networks are loaded, which takes seconds on a small board.
-        let strike = start_guard(config, clock.clone())?;
-        let open_inputs = inputs_factory(config, clock.clone())?;
-        let lamps = open_lamps(config, &clock)?;
+        let strikes: Vec<_> =
+            setups.iter().map(|door| start_guard(&door.door, clock.clone())).collect::<Result<_, _>>()?;
         let trace = self.trace.as_deref().map(create_trace).transpose()?;
         let networks = load_networks(config)?;
         let model = networks.model().clone();
         let (doubt, photo_check) = doubt(config, &model, networks.team())?;
         log::info!("{photo_check}");
-        let store = open_store(config, OpenMode::Create)?;
+        let mut doors = Vec::new();
+        for (((setup, place), camera), strike) in setups.iter().zip(places(config)).zip(cameras).zip(strikes)
+        {
+            // Clones share the weights; the tracks are each door's own.
+            let analyser = FaceAnalyser::new(networks.clone(), gates(config), clock.clone());
+            doors.push(DoorParts {
+                place,
+                camera: camera.to_string(),
+                open_camera: camera_factory(camera, &setup.camera, clock.clone()),
+                analyser: Box::new(analyser.with_doubt(doubt.clone()).watching(is_watched(config))),
+                strike: Box::new(strike),
+                open_inputs: inputs_factory(&setup.inputs, clock.clone())?,
+                lamps: open_lamps(&setup.lamps, &clock)?,
+                rules: door_rules(&setup.door)?,
+                dice: dice(config)?,
+            });
+        }
+        let mut store = bookkeeping(config, open_store(config, OpenMode::Create)?)?;
+        store.forget_after(forget_after(config));
         Ok(Parts {
-            camera: camera.to_string(),
-            open_camera: camera_factory(camera, config, clock.clone()),
+            doors,
             photo_check,
-            analyser: Box::new(
-                FaceAnalyser::new(networks, gates(config), clock.clone())
-                    .with_doubt(doubt)
-                    .watching(is_watched(config)),
-            ),
-            strike: Box::new(strike),
-            open_inputs,
-            lamps,
             store: Box::new(store),
             clock,
             patience: attempts(config),
             trust: trust(config),
             bar: bar(config, &model)?,
             rule: rule(config),
-            door: door_rules(config)?,
+            gates: gates(config),
+            settings: config.changed(),
+            learning: learning(config),
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),
             trace,

@@ -37,6 +37,14 @@ impl Origin {
         }
     }
 
+    /// The file, if it is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Origin::Option(file) | Origin::Environment(file) | Origin::System(file) => Some(file),
+            Origin::Defaults => None,
+        }
+    }
+
     /// Loads it.
     pub(super) fn load(&self) -> Result<Config, ConfigError> {
         match self {

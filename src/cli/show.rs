@@ -61,5 +61,6 @@ fn source(source: TemplateSource) -> &'static str {
     match source {
         TemplateSource::Image => "picture",
         TemplateSource::Camera => "camera",
+        TemplateSource::Learnt => "learnt",
     }
 }

@@ -6,7 +6,7 @@ use super::backend::Service;
 use super::door::in_words;
 use super::output::{Output, count, one_in};
 use super::{Exit, Globals};
-use crate::daemon::protocol::{Far, Status as State};
+use crate::daemon::protocol::{DoorStatus, Far, Status as State};
 
 /// Show how the door and its service are; fails when no service runs
 #[derive(Args, Debug)]
@@ -33,21 +33,14 @@ impl Status {
 }
 
 fn rows(state: &State) -> Vec<(&'static str, String)> {
-    let age = state.frame_age_ms.map_or("no frame yet".into(), |ms| format!("newest frame {ms} ms old"));
-    let latency = state.latency_ms.map_or(String::new(), |ms| format!(", decided {ms} ms after capture"));
-    let faults = match state.faults.as_slice() {
-        [] => vec![("faults", "none".to_owned())],
-        some => some.iter().map(|fault| ("fault", fault.clone())).collect(),
-    };
-    let mut rows = vec![
-        ("door", format!("{}, {}", in_words(state), state.mode)),
-        ("relay", state.relay.clone()),
-        ("camera", format!("{}: {:.1} frames/s{latency}, {age}", state.camera, state.fps)),
+    let several = state.doors.len() > 1;
+    let mut rows: Vec<_> = state.doors.iter().flat_map(|door| of_door(door, several)).collect();
+    rows.extend([
         ("people", format!("{} with {}", count(state.people, "person", "people"), state.model)),
         ("rule", rule(state)),
         ("photos", state.photo_check.clone()),
         ("service", format!("accessd {}, pid {}, up {}", state.version, state.pid, up(state.uptime_s))),
-    ];
+    ]);
     if state.lockdown {
         rows.push(("LOCKDOWN", "nobody is let in; to end it: accessd lockdown off".into()));
     }
@@ -57,9 +50,27 @@ fn rows(state: &State) -> Vec<(&'static str, String)> {
             "NOT TRUSTED, neither kept nor set since boot: what is limited in time refuses".into(),
         ));
     }
-    rows.extend(state.throttle.iter().map(|what| ("THROTTLED", what.clone())));
-    rows.extend(state.alarms.iter().map(|alarm| ("ALARM", (*alarm).clone())));
-    rows.extend(faults);
+    rows
+}
+
+/// One door; where there are several each begins with its name.
+fn of_door(door: &DoorStatus, several: bool) -> Vec<(&'static str, String)> {
+    let age = door.frame_age_ms.map_or("no frame yet".into(), |ms| format!("newest frame {ms} ms old"));
+    let latency = door.latency_ms.map_or(String::new(), |ms| format!(", decided {ms} ms after capture"));
+    let name = if several { format!("{} ({} {}): ", door.name, door.side, door.area) } else { String::new() };
+    let mut rows = vec![
+        ("door", format!("{name}{}, {}", in_words(door), door.mode)),
+        ("relay", door.relay.clone()),
+        ("camera", format!("{}: {:.1} frames/s{latency}, {age}", door.camera, door.fps)),
+    ];
+    rows.extend(door.told.iter().map(|told| ("told", format!("{told}, to who stands at the door"))));
+    rows.extend(door.advice.iter().map(|advice| ("told", format!("{advice}, to who stands at the door"))));
+    rows.extend(door.throttle.iter().map(|what| ("THROTTLED", what.clone())));
+    rows.extend(door.alarms.iter().map(|alarm| ("ALARM", alarm.clone())));
+    match door.faults.as_slice() {
+        [] => rows.push(("faults", "none".to_owned())),
+        some => rows.extend(some.iter().map(|fault| ("fault", fault.clone()))),
+    }
     rows
 }
 

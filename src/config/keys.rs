@@ -19,6 +19,8 @@ pub(super) enum Takes {
     ModelName,
     /// `cpu`, `cuda` or `cuda:N`.
     Device,
+    /// What a door or an area is called.
+    Name,
 }
 
 /// Kinds of line that can be driven: relay, lamps.
@@ -47,12 +49,19 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("decision.far_per_attempt", number(1e-7, 0.1)),
     ("decision.threshold", number(0.0, 1.0)),
     ("decision.margin", number(0.0, 1.0)),
+    ("decision.alike_margin", number(0.0, 1.0)),
+    ("decision.several", Takes::Word(&["nearest", "refuse", "each"])),
     ("decision.frames_needed", whole(1, 30)),
     ("decision.frames_window", whole(1, 60)),
     ("decision.max_frame_age_ms", whole(100, 2000)),
     ("decision.regrant_after_ms", whole(0, 600_000)),
-    ("liveness.mode", Takes::Word(&["passive", "required", "off"])),
+    ("liveness.mode", Takes::Word(&["passive", "required", "challenge", "off"])),
     ("liveness.watch_ms", whole(0, 10_000)),
+    ("liveness.challenge_steps", whole(1, 4)),
+    ("liveness.challenge_s", whole(3, 60)),
+    ("door.name", Takes::Name),
+    ("door.side", Takes::Word(&["in", "out"])),
+    ("door.area", Takes::Name),
     ("door.relay", Takes::Spec(LINES)),
     ("door.strike", Takes::Word(&["fail-secure", "fail-safe"])),
     ("door.pulse_ms", whole(3000, 60_000)),
@@ -65,13 +74,22 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("lamps.granted", Takes::SpecOrNone(LINES)),
     ("lamps.refused", Takes::SpecOrNone(LINES)),
     ("lamps.look", Takes::SpecOrNone(LINES)),
+    ("lamps.left", Takes::SpecOrNone(LINES)),
+    ("lamps.right", Takes::SpecOrNone(LINES)),
     ("lamps.fault", Takes::SpecOrNone(LINES)),
     ("enrolment.samples", whole(1, 20)),
     ("enrolment.timeout_s", whole(5, 600)),
     ("enrolment.interval_ms", whole(0, 5000)),
+    ("learning.mode", Takes::Word(&["off", "guarded"])),
+    ("learning.most", whole(1, 20)),
+    ("learning.above", number(0.0, 0.5)),
     ("throttle.attempts", whole(0, 100)),
     ("throttle.face_off_after", whole(0, 10_000)),
     ("clock.trust", Takes::Word(&["auto", "always", "never"])),
+    ("journal.keep_days", whole(0, 36_500)),
+    ("journal.keep_events", whole(0, 100_000_000)),
+    ("journal.head_file", Takes::Path),
+    ("privacy.forget_after_days", whole(0, 3650)),
     ("paths.database", Takes::Path),
     ("paths.device_key", Takes::Path),
     ("paths.models", Takes::Path),
@@ -109,6 +127,7 @@ impl Takes {
                     .into()
             }
             Takes::Device => "\"cpu\", \"cuda\" or \"cuda:N\"".into(),
+            Takes::Name => "a name: letters, digits, `-`, `_` and single spaces, 32 at most".into(),
         }
     }
 
@@ -144,6 +163,7 @@ impl Takes {
                     || value == "cuda"
                     || value.strip_prefix("cuda:").is_some_and(|n| n.parse::<u8>().is_ok())
             }
+            Takes::Name => is_name(value),
             Takes::Whole { .. } | Takes::Number { .. } => false,
         }
     }
@@ -159,6 +179,11 @@ impl Takes {
     pub(super) fn wants_text(self) -> bool {
         !matches!(self, Takes::Whole { .. } | Takes::Number { .. })
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    text.chars().count() <= 32 && text.split(' ').all(|word| !word.is_empty() && word.chars().all(fits))
 }
 
 fn quoted(words: impl Iterator<Item = String>) -> String {
@@ -205,6 +230,18 @@ mod tests {
             ("gpu", false),
         ] {
             assert_eq!(Takes::Device.accepts_text(text), good, "{text}");
+        }
+        for (text, good) in [
+            ("entry", true),
+            ("Büro 2", true),
+            ("side-door_1", true),
+            ("", false),
+            (" entry", false),
+            ("a  b", false),
+            ("a,b", false),
+            ("123456789012345678901234567890123", false),
+        ] {
+            assert_eq!(Takes::Name.accepts_text(text), good, "{text}");
         }
         for (text, good) in
             [("sface", true), ("my-net_2.1", true), ("", false), ("../sface", false), (".x", false)]

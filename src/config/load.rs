@@ -5,9 +5,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::Config;
+use super::doors::{self, DoorAt};
 use super::keys::{KEYS, Takes};
 
 /// Why there is no configuration.
@@ -93,11 +94,12 @@ impl Config {
             vec![Problem { line: line(at), what: format!("not valid TOML: {}", e.message()) }]
         };
         let root = DeTable::parse(text).map_err(syntax)?;
-        let mut found = Walk { problems: Vec::new(), lines: Vec::new(), line: &line };
+        let mut found = Walk { problems: Vec::new(), lines: Vec::new(), doors: Vec::new(), line: &line };
         found.root(root.get_ref());
         if found.problems.is_empty() {
-            let config: Config = toml::from_str(text).map_err(syntax)?;
+            let config = doors::read(text).map_err(syntax)?;
             found.contradictions(&config);
+            found.problems.extend(doors::contradictions(&config, &found.doors, &found.lines));
             if found.problems.is_empty() {
                 return Ok(config);
             }
@@ -110,8 +112,10 @@ impl Config {
 /// A walk over the parsed file that notes what is wrong.
 struct Walk<'a> {
     problems: Vec<Problem>,
-    /// Where each key stands.
+    /// Where each key of the sections stands.
     lines: Vec<(String, usize)>,
+    /// Each `[[door]]`.
+    doors: Vec<DoorAt>,
     line: &'a dyn Fn(usize) -> usize,
 }
 
@@ -121,8 +125,15 @@ impl Walk<'_> {
             let at = (self.line)(name.span().start);
             let section = name.get_ref().as_ref();
             let is_section = sections().any(|known| known == section);
+            if let (doors::KEY, Some(list)) = (section, value.get_ref().as_array()) {
+                self.several_doors(list);
+                continue;
+            }
             match value.get_ref().as_table() {
-                Some(table) if is_section => self.section(section, table),
+                Some(table) if is_section => {
+                    let lines = self.section(section, table);
+                    self.lines.extend(lines);
+                }
                 Some(_) => self.note(
                     at,
                     format!(
@@ -145,19 +156,50 @@ impl Walk<'_> {
         }
     }
 
-    fn section(&mut self, section: &str, table: &DeTable<'_>) {
+    /// Checks the keys of a section and says where each stands.
+    fn section(&mut self, section: &str, table: &DeTable<'_>) -> Vec<(String, usize)> {
+        let mut lines = Vec::new();
         for (name, value) in table.iter() {
             let at = (self.line)(name.span().start);
-            let key = format!("{section}.{}", name.get_ref());
-            match KEYS.iter().find(|(known, _)| *known == key) {
-                Some((_, takes)) => {
-                    self.value(&key, *takes, value, at);
-                    self.lines.push((key, at));
-                }
-                None => {
-                    self.note(at, format!("unknown key {key}{}", suggest(&key, every_key(), str::to_owned)))
+            lines.extend(self.key(&format!("{section}.{}", name.get_ref()), value, at));
+        }
+        lines
+    }
+
+    fn key(&mut self, key: &str, value: &Spanned<DeValue<'_>>, at: usize) -> Option<(String, usize)> {
+        match KEYS.iter().find(|(known, _)| *known == key) {
+            Some((_, takes)) => {
+                self.value(key, *takes, value, at);
+                Some((key.to_owned(), at))
+            }
+            None => {
+                self.note(at, format!("unknown key {key}{}", suggest(key, every_key(), str::to_owned)));
+                None
+            }
+        }
+    }
+
+    fn several_doors(&mut self, list: &DeArray<'_>) {
+        for door in list.iter() {
+            let line = (self.line)(door.span().start);
+            let Some(table) = door.get_ref().as_table() else {
+                self.note(line, format!("a door is {}, expected a section: write [[door]]", kind(door)));
+                continue;
+            };
+            let mut keys = Vec::new();
+            for (name, value) in table.iter() {
+                let at = (self.line)(name.span().start);
+                let name = name.get_ref().as_ref();
+                match value.get_ref().as_table() {
+                    Some(part) if doors::PARTS.contains(&name) => keys.extend(self.section(name, part)),
+                    None if doors::PARTS.contains(&name) => self.note(
+                        at,
+                        format!("door.{name} is {}, expected a section: write [door.{name}]", kind(value)),
+                    ),
+                    _ => keys.extend(self.key(&format!("door.{name}"), value, at)),
                 }
             }
+            self.doors.push(DoorAt { line, keys });
         }
     }
 
@@ -317,7 +359,7 @@ mod tests {
                 Takes::Number { min, max } => format!("Range: {min} to {max}."),
                 Takes::Word(words) => words[0].to_owned(),
                 Takes::Spec(prefixes) | Takes::SpecOrNone(prefixes) => format!("{}:", prefixes[0]),
-                Takes::Path | Takes::ModelName | Takes::Device => String::new(),
+                Takes::Path | Takes::ModelName | Takes::Device | Takes::Name => String::new(),
             };
             assert!(comment.contains(&range), "{key}: its comment lacks {range:?}");
         }
@@ -349,7 +391,7 @@ mod tests {
                 format!("{}:/elsewhere", prefixes[prefixes.len() - 1]).into()
             }
             Takes::Path => "/elsewhere".into(),
-            Takes::ModelName => "another".into(),
+            Takes::ModelName | Takes::Name => "another".into(),
             Takes::Device => "cuda:1".into(),
         }
     }

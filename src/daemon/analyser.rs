@@ -28,7 +28,9 @@ const MAX_EMBEDDED: usize = 4;
 /// alone makes more of it, a still that is played again makes none.
 const SAME_PICTURE: f32 = 0.05;
 
-/// What tells faces from pictures of them, and from which score on a face may be let in and is worth asking about.
+/// What tells faces from pictures of them, and from which score on a face may be let in and is worth asking about. Clones
+/// share the weights.
+#[derive(Clone)]
 pub struct Doubt {
     /// The networks.
     pub check: PhotoCheck,

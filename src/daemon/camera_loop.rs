@@ -8,9 +8,10 @@ use crate::camera::{Camera, CameraError};
 use crate::clock::Clock;
 use crate::frame::Frame;
 
+use super::doorway::DoorId;
 use super::mailbox::{Mailbox, Note};
 use super::slot::Slot;
-use super::status::Board;
+use super::status::DoorBoard;
 use super::supervise::{Beat, Halt, chain};
 
 /// Opens the configured camera; called again after each failure.
@@ -18,10 +19,11 @@ pub type CameraFactory = Box<dyn FnMut() -> Result<Box<dyn Camera>, CameraError>
 
 /// What the camera thread works with.
 pub(crate) struct CameraLoop {
+    pub(crate) door: DoorId,
     pub(crate) open: CameraFactory,
     pub(crate) frames: Arc<Slot<Frame>>,
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) board: Arc<DoorBoard>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) beat: Arc<Beat>,
     pub(crate) halt: Arc<Halt>,
@@ -64,7 +66,7 @@ impl CameraLoop {
                     let what = chain(&error);
                     let pause = self.backoff.pause();
                     log::warn!("{what}; trying again in {} ms", pause.as_millis());
-                    self.mailbox.note(Note::CameraFailed { what });
+                    self.mailbox.note(Note::CameraFailed { door: self.door, what });
                     self.halt.wait(pause);
                 }
             }

@@ -109,5 +109,5 @@ pub fn backup_event(actor: &str) -> Event {
 
 fn about(person: &Person, kind: EventKind, actor: &str, detail: serde_json::Value) -> Event {
     let person = PersonRef { id: person.id, name: person.name.clone() };
-    Event { kind, person: Some(person), actor: Some(actor.to_owned()), detail }
+    Event { person: Some(person), actor: Some(actor.to_owned()), ..Event::new(kind, detail) }
 }

@@ -18,8 +18,9 @@ use crate::door::{Relay, RelayError};
 use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateInfo, TemplateSource};
+use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
-use crate::policy::{Change, NumberedRule, PersonRow, PersonTerms, RuleBook, RuleId};
+use crate::policy::{Change, NumberedRule, Passage, PersonRow, PersonTerms, Place, RuleBook, RuleId};
 use crate::seal::RecoveryCode;
 use crate::store::{Consent, Custody, Export, Header, Search, Store, StoreError, Traces};
 use crate::vision::quality::{Quality, QualityIssue};
@@ -28,7 +29,7 @@ use crate::vision::{BBox, Face};
 
 use super::CameraFactory;
 use super::analysis::{AnalyseError, Analyser, Analysis, SeenFace, StageTimes};
-use super::status::{Board, Fixed};
+use super::status::{DoorBoard, FixedDoor};
 
 /// The encoder of all tests.
 pub(crate) fn model() -> ModelId {
@@ -93,14 +94,12 @@ pub(crate) fn empty_analysis(seq: u64) -> Analysis {
     analysis(seq, MonoTime::from_millis(seq), 0, vec![])
 }
 
-/// A board of a daemon that has just started.
-pub(crate) fn board() -> Board {
-    Board::new(Fixed {
-        version: "0".into(),
+/// The board of a door whose daemon has just started.
+pub(crate) fn door_board() -> DoorBoard {
+    DoorBoard::new(FixedDoor {
+        place: Place::default(),
         camera: "fake".into(),
         relay: "fake".into(),
-        photo_check: "none".into(),
-        model: model(),
         started: MonoTime::from_millis(0),
     })
 }
@@ -147,12 +146,15 @@ impl Log {
     }
 }
 
-/// A relay that logs its transitions.
-pub(crate) struct FakeRelay(pub(crate) Log);
+/// A relay that logs its transitions, under the name of its door if it has one.
+pub(crate) struct FakeRelay {
+    pub(crate) name: String,
+    pub(crate) log: Log,
+}
 
 impl Relay for FakeRelay {
     fn set(&mut self, energised: bool, _why: &str) -> Result<(), RelayError> {
-        self.0.push(format!("relay {}", if energised { "on" } else { "off" }));
+        self.log.push(format!("{}relay {}", self.name, if energised { "on" } else { "off" }));
         Ok(())
     }
 
@@ -179,6 +181,8 @@ struct Inner {
     last_id: i64,
     book: RuleBook,
     agreed: BTreeMap<PersonId, PersonTerms>,
+    passages: BTreeMap<PersonId, Vec<Passage>>,
+    forgiven: BTreeMap<PersonId, Timestamp>,
     refused: Option<EventKind>,
     panics: Option<EventKind>,
 }
@@ -258,7 +262,7 @@ impl Custody for FakeStore {
         Err(Self::broken())
     }
 
-    fn expire(&mut self, _unused_since: Timestamp, _at: Stamp) -> Result<Vec<String>, StoreError> {
+    fn forget_unused(&mut self, _at: Stamp) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -354,6 +358,66 @@ impl Store for FakeStore {
         Ok(id)
     }
 
+    fn learn(
+        &mut self,
+        name: &str,
+        template: &NewTemplate,
+        detail: serde_json::Value,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        let id = self.person(name)?.id;
+        {
+            let mut inner = self.inner.lock().unwrap();
+            inner.generation += 1;
+            let (person, embeddings) = inner.people.get_mut(name).unwrap();
+            embeddings.push(template.embedding.clone());
+            let (model, source) = (template.model.clone(), TemplateSource::Learnt);
+            person.templates.push(TemplateInfo {
+                id: 1,
+                model,
+                quality: template.quality,
+                source,
+                created: at.wall,
+            });
+        }
+        let person = Some(PersonRef { id, name: name.into() });
+        self.append(&Event { person, ..Event::new(EventKind::Learnt, detail) }, at).map(|_| ())
+    }
+
+    fn forget_learnt(&mut self, name: Option<&str>, actor: &str, at: Stamp) -> Result<usize, StoreError> {
+        let mut gone = 0;
+        let mut whose = Vec::new();
+        {
+            let mut inner = self.inner.lock().unwrap();
+            inner.generation += 1;
+            for (person, embeddings) in inner.people.values_mut() {
+                if name.is_some_and(|name| name != person.name) {
+                    continue;
+                }
+                let learnt = person.templates.iter().filter(|t| t.source == TemplateSource::Learnt).count();
+                person.templates.retain(|t| t.source != TemplateSource::Learnt);
+                // What is learnt was added last.
+                embeddings.truncate(embeddings.len() - learnt);
+                gone += learnt;
+                whose.push((person.id, person.name.clone()));
+            }
+        }
+        for (id, name) in whose {
+            self.append(&Self::about(EventKind::LearntForgotten, id, &name, actor), at)?;
+        }
+        Ok(gone)
+    }
+
+    fn enrolled_gallery(&self, model: &ModelId) -> Result<Gallery, StoreError> {
+        let inner = self.inner.lock().unwrap();
+        let templates = inner.people.values().flat_map(|(person, embeddings)| {
+            let learnt = person.templates.iter().filter(|t| t.source == TemplateSource::Learnt).count();
+            let enrolled = &embeddings[..embeddings.len() - learnt];
+            enrolled.iter().map(|e| (person.id, person.name.as_str().into(), e.clone()))
+        });
+        Ok(Gallery::new(model.clone(), inner.generation, templates.collect()))
+    }
+
     fn rename(&mut self, name: &str, to: &str, actor: &str, at: Stamp) -> Result<(), StoreError> {
         let id = self.person(name)?.id;
         {
@@ -391,6 +455,8 @@ impl Store for FakeStore {
             name: person.name.clone(),
             terms: inner.agreed.get(&person.id).cloned().unwrap_or_default(),
             last_entry: None,
+            passages: inner.passages.get(&person.id).cloned().unwrap_or_default(),
+            forgiven: inner.forgiven.get(&person.id).copied(),
         });
         Ok(RuleBook { people: people.collect(), ..inner.book.clone() })
     }
@@ -398,7 +464,7 @@ impl Store for FakeStore {
     fn change_policy(&mut self, change: &Change, actor: &str, at: Stamp) -> Result<(), StoreError> {
         let mut kind = EventKind::Policy;
         let person = match change {
-            Change::Person { name, .. } => Some(self.person(name)?.id),
+            Change::Person { name, .. } | Change::Forgive(Some(name)) => Some(self.person(name)?.id),
             _ => None,
         };
         {
@@ -410,6 +476,15 @@ impl Store for FakeStore {
                 }
                 Change::RemoveRule(id) => inner.book.rules.retain(|numbered| numbered.id != *id),
                 Change::Passback(seconds) => inner.book.passback_s = *seconds,
+                Change::Direction(direction) => inner.book.direction = *direction,
+                Change::Forgive(_) => {
+                    let everybody: Vec<PersonId> =
+                        inner.people.values().map(|(person, _)| person.id).collect();
+                    for id in everybody.into_iter().filter(|id| person.is_none_or(|only| only == *id)) {
+                        inner.passages.remove(&id);
+                        inner.forgiven.insert(id, at.wall);
+                    }
+                }
                 Change::Lockdown(on) => {
                     inner.book.lockdown = *on;
                     kind = if *on { EventKind::Lockdown } else { EventKind::LockdownOver };
@@ -423,6 +498,32 @@ impl Store for FakeStore {
         }
         let event = Event { actor: Some(actor.into()), ..Event::new(kind, serde_json::Value::Null) };
         self.append(&event, at).map(|_| ())
+    }
+
+    fn append_grant(
+        &mut self,
+        event: &Event,
+        passage: Option<&Passage>,
+        at: Stamp,
+    ) -> Result<EventId, StoreError> {
+        let id = self.append(event, at)?;
+        if let (Some(passage), Some(person)) = (passage, &event.person) {
+            self.set_passage(person.id, &passage.area, Some(passage))?;
+        }
+        Ok(id)
+    }
+
+    fn set_passage(
+        &mut self,
+        person: PersonId,
+        area: &str,
+        passage: Option<&Passage>,
+    ) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock().unwrap();
+        let passages = inner.passages.entry(person).or_default();
+        passages.retain(|known| known.area != area);
+        passages.extend(passage.cloned());
+        Ok(())
     }
 
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
@@ -439,12 +540,14 @@ impl Store for FakeStore {
             panic!("the store fell over");
         }
         if let (EventKind::Grant, Some(person)) = (event.kind, &event.person)
+            && !event.is_leaving()
             && let Some(left) = inner.agreed.get_mut(&person.id).and_then(|terms| terms.entries_left.as_mut())
         {
             *left = left.saturating_sub(1);
         }
         let id = EventId(inner.records.len() as i64 + 1);
-        inner.records.push(Record { id, at, boot_id: "boot".into(), event: event.clone() });
+        let (boot_id, clock_trusted) = ("boot".into(), None);
+        inner.records.push(Record { id, at, boot_id, clock_trusted, hash: None, event: event.clone() });
         self.log.push(format!("append {}", serde_json::to_value(event.kind).unwrap().as_str().unwrap()));
         Ok(id)
     }
@@ -453,11 +556,22 @@ impl Store for FakeStore {
         let inner = self.inner.lock().unwrap();
         let fits = |record: &&Record| {
             filter.after.is_none_or(|after| record.id > after)
+                && (filter.door.is_none() || filter.door == record.event.door)
                 && (filter.kinds.is_empty() || filter.kinds.contains(&record.event.kind))
         };
         let all: Vec<Record> = inner.records.iter().filter(fits).cloned().collect();
         let skipped = all.len().saturating_sub(filter.limit.unwrap_or(usize::MAX));
         Ok(all[skipped..].to_vec())
+    }
+
+    fn verify(&self, _against: &Against) -> Result<Verification, StoreError> {
+        Err(Self::broken())
+    }
+
+    fn believe_clock(&mut self, _trusted: bool) {}
+
+    fn tend(&mut self, _at: Stamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn reader(&self) -> Result<Box<dyn Store>, StoreError> {

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::door::debounce::{Debounce, Settled};
 use crate::door::{InputError, Inputs, InputsFactory, Sensor};
 
+use super::doorway::DoorId;
 use super::mailbox::{Mailbox, Note};
 use super::supervise::{Halt, chain};
 
@@ -20,6 +21,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the input thread works with.
 pub(crate) struct InputLoop {
+    pub(crate) door: DoorId,
     pub(crate) inputs: Box<dyn Inputs>,
     pub(crate) open: InputsFactory,
     pub(crate) mailbox: Arc<Mailbox>,
@@ -33,12 +35,12 @@ impl InputLoop {
         let mut believed = BTreeMap::new();
         while !self.halt.is_set() {
             let Err(error) = self.turn(&mut believed) else { continue };
-            self.mailbox.note(Note::InputsFailed { what: chain(&error) });
+            self.mailbox.note(Note::InputsFailed { door: self.door, what: chain(&error) });
             while !self.halt.is_set() {
                 self.halt.wait(RETRY_AFTER);
                 if let Ok(inputs) = (self.open)() {
                     self.inputs = inputs;
-                    self.mailbox.note(Note::InputsBack);
+                    self.mailbox.note(Note::InputsBack { door: self.door });
                     break;
                 }
             }
@@ -65,7 +67,7 @@ impl InputLoop {
 
     fn tell(&self, sensor: Sensor, settled: Option<Settled>) {
         if let Some(Settled { active, since }) = settled {
-            self.mailbox.note(Note::Sensed { sensor, active, since });
+            self.mailbox.note(Note::Sensed { door: self.door, sensor, active, since });
         }
     }
 }

@@ -11,9 +11,10 @@ use crate::door::{Order, Sensor};
 use crate::journal::Event;
 
 use super::analysis::Analysis;
+use super::doorway::DoorId;
 use super::protocol::{Reply, Request};
 
-/// Analyses kept for a control thread that is busy; more would be too old to decide on.
+/// Analyses of one door kept for a control thread that is busy; more would be too old to decide on.
 const ANALYSES_KEPT: usize = 4;
 
 /// What the threads tell control.
@@ -28,16 +29,22 @@ pub(crate) enum Note {
     ThreadDied {
         /// Its name.
         thread: &'static str,
+        /// Whose it is, where there are several doors.
+        door: Option<String>,
         /// Its error or panic message.
         why: String,
     },
     /// The camera could not be opened or read; it is being tried again.
     CameraFailed {
+        /// Of this door.
+        door: DoorId,
         /// What the camera said.
         what: String,
     },
     /// An input of the door has a new level that can be believed.
     Sensed {
+        /// Of this door.
+        door: DoorId,
         /// Which.
         sensor: Sensor,
         /// Its level.
@@ -47,13 +54,21 @@ pub(crate) enum Note {
     },
     /// The inputs cannot be read; they are being tried again.
     InputsFailed {
+        /// Of this door.
+        door: DoorId,
         /// What they said.
         what: String,
     },
     /// They can be read again.
-    InputsBack,
+    InputsBack {
+        /// Those of this door.
+        door: DoorId,
+    },
     /// The recording is over and its last frame has been analysed.
-    RecordingOver,
+    RecordingOver {
+        /// At this door.
+        door: DoorId,
+    },
 }
 
 /// What an operator asks of control; everything else is answered by the socket thread.
@@ -75,8 +90,10 @@ pub(crate) enum Command {
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Reply>,
     },
-    /// A move of the door.
+    /// A move of a door.
     Door {
+        /// Of which, as it was named.
+        door: Option<String>,
         /// Which.
         order: Order,
         /// Who asks.
@@ -84,8 +101,19 @@ pub(crate) enum Command {
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Reply>,
     },
-    /// Enrolment at the door's camera.
+    /// Lets faces open a door again.
+    FaceOn {
+        /// Which, as it was named.
+        door: Option<String>,
+        /// Who asks.
+        actor: String,
+        /// Where the answer goes.
+        reply: tokio::sync::oneshot::Sender<Reply>,
+    },
+    /// Enrolment at a door's camera.
     EnrolLive {
+        /// Which, as it was named.
+        door: Option<String>,
         /// The name.
         name: String,
         /// Add to a person who is already enrolled.
@@ -104,8 +132,8 @@ pub(crate) enum Mail {
     Note(Note),
     /// From an operator.
     Command(Command),
-    /// From the camera, looked at.
-    Analysis(Box<Analysis>),
+    /// From a door's camera, looked at.
+    Analysis(DoorId, Box<Analysis>),
 }
 
 /// The control thread's inbox.
@@ -119,7 +147,7 @@ pub(crate) struct Mailbox {
 struct State {
     notes: VecDeque<Note>,
     commands: VecDeque<Command>,
-    analyses: VecDeque<Box<Analysis>>,
+    analyses: VecDeque<(DoorId, Box<Analysis>)>,
     dropped: u64,
 }
 
@@ -136,14 +164,17 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
-    /// Posts an analysis; the oldest waiting one gives way when there are too many.
-    pub(crate) fn analysis(&self, analysis: Analysis) {
+    /// Posts an analysis; the oldest waiting one of the same door gives way when there are too many.
+    pub(crate) fn analysis(&self, door: DoorId, analysis: Analysis) {
         let mut state = self.lock();
-        if state.analyses.len() == ANALYSES_KEPT {
-            state.analyses.pop_front();
+        let of_the_door = || state.analyses.iter().enumerate().filter(|(_, (of, _))| *of == door);
+        if of_the_door().count() == ANALYSES_KEPT
+            && let Some((oldest, _)) = of_the_door().next()
+        {
+            state.analyses.remove(oldest);
             state.dropped += 1;
         }
-        state.analyses.push_back(Box::new(analysis));
+        state.analyses.push_back((door, Box::new(analysis)));
         drop(state);
         self.arrived.notify_one();
     }
@@ -160,6 +191,11 @@ impl Mailbox {
     /// Whether analyses wait.
     pub(crate) fn has_analyses(&self) -> bool {
         !self.lock().analyses.is_empty()
+    }
+
+    /// Whether analyses of a door wait.
+    pub(crate) fn has_analyses_of(&self, door: DoorId) -> bool {
+        self.lock().analyses.iter().any(|(of, _)| *of == door)
     }
 
     /// Analyses that gave way before control took them.
@@ -184,7 +220,7 @@ impl State {
         if let Some(command) = self.commands.pop_front() {
             return Some(Mail::Command(command));
         }
-        self.analyses.pop_front().map(Mail::Analysis)
+        self.analyses.pop_front().map(|(door, analysis)| Mail::Analysis(door, analysis))
     }
 }
 
@@ -200,19 +236,25 @@ mod tests {
     #[test]
     fn a_stop_overtakes_frames() {
         let mailbox = Mailbox::default();
-        mailbox.analysis(empty_analysis(1));
+        mailbox.analysis(DoorId(0), empty_analysis(1));
         mailbox.note(stop());
         assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Note(Note::Stop { .. }))));
-        assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Analysis(a)) if a.seq == 1));
+        assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Analysis(_, a)) if a.seq == 1));
         assert!(mailbox.wait(Duration::ZERO).is_none());
     }
 
     #[test]
     fn the_oldest_analyses_give_way() {
         let mailbox = Mailbox::default();
-        (0..10).for_each(|seq| mailbox.analysis(empty_analysis(seq)));
+        mailbox.analysis(DoorId(1), empty_analysis(77));
+        (0..10).for_each(|seq| mailbox.analysis(DoorId(0), empty_analysis(seq)));
         assert_eq!(mailbox.dropped(), 6);
-        assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Analysis(a)) if a.seq == 6));
+        let next = || match mailbox.wait(Duration::ZERO) {
+            Some(Mail::Analysis(door, analysis)) => (door.0, analysis.seq),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(next(), (1, 77), "a busy door takes nothing from another");
+        assert_eq!(next(), (0, 6));
         assert!(mailbox.has_analyses());
     }
 }

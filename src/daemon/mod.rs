@@ -1,24 +1,26 @@
-//! The running service: camera thread → newest-frame slot → vision thread → mailbox → control thread, and the control
-//! socket beside them. [`run`] is handed its camera, networks, relay and store, and returns when the daemon has
-//! stopped: the door is locked then.
+//! The running service: for each door a camera thread → newest-frame slot → vision thread, then one mailbox → one control
+//! thread, and the control socket beside them. [`run`] is handed cameras, networks, relays and store, and returns when the
+//! daemon has stopped: all doors are locked then.
 //!
 //! | thread  | owns                                       | waits for                 | when it fails |
 //! |---------|--------------------------------------------|---------------------------|---------------|
 //! | main    | the other threads                          | their ends and beats      | –             |
-//! | camera  | the camera                                 | frames                    | camera errors: opens it again; a panic or a driver that hangs: the daemon stops |
-//! | inputs  | exit button, contact, tamper switch        | their edges               | input errors: opens them again; a panic: the daemon stops |
-//! | vision  | the networks                               | the slot                  | the daemon stops |
-//! | control | store, attempts, door with its relay       | the mailbox, door deadlines | locks, writes a fault, the daemon stops |
+//! | camera, one a door | its camera                      | frames                    | camera errors: opens it again; a panic, or drivers that hang at all doors: the daemon stops |
+//! | inputs, one a door | exit button, contact, tamper switch | their edges           | input errors: opens them again; a panic: the daemon stops |
+//! | vision, one a door | its tracks; the networks are shared | the slot              | the daemon stops |
+//! | control | store, rules, all doors with their relays  | the mailbox, door deadlines | locks all doors, writes a fault, the daemon stops |
 //! | socket  | the listener, a read-only view of the store | clients, signals         | the daemon stops |
 //!
 //! Only control decides and only control writes. It never waits for another thread.
 
 pub mod analyser;
 pub mod analysis;
+mod assembly;
 mod camera_loop;
 pub mod client;
 mod control;
 pub mod custody;
+mod doorway;
 pub(crate) mod enrolment;
 #[cfg(test)]
 mod fakes;
@@ -27,6 +29,7 @@ mod mailbox;
 pub mod ops;
 pub mod protocol;
 mod readiness;
+mod settings;
 mod slot;
 mod socket;
 mod status;
@@ -36,38 +39,25 @@ mod tests;
 pub mod trace;
 mod vision_loop;
 
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use serde_json::json;
-use tokio::sync::watch;
-
-use crate::access::{Attempts, Rule};
+use crate::access::{Learning, Rule};
 use crate::calibration::Bar;
-use crate::clock::{Clock, MonoTime};
-use crate::door::{Driver, InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
-use crate::frame::Frame;
-use crate::journal::{Event, EventKind, Stamp};
+use crate::clock::Clock;
+use crate::door::{InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
+use crate::liveness::challenge::Dice;
+use crate::policy::Place;
 use crate::store::{Store, StoreError};
+use crate::vision::quality::QualityGates;
 
 use analysis::Analyser;
-use camera_loop::{Backoff, CameraLoop};
-use control::{Control, HouseRules, LampBoard};
-use input_loop::InputLoop;
-use mailbox::{Mailbox, Note};
-use ops::Terms;
+use assembly::Daemon;
 use readiness::Readiness;
-use slot::Slot;
-use socket::{ControlSocket, Desk};
-use status::{Board, Fixed};
-use supervise::{Beat, Crew, Halt};
-use trace::Trace;
-use vision_loop::VisionLoop;
+use socket::ControlSocket;
 
 pub(crate) use socket::actor;
 
@@ -75,15 +65,15 @@ pub use camera_loop::CameraFactory;
 pub use enrolment::EnrolmentOptions;
 pub use supervise::Shutdown;
 
-/// Everything a daemon is made of.
-pub struct Parts {
+/// What one door is made of.
+pub struct DoorParts {
+    /// Its name and which way it leads.
+    pub place: Place,
     /// Opens the camera, and opens it again after a failure.
     pub open_camera: CameraFactory,
     /// The camera as configured, for messages.
     pub camera: String,
-    /// What is known of the photo check, for `accessd status`.
-    pub photo_check: String,
-    /// The networks, loaded.
+    /// The networks, loaded, with the tracks of this camera.
     pub analyser: Box<dyn Analyser>,
     /// The strike.
     pub strike: Box<dyn Strike>,
@@ -91,6 +81,18 @@ pub struct Parts {
     pub open_inputs: Option<InputsFactory>,
     /// Lamps and their lines.
     pub lamps: Vec<(Lamp, Box<dyn Relay>)>,
+    /// How long the strike is unlocked, and when it is locked early.
+    pub rules: Rules,
+    /// Where challenges are drawn from.
+    pub dice: Option<Dice>,
+}
+
+/// Everything a daemon is made of.
+pub struct Parts {
+    /// The doors; at least one, all with networks of one encoder.
+    pub doors: Vec<DoorParts>,
+    /// What is known of the photo check, for `accessd status`.
+    pub photo_check: String,
     /// People and journal; the daemon is their only writer.
     pub store: Box<dyn Store>,
     /// Where time comes from.
@@ -103,8 +105,12 @@ pub struct Parts {
     pub rule: Rule,
     /// Where the threshold comes from.
     pub bar: Bar,
-    /// How long the strike is unlocked, and when it is locked early.
-    pub door: Rules,
+    /// What a face must be to be matched, for the journal: the analysers apply it.
+    pub gates: QualityGates,
+    /// The settings that are not the defaults, by key; a change of them is written down.
+    pub settings: BTreeMap<String, String>,
+    /// How faces that are let in are learnt, if they are.
+    pub learning: Option<Learning>,
     /// How enrolment at the camera goes.
     pub enrolment: EnrolmentOptions,
     /// Where operators reach the daemon; the folder must exist.
@@ -161,6 +167,9 @@ pub enum DaemonError {
         #[source]
         source: StoreError,
     },
+    /// A daemon without a door.
+    #[error("there is no door to serve")]
+    NoDoor,
     /// The relay did not obey.
     #[error("the relay did not obey; check the lock itself")]
     Relay(#[source] RelayError),
@@ -168,10 +177,12 @@ pub enum DaemonError {
     #[error("what is wired to the door cannot be read")]
     Inputs(#[source] InputError),
     /// A thread ended that should not have.
-    #[error("the {thread} thread ended: {why}")]
+    #[error("the {thread} thread{} ended: {why}", door.as_ref().map(|door| format!(" of {door}")).unwrap_or_default())]
     ThreadDied {
         /// Its name.
         thread: &'static str,
+        /// Whose it is, where there are several doors.
+        door: Option<String>,
         /// Its error or panic message.
         why: String,
     },
@@ -179,7 +190,7 @@ pub enum DaemonError {
     #[error("the {thread} thread could not be started")]
     NoThread {
         /// Its name.
-        thread: &'static str,
+        thread: String,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -292,197 +303,4 @@ pub(crate) fn run_with(
     let socket = ControlSocket::bind(&parts.socket)?;
     let daemon = Daemon::assemble(parts, shutdown, limits, readiness, socket)?;
     daemon.supervise(limits)
-}
-
-/// The threads at work and what main watches them by.
-struct Daemon {
-    crew: Crew,
-    clock: Arc<dyn Clock>,
-    mailbox: Arc<Mailbox>,
-    frames: Arc<Slot<Frame>>,
-    halt: Arc<Halt>,
-    camera_beat: Arc<Beat>,
-    vision_beat: Arc<Beat>,
-    control_beat: Arc<Beat>,
-    outcome: std::sync::mpsc::Receiver<Result<Exit, DaemonError>>,
-}
-
-impl Daemon {
-    /// Locks the door, writes the start down, and starts the threads.
-    fn assemble(
-        parts: Parts,
-        shutdown: Shutdown,
-        limits: Limits,
-        readiness: Readiness,
-        socket: ControlSocket,
-    ) -> Result<Self, DaemonError> {
-        let Parts { clock, mut store, analyser, .. } = parts;
-        let started = clock.now();
-        let relay = parts.strike.describe();
-        let driver = Driver::start(parts.door, parts.strike, started).map_err(DaemonError::Relay)?;
-        let inputs = match parts.open_inputs {
-            Some(mut open) => Some((open().map_err(DaemonError::Inputs)?, open)),
-            None => None,
-        };
-        let book = store.rule_book().map_err(DaemonError::Read)?;
-        let house =
-            HouseRules::new(book, parts.patience, parts.trust, &*clock).map_err(DaemonError::Policy)?;
-        let model = analyser.model().clone();
-        let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
-        let reader = store.reader().map_err(DaemonError::Read)?;
-        let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
-        let start = json!({
-            "version": parts.version, "model": model, "camera": parts.camera, "relay": relay,
-            "people": gallery.people(), "threshold": rule.threshold, "photo_check": parts.photo_check, "pid": std::process::id(),
-        });
-        store
-            .append(&Event::new(EventKind::Start, start), Stamp::now(&*clock))
-            .map_err(|source| DaemonError::Write { what: "the start", source })?;
-
-        let board = Arc::new(Board::new(Fixed {
-            version: parts.version,
-            camera: parts.camera,
-            relay,
-            photo_check: parts.photo_check,
-            model: model.clone(),
-            started,
-        }));
-        board.set_bar(rule.threshold, known.as_ref());
-        board.set_people(gallery.people());
-        let gallery = Arc::new(ArcSwap::from_pointee(gallery));
-        let (mailbox, frames, halt) =
-            (Arc::new(Mailbox::default()), Arc::new(Slot::new()), Arc::new(Halt::new()));
-        let [camera_beat, vision_beat, control_beat]: [Arc<Beat>; 3] = Default::default();
-        let journal = Arc::new(watch::Sender::new(0));
-
-        let desk = Desk {
-            reader: std::sync::Mutex::new(reader),
-            mailbox: mailbox.clone(),
-            board: board.clone(),
-            clock: clock.clone(),
-            journal: journal.subscribe(),
-            halt: halt.clone(),
-            limits,
-        };
-        let control = Control {
-            attempts: Attempts::new(rule),
-            terms: Terms { model, rule: parts.rule, bar: parts.bar },
-            store,
-            driver,
-            gallery: gallery.clone(),
-            options: parts.enrolment,
-            mailbox: mailbox.clone(),
-            frames: frames.clone(),
-            board: board.clone(),
-            clock: clock.clone(),
-            beat: control_beat.clone(),
-            journal,
-            readiness,
-            trace: Trace::new(parts.trace),
-            limits,
-            camera: control::CameraWatch::new(started),
-            lamps: LampBoard::new(parts.lamps),
-            enrolling: None,
-            recording_over: false,
-            house,
-        };
-        let vision = VisionLoop {
-            analyser,
-            frames: frames.clone(),
-            gallery,
-            mailbox: mailbox.clone(),
-            clock: clock.clone(),
-            beat: vision_beat.clone(),
-        };
-        let camera = CameraLoop {
-            open: parts.open_camera,
-            frames: frames.clone(),
-            mailbox: mailbox.clone(),
-            board,
-            clock: clock.clone(),
-            beat: camera_beat.clone(),
-            halt: halt.clone(),
-            backoff: Backoff::new(limits.camera_backoff.0, limits.camera_backoff.1),
-        };
-
-        let inputs = inputs.map(|(inputs, open)| InputLoop {
-            inputs,
-            open,
-            mailbox: mailbox.clone(),
-            clock: clock.clone(),
-            halt: halt.clone(),
-        });
-        let mut crew = Crew::new(mailbox.clone(), halt.clone());
-        let (tell, outcome) = sync_channel(1);
-        let no_thread = |thread| move |source| DaemonError::NoThread { thread, source };
-        let started = crew
-            .start("socket", move || socket.serve(desk, &shutdown))
-            .map_err(no_thread("socket"))
-            .and_then(|()| crew.start("vision", move || vision.run()).map_err(no_thread("vision")))
-            .and_then(|()| {
-                let camera = move || {
-                    camera.run();
-                    Ok::<(), Infallible>(())
-                };
-                crew.start("camera", camera).map_err(no_thread("camera"))
-            })
-            .and_then(|()| match inputs {
-                Some(inputs) => {
-                    let inputs = move || {
-                        inputs.run();
-                        Ok::<(), Infallible>(())
-                    };
-                    crew.start("inputs", inputs).map_err(no_thread("inputs"))
-                }
-                None => Ok(()),
-            })
-            .and_then(|()| {
-                let control = move || {
-                    // Main is gone only when it gave control up as hung.
-                    let _ = tell.send(control.run());
-                    Ok::<(), Infallible>(())
-                };
-                crew.start("control", control).map_err(no_thread("control"))
-            });
-        if let Err(error) = started {
-            halt.set();
-            frames.close();
-            crew.dismiss(limits.farewell, &*clock);
-            return Err(error);
-        }
-        Ok(Self { crew, clock, mailbox, frames, halt, camera_beat, vision_beat, control_beat, outcome })
-    }
-
-    /// Watches the threads until control ends, then ends the others.
-    fn supervise(mut self, limits: Limits) -> Result<Exit, DaemonError> {
-        let outcome = loop {
-            if self.crew.wait_for_an_end(limits.turn) == Some("control") {
-                break self.outcome.try_recv().unwrap_or_else(|_| {
-                    Err(DaemonError::ThreadDied { thread: "control", why: "panicked while stopping".into() })
-                });
-            }
-            let now = self.clock.now();
-            let stuck = self.control_beat.busy_for(now);
-            if stuck > limits.control_stuck {
-                break Err(DaemonError::ControlHangs { after_s: stuck.as_secs() });
-            }
-            self.report_hanging("camera", &self.camera_beat, limits.camera_stuck, now);
-            self.report_hanging("vision", &self.vision_beat, limits.vision_stuck, now);
-        };
-        self.halt.set();
-        self.frames.close();
-        for thread in self.crew.dismiss(limits.farewell, &*self.clock) {
-            log::warn!("the {thread} thread hangs; it ends with the process");
-        }
-        outcome
-    }
-
-    /// Tells control, which locks, writes a fault and stops. Told again at each turn until control has.
-    fn report_hanging(&self, thread: &'static str, beat: &Beat, limit: Duration, now: MonoTime) {
-        let stuck = beat.busy_for(now);
-        if stuck > limit {
-            let why = format!("it has been in one call for {} s and will not come back", stuck.as_secs());
-            self.mailbox.note(Note::ThreadDied { thread, why });
-        }
-    }
 }

@@ -1,11 +1,11 @@
 //! What an operator can ask of the people and the journal, done in one place: the daemon does it for its clients, and
 //! the command line does the same directly when no daemon runs.
 
-use crate::access::Rule;
+use crate::access::{LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
-use crate::journal::{Filter, Stamp};
+use crate::journal::{self, EventId, EventKind, Filter, Stamp};
 use crate::store::{Store, StoreError};
 
 use super::custody;
@@ -34,7 +34,7 @@ impl Terms {
     /// From this score to another person's template the operator is warned: who comes within the margin below the
     /// threshold could be taken for them.
     fn lookalike_from(&self, gallery: &Gallery) -> Score {
-        Score(self.bar.threshold(gallery, &self.rule).0 - self.rule.margin)
+        LookAlikes::bar(&self.bar.apply(gallery, &self.rule).0)
     }
 }
 
@@ -56,6 +56,10 @@ pub fn read(store: &dyn Store, request: &Request) -> Option<Reply> {
         Request::Person { name } => store.person(name).map(|person| Reply::People { people: vec![person] }),
         Request::Policy => store.rule_book().map(|book| Reply::Policy { book: Box::new(book) }),
         Request::Records { filter } => return Some(records(store, filter)),
+        Request::Explain { event } => return Some(explain(store, *event)),
+        Request::Verify { against } => {
+            store.verify(against).map(|found| Reply::Verified { found: Box::new(found) })
+        }
         _ => return custody::read(store, request),
     };
     Some(reply.unwrap_or_else(|error| refused(&error)))
@@ -76,6 +80,9 @@ pub fn change(
         }
         Request::Rename { name, to } => store.rename(name, to, actor, at).map(|()| Reply::Done),
         Request::ChangePolicy { change } => store.change_policy(change, actor, at).map(|()| Reply::Done),
+        Request::ForgetLearnt { name } => {
+            store.forget_learnt(name.as_deref(), actor, at).map(|samples| Reply::Forgotten { samples })
+        }
         Request::Remove { name } => store.remove(name, actor, at).map(|()| Reply::Done),
         _ => return custody::change(store, request, actor, at),
     };
@@ -180,6 +187,39 @@ fn lookalikes(gallery: &Gallery, templates: &[NewTemplate], person: &Person, fro
     all
 }
 
+/// Records after a decision in which its consequences are sought.
+const CONSEQUENCES: usize = 50;
+
+fn explain(store: &dyn Store, event: EventId) -> Reply {
+    let one = |id: i64| Filter {
+        after: Some(EventId(id - 1)),
+        before: Some(EventId(id.saturating_add(1))),
+        ..Filter::default()
+    };
+    let read = || -> Result<Reply, StoreError> {
+        let Some(record) = store.records(&one(event.0))?.pop() else {
+            let message = format!("the journal has no record {}; `accessd log` shows those it has", event.0);
+            return Ok(Reply::Error { message });
+        };
+        let start = Filter {
+            kinds: vec![EventKind::Start],
+            before: Some(event),
+            limit: Some(1),
+            ..Filter::default()
+        };
+        let start = store.records(&start)?.pop();
+        let until = EventId(event.0.saturating_add(CONSEQUENCES as i64));
+        let mut around =
+            store.records(&Filter { after: Some(event), before: Some(until), ..Filter::default() })?;
+        if let Some(cause) = record.event.detail.get("grant").and_then(serde_json::Value::as_i64) {
+            around.splice(0..0, store.records(&one(cause))?);
+        }
+        let explanation = Box::new(journal::explain::explain(record, start.as_ref(), around));
+        Ok(Reply::Explained { explanation })
+    };
+    read().unwrap_or_else(|error| refused(&error))
+}
+
 fn records(store: &dyn Store, filter: &Filter) -> Reply {
     let limit = filter.limit.unwrap_or(MAX_RECORDS + 1).min(MAX_RECORDS + 1);
     match store.records(&Filter { limit: Some(limit), ..filter.clone() }) {
@@ -203,7 +243,9 @@ fn what(request: &Request) -> &'static str {
         Request::Status => "the state of the door",
         Request::Follow { .. } => "following the journal",
         Request::EnrolLive { .. } => "enrolment at the door's camera",
-        Request::Unlock | Request::Lock | Request::HoldOpen { .. } | Request::FaceOn => "moving the door",
+        Request::Unlock { .. } | Request::Lock { .. } | Request::HoldOpen { .. } | Request::FaceOn { .. } => {
+            "moving the door"
+        }
         _ => "this",
     }
 }

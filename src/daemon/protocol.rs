@@ -5,8 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gallery::{NewTemplate, Person};
-use crate::journal::{Filter, Record};
-use crate::policy::{Change, RuleBook};
+use crate::journal::chain::{Against, Verification};
+use crate::journal::explain::Explanation;
+use crate::journal::{EventId, Filter, Record};
+use crate::policy::{Change, RuleBook, Side};
 use crate::store::{Consent, Export, Header, Search};
 use crate::vision::quality::Quality;
 
@@ -33,6 +35,17 @@ pub enum Request {
         /// Which; `limit` counts the records from before.
         filter: Filter,
     },
+    /// Why the door did what a record says.
+    Explain {
+        /// The record.
+        event: EventId,
+    },
+    /// Whether the journal is as it was written. Takes some seconds with a million records.
+    Verify {
+        /// What to hold it against.
+        #[serde(default)]
+        against: Against,
+    },
     /// Enrols from templates that the client computed.
     Enrol {
         /// The name.
@@ -42,22 +55,36 @@ pub enum Request {
         /// Add to a person who is already enrolled.
         more: bool,
     },
-    /// Enrols at the door's camera; replies [`Reply::Progress`] until done. The door decides nothing meanwhile;
+    /// Enrols at a door's camera; replies [`Reply::Progress`] until done. That door decides nothing meanwhile;
     /// hanging up ends it with nothing stored.
     EnrolLive {
         /// The name.
         name: String,
         /// Add to a person who is already enrolled.
         more: bool,
+        /// At which door; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
     },
-    /// Unlocks the door as for a grant.
-    Unlock,
-    /// Locks the door, whatever was asked before.
-    Lock,
-    /// Keeps the door unlocked for so long.
+    /// Unlocks a door as for a grant.
+    Unlock {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
+    /// Locks a door, whatever was asked before.
+    Lock {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
+    /// Keeps a door unlocked for so long.
     HoldOpen {
         /// In s, 12 hours at most.
         for_s: u64,
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
     },
     /// Renames.
     Rename {
@@ -65,6 +92,11 @@ pub enum Request {
         name: String,
         /// The new name.
         to: String,
+    },
+    /// Removes the samples that the door has learnt by itself.
+    ForgetLearnt {
+        /// Whose; everybody's when not given.
+        name: Option<String>,
     },
     /// Removes with all templates.
     Remove {
@@ -78,8 +110,12 @@ pub enum Request {
         /// What changes.
         change: Change,
     },
-    /// Lets faces open the door again after failed attempts.
-    FaceOn,
+    /// Lets faces open a door again after failed attempts.
+    FaceOn {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
     /// What a person agreed to.
     Consents {
         /// Who.
@@ -126,22 +162,25 @@ impl Request {
             | Self::Records { .. }
             | Self::Follow { .. }
             | Self::Policy
+            | Self::Explain { .. }
+            | Self::Verify { .. }
             | Self::Consents { .. } => false,
             Self::Enrol { .. }
             | Self::EnrolLive { .. }
-            | Self::Unlock
-            | Self::Lock
+            | Self::Unlock { .. }
+            | Self::Lock { .. }
             | Self::HoldOpen { .. }
             | Self::Rename { .. }
             | Self::Remove { .. }
             | Self::ChangePolicy { .. }
-            | Self::FaceOn
+            | Self::FaceOn { .. }
             | Self::RecordConsent { .. }
             | Self::Export { .. }
             | Self::Backup
             | Self::KeyFile
             | Self::NewRecoveryCode
-            | Self::Erase { .. } => true,
+            | Self::Erase { .. }
+            | Self::ForgetLearnt { .. } => true,
         }
     }
 }
@@ -169,6 +208,16 @@ pub enum Reply {
         /// The record.
         record: Box<Record>,
     },
+    /// Why the door did what it did.
+    Explained {
+        /// All there is to say.
+        explanation: Box<Explanation>,
+    },
+    /// Whether the journal is as it was written.
+    Verified {
+        /// What was found.
+        found: Box<Verification>,
+    },
     /// How live enrolment goes.
     Progress(EnrolProgress),
     /// Enrolled.
@@ -177,6 +226,11 @@ pub enum Reply {
         person: Person,
         /// Others the new face is close to; see the warning in `accessd enroll`.
         lookalikes: Vec<LookAlike>,
+    },
+    /// Samples that were learnt are removed.
+    Forgotten {
+        /// How many.
+        samples: usize,
     },
     /// Who may enter when.
     Policy {
@@ -269,24 +323,8 @@ pub struct Status {
     pub pid: u32,
     /// Time since start in s.
     pub uptime_s: u64,
-    /// `locked` or `unlocked`.
-    pub door: String,
-    /// Whether an operator holds it open.
-    pub held_open: bool,
-    /// `open` or `closed`, as the contact tells it; `None` without one.
-    pub leaf: Option<String>,
-    /// What is wrong at the door itself: held or forced open, tampered with.
-    pub alarms: Vec<String>,
-    /// The relay as configured.
-    pub relay: String,
-    /// The camera as configured.
-    pub camera: String,
-    /// Age of the newest frame in ms; `None` before the first.
-    pub frame_age_ms: Option<u64>,
-    /// Frames a second that vision looked at, over the last seconds.
-    pub fps: f32,
-    /// Median time from capture to decision in ms over the last frames.
-    pub latency_ms: Option<u64>,
+    /// Every door, in the order of the config.
+    pub doors: Vec<DoorStatus>,
     /// Encoder id.
     pub model: String,
     /// What keeps photographs out, and what has been shown of that.
@@ -305,13 +343,62 @@ pub struct Status {
     /// Whether the calendar is believed; while it is not, what is limited in time refuses.
     #[serde(default)]
     pub clock_trusted: bool,
+}
+
+/// The state of one door.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    /// What it is called.
+    pub name: String,
+    /// `in` or `out`: which way people go whom its camera sees.
+    pub side: Side,
+    /// Into or out of which area.
+    pub area: String,
+    /// `locked` or `unlocked`.
+    pub state: String,
+    /// Whether an operator holds it open.
+    pub held_open: bool,
+    /// `open` or `closed`, as the contact tells it; `None` without one.
+    pub leaf: Option<String>,
+    /// What is wrong at the door itself: held or forced open, tampered with.
+    pub alarms: Vec<String>,
+    /// The relay as configured.
+    pub relay: String,
+    /// The camera as configured.
+    pub camera: String,
+    /// Age of the newest frame in ms; `None` before the first.
+    pub frame_age_ms: Option<u64>,
+    /// Frames a second that vision looked at, over the last seconds.
+    pub fps: f32,
+    /// Median time from capture to decision in ms over the last frames.
+    pub latency_ms: Option<u64>,
     /// What failed attempts have led to, if anything.
     #[serde(default)]
     pub throttle: Option<String>,
     /// `deciding` or `enrolling NAME`.
     pub mode: String,
+    /// What the person at the door is asked to do, if anything.
+    #[serde(default)]
+    pub told: Option<String>,
+    /// What the person at the door is told to do: `closer`, `look here`, `hold still`, `too dark`, `too bright`,
+    /// `one at a time`; `None` when there is nothing to tell.
+    #[serde(default)]
+    pub advice: Option<String>,
     /// Camera trouble or other faults now; empty when all is well.
     pub faults: Vec<String>,
+}
+
+impl Status {
+    /// What is wrong anywhere, at the doors and in the service; with the door's name where there are several.
+    pub fn troubles(&self) -> Vec<String> {
+        let several = self.doors.len() > 1;
+        let told = |door: &DoorStatus| {
+            let all = [door.alarms.as_slice(), door.faults.as_slice()].concat().into_iter();
+            let name = door.name.clone();
+            all.map(move |what| if several { format!("{name}: {what}") } else { what }).collect::<Vec<_>>()
+        };
+        self.doors.iter().flat_map(told).collect()
+    }
 }
 
 /// How often strangers come in.

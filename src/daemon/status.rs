@@ -1,28 +1,38 @@
 //! The board on which the threads write how they are, and from which the control socket answers `status`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::access::Advice;
 use crate::calibration::Calibration;
 use crate::clock::MonoTime;
 use crate::door::Door;
 use crate::encoder::{ModelId, Score};
-use crate::policy::Gate;
+use crate::policy::{Gate, Place};
 
-use super::protocol::{Far, Status};
+use super::protocol::{DoorStatus, Far, Status};
 
 /// Frame rate and latency are those of this long.
 const LOOKED_BACK: Duration = Duration::from_secs(5);
+/// What a person was told is shown for so long at most.
+const TOLD_FOR: Duration = Duration::from_secs(60);
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Fixed {
     pub(crate) version: String,
-    pub(crate) camera: String,
-    pub(crate) relay: String,
     pub(crate) photo_check: String,
     pub(crate) model: ModelId,
+    pub(crate) started: MonoTime,
+}
+
+/// What does not change about a door.
+#[derive(Clone, Debug)]
+pub(crate) struct FixedDoor {
+    pub(crate) place: Place,
+    pub(crate) camera: String,
+    pub(crate) relay: String,
     pub(crate) started: MonoTime,
 }
 
@@ -50,82 +60,36 @@ impl DoorNow {
 #[derive(Debug)]
 pub(crate) struct Board {
     fixed: Fixed,
+    doors: Vec<Arc<DoorBoard>>,
     now: Mutex<Now>,
 }
 
 #[derive(Debug, Default)]
 struct Now {
-    newest_frame: Option<MonoTime>,
-    recording_over: bool,
-    decided: VecDeque<(MonoTime, Duration)>,
-    door: DoorNow,
-    enrolling: Option<String>,
     people: usize,
     threshold: f32,
     far: Option<Far>,
-    faults: BTreeMap<&'static str, String>,
     lockdown: bool,
     clock_trusted: bool,
-    gate: Gate,
 }
 
 impl Board {
-    pub(crate) fn new(fixed: Fixed) -> Self {
-        Self { fixed, now: Mutex::default() }
+    pub(crate) fn new(fixed: Fixed, doors: Vec<Arc<DoorBoard>>) -> Self {
+        Self { fixed, doors, now: Mutex::default() }
     }
 
-    /// The camera delivered a frame.
-    pub(crate) fn frame_arrived(&self, at: MonoTime) {
-        self.lock().newest_frame = Some(at);
-    }
-
-    /// When the newest frame arrived.
-    pub(crate) fn newest_frame(&self) -> Option<MonoTime> {
-        self.lock().newest_frame
-    }
-
-    /// The camera was a recording, and it has ended: that no more frames come is no fault.
-    pub(crate) fn recording_ended(&self) {
-        self.lock().recording_over = true;
-    }
-
-    pub(crate) fn is_recording_over(&self) -> bool {
-        self.lock().recording_over
-    }
-
-    /// What a frame showed was decided on, so long after it was taken.
-    pub(crate) fn decided(&self, at: MonoTime, latency: Duration) {
-        let mut now = self.lock();
-        now.decided.push_back((at, latency));
-        now.forget_before(at);
-    }
-
-    pub(crate) fn set_door(&self, door: DoorNow) {
-        self.lock().door = door;
-    }
-
-    pub(crate) fn unlocked(&self) -> bool {
-        self.lock().door.unlocked
-    }
-
-    /// Whether anything is wrong, at the door or in the service.
-    pub(crate) fn has_trouble(&self) -> bool {
-        let now = self.lock();
-        !now.faults.is_empty() || !now.door.alarms.is_empty()
-    }
-
-    /// Who is being enrolled at the camera, if anybody.
-    pub(crate) fn set_enrolling(&self, name: Option<&str>) {
-        self.lock().enrolling = name.map(str::to_owned);
+    /// Whether any door is unlocked.
+    pub(crate) fn any_unlocked(&self) -> bool {
+        self.doors.iter().any(|door| door.unlocked())
     }
 
     pub(crate) fn set_people(&self, people: usize) {
-        self.lock().people = people;
+        lock(&self.now).people = people;
     }
 
     /// The threshold in force, and what is known about it where it follows from a rate.
     pub(crate) fn set_bar(&self, threshold: Score, known: Option<&Calibration>) {
-        let mut now = self.lock();
+        let mut now = lock(&self.now);
         now.threshold = threshold.0;
         now.far = known.map(|known| Far {
             wanted: known.far_per_attempt,
@@ -134,38 +98,26 @@ impl Board {
         });
     }
 
-    /// Lockdown, the calendar, and what failed attempts have led to.
-    pub(crate) fn set_rules(&self, lockdown: bool, clock_trusted: bool, gate: Gate) {
-        let mut now = self.lock();
-        (now.lockdown, now.clock_trusted, now.gate) = (lockdown, clock_trusted, gate);
+    /// The rate that the threshold in force keeps; `None` when it was set by hand.
+    pub(crate) fn far(&self) -> Option<Far> {
+        lock(&self.now).far
     }
 
-    /// Sets or clears what is wrong with one part.
-    pub(crate) fn set_fault(&self, part: &'static str, fault: Option<String>) {
-        let mut now = self.lock();
-        match fault {
-            Some(what) => now.faults.insert(part, what),
-            None => now.faults.remove(part),
-        };
+    /// Lockdown and the calendar.
+    pub(crate) fn set_rules(&self, lockdown: bool, clock_trusted: bool) {
+        let mut now = lock(&self.now);
+        (now.lockdown, now.clock_trusted) = (lockdown, clock_trusted);
     }
 
     /// What an operator sees.
     pub(crate) fn status(&self, at: MonoTime) -> Status {
-        let mut now = self.lock();
-        now.forget_before(at);
+        let doors = self.doors.iter().map(|door| door.status(at)).collect();
+        let now = lock(&self.now);
         Status {
             version: self.fixed.version.clone(),
             pid: std::process::id(),
             uptime_s: at.since(self.fixed.started).as_secs(),
-            door: if now.door.unlocked { "unlocked" } else { "locked" }.into(),
-            held_open: now.door.held_open,
-            leaf: now.door.leaf_open.map(|open| if open { "open" } else { "closed" }.into()),
-            alarms: now.door.alarms.iter().map(|alarm| (*alarm).into()).collect(),
-            relay: self.fixed.relay.clone(),
-            camera: self.fixed.camera.clone(),
-            frame_age_ms: now.newest_frame.map(|newest| at.since(newest).as_millis() as u64),
-            fps: now.fps(at.since(self.fixed.started)),
-            latency_ms: now.median_latency_ms(),
+            doors,
             model: self.fixed.model.to_string(),
             photo_check: self.fixed.photo_check.clone(),
             people: now.people,
@@ -173,22 +125,144 @@ impl Board {
             far: now.far,
             lockdown: now.lockdown,
             clock_trusted: now.clock_trusted,
+        }
+    }
+}
+
+/// How one door and its camera are.
+#[derive(Debug)]
+pub(crate) struct DoorBoard {
+    fixed: FixedDoor,
+    now: Mutex<AtDoor>,
+}
+
+#[derive(Debug, Default)]
+struct AtDoor {
+    newest_frame: Option<MonoTime>,
+    recording_over: bool,
+    decided: VecDeque<(MonoTime, Duration)>,
+    door: DoorNow,
+    enrolling: Option<String>,
+    faults: BTreeMap<&'static str, String>,
+    gate: Gate,
+    told: Option<(String, MonoTime)>,
+    advice: Option<Advice>,
+}
+
+impl DoorBoard {
+    pub(crate) fn new(fixed: FixedDoor) -> Self {
+        Self { fixed, now: Mutex::default() }
+    }
+
+    /// The camera delivered a frame.
+    pub(crate) fn frame_arrived(&self, at: MonoTime) {
+        lock(&self.now).newest_frame = Some(at);
+    }
+
+    /// When the newest frame arrived.
+    pub(crate) fn newest_frame(&self) -> Option<MonoTime> {
+        lock(&self.now).newest_frame
+    }
+
+    /// The camera was a recording, and it has ended: that no more frames come is no fault.
+    pub(crate) fn recording_ended(&self) {
+        lock(&self.now).recording_over = true;
+    }
+
+    pub(crate) fn is_recording_over(&self) -> bool {
+        lock(&self.now).recording_over
+    }
+
+    /// What a frame showed was decided on, so long after it was taken.
+    pub(crate) fn decided(&self, at: MonoTime, latency: Duration) {
+        let mut now = lock(&self.now);
+        now.decided.push_back((at, latency));
+        now.forget_before(at);
+    }
+
+    pub(crate) fn set_door(&self, door: DoorNow) {
+        lock(&self.now).door = door;
+    }
+
+    pub(crate) fn unlocked(&self) -> bool {
+        lock(&self.now).door.unlocked
+    }
+
+    /// Whether anything is wrong at this door.
+    pub(crate) fn has_trouble(&self) -> bool {
+        let now = lock(&self.now);
+        !now.faults.is_empty() || !now.door.alarms.is_empty()
+    }
+
+    /// Who is being enrolled at its camera, if anybody.
+    pub(crate) fn set_enrolling(&self, name: Option<&str>) {
+        lock(&self.now).enrolling = name.map(str::to_owned);
+    }
+
+    /// What the person at the door is told by a challenge, or that they are told nothing any more.
+    pub(crate) fn set_told(&self, what: Option<String>, at: MonoTime) {
+        lock(&self.now).told = what.map(|what| (what, at));
+    }
+
+    /// What the person at the door is told.
+    pub(crate) fn set_advice(&self, advice: Option<Advice>) {
+        lock(&self.now).advice = advice;
+    }
+
+    /// What failed attempts have led to.
+    pub(crate) fn set_gate(&self, gate: Gate) {
+        lock(&self.now).gate = gate;
+    }
+
+    /// Sets or clears what is wrong with one part.
+    pub(crate) fn set_fault(&self, part: &'static str, fault: Option<String>) {
+        let mut now = lock(&self.now);
+        match fault {
+            Some(what) => now.faults.insert(part, what),
+            None => now.faults.remove(part),
+        };
+    }
+
+    /// What an operator sees.
+    pub(crate) fn status(&self, at: MonoTime) -> DoorStatus {
+        let mut now = lock(&self.now);
+        now.forget_before(at);
+        let FixedDoor { place, camera, relay, started } = &self.fixed;
+        DoorStatus {
+            name: place.door.clone(),
+            side: place.side,
+            area: place.area.clone(),
+            state: if now.door.unlocked { "unlocked" } else { "locked" }.into(),
+            held_open: now.door.held_open,
+            leaf: now.door.leaf_open.map(|open| if open { "open" } else { "closed" }.into()),
+            alarms: now.door.alarms.iter().map(|alarm| (*alarm).into()).collect(),
+            relay: relay.clone(),
+            camera: camera.clone(),
+            frame_age_ms: now.newest_frame.map(|newest| at.since(newest).as_millis() as u64),
+            fps: now.fps(at.since(*started)),
+            latency_ms: now.median_latency_ms(),
             throttle: match now.gate {
                 Gate::Open => None,
                 Gate::Paused(left) => Some(format!("no face opens the door for {} s", left.as_secs())),
                 Gate::Off => Some("no face opens the door before `accessd door face-on`".into()),
             },
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
+            advice: now.advice.map(|advice| advice.as_str().to_owned()),
             faults: now.faults.values().cloned().collect(),
+            told: now
+                .told
+                .as_ref()
+                .filter(|(_, then)| at.since(*then) < TOLD_FOR)
+                .map(|(what, _)| what.clone()),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Now {
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl AtDoor {
     fn forget_before(&mut self, at: MonoTime) {
         while self.decided.front().is_some_and(|(then, _)| at.since(*then) > LOOKED_BACK) {
             self.decided.pop_front();
@@ -211,21 +285,43 @@ impl Now {
 mod tests {
     use super::*;
 
-    fn board() -> Board {
-        Board::new(Fixed {
-            version: "1.2.3".into(),
+    fn board() -> DoorBoard {
+        DoorBoard::new(FixedDoor {
+            place: Place::default(),
             camera: "clip:a".into(),
             relay: "sim:b".into(),
-            photo_check: "none".into(),
-            model: ModelId("m@1".into()),
             started: MonoTime::from_millis(0),
         })
     }
 
     #[test]
+    fn any_door_that_is_unlocked_counts_and_troubles_bear_their_doors_name() {
+        let door = |name: &str| {
+            let place = Place { door: name.into(), ..Place::default() };
+            let fixed = FixedDoor { place, ..board().fixed };
+            Arc::new(DoorBoard::new(fixed))
+        };
+        let fixed = Fixed {
+            version: "1.2.3".into(),
+            photo_check: "none".into(),
+            model: ModelId("m@1".into()),
+            started: MonoTime::from_millis(0),
+        };
+        let (entry, exit) = (door("entry"), door("exit"));
+        let board = Board::new(fixed, vec![entry, exit.clone()]);
+        assert!(!board.any_unlocked());
+        exit.set_door(DoorNow { unlocked: true, alarms: vec!["held open"], ..DoorNow::default() });
+        exit.set_fault("camera", Some("no picture".into()));
+        assert!(board.any_unlocked());
+        let status = board.status(MonoTime::from_millis(9));
+        assert_eq!(status.doors.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["entry", "exit"]);
+        assert_eq!(status.troubles(), ["exit: held open", "exit: no picture"]);
+    }
+
+    #[test]
     fn a_new_daemon_is_locked_and_has_seen_nothing() {
         let status = board().status(MonoTime::from_millis(0));
-        assert_eq!((status.door.as_str(), status.mode.as_str()), ("locked", "deciding"));
+        assert_eq!((status.state.as_str(), status.mode.as_str()), ("locked", "deciding"));
         assert_eq!((status.frame_age_ms, status.latency_ms, status.fps), (None, None, 0.0));
     }
 

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::error::Error;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -127,8 +128,30 @@ impl Beat {
 pub(crate) struct Crew {
     mailbox: Arc<Mailbox>,
     halt: Arc<Halt>,
-    ended: (Sender<&'static str>, Receiver<&'static str>),
-    at_work: Vec<&'static str>,
+    ended: (Sender<Worker>, Receiver<Worker>),
+    at_work: Vec<Worker>,
+}
+
+/// A thread by what it does and, where there are several doors, whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Worker {
+    pub(crate) thread: &'static str,
+    pub(crate) door: Option<String>,
+}
+
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.door {
+            Some(door) => write!(f, "{} of {door}", self.thread),
+            None => f.write_str(self.thread),
+        }
+    }
+}
+
+impl From<&'static str> for Worker {
+    fn from(thread: &'static str) -> Self {
+        Self { thread, door: None }
+    }
 }
 
 impl Crew {
@@ -142,39 +165,41 @@ impl Crew {
     /// When the system has no thread to give.
     pub(crate) fn start<E: Error>(
         &mut self,
-        name: &'static str,
+        worker: Worker,
         work: impl FnOnce() -> Result<(), E> + Send + 'static,
     ) -> std::io::Result<()> {
         let (mailbox, halt, ended) = (self.mailbox.clone(), self.halt.clone(), self.ended.0.clone());
-        std::thread::Builder::new().name(name.into()).spawn(move || {
+        let named = worker.clone();
+        std::thread::Builder::new().name(worker.to_string()).spawn(move || {
             let failed = match catch_unwind(AssertUnwindSafe(work)) {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(chain(&error)),
                 Err(panic) => Some(panic_message(&*panic)),
             };
             if let Some(why) = failed.filter(|_| !halt.is_set()) {
-                mailbox.note(Note::ThreadDied { thread: name, why });
+                let Worker { thread, door } = named.clone();
+                mailbox.note(Note::ThreadDied { thread, door, why });
             }
             // The receiver is gone only when the daemon did not wait for this thread.
-            let _ = ended.send(name);
+            let _ = ended.send(named);
         })?;
-        self.at_work.push(name);
+        self.at_work.push(worker);
         Ok(())
     }
 
     /// Waits at most `patience` for the end of a thread and names it.
-    pub(crate) fn wait_for_an_end(&mut self, patience: Duration) -> Option<&'static str> {
+    pub(crate) fn wait_for_an_end(&mut self, patience: Duration) -> Option<Worker> {
         match self.ended.1.recv_timeout(patience) {
-            Ok(name) => {
-                self.at_work.retain(|at_work| *at_work != name);
-                Some(name)
+            Ok(worker) => {
+                self.at_work.retain(|at_work| *at_work != worker);
+                Some(worker)
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
         }
     }
 
     /// Waits at most `patience` for all threads and names those that hang; they die with the process.
-    pub(crate) fn dismiss(&mut self, patience: Duration, clock: &dyn Clock) -> Vec<&'static str> {
+    pub(crate) fn dismiss(&mut self, patience: Duration, clock: &dyn Clock) -> Vec<Worker> {
         let deadline = clock.now() + patience;
         while !self.at_work.is_empty() {
             let left = deadline.since(clock.now());
@@ -228,9 +253,9 @@ mod tests {
     #[test]
     fn a_panic_is_reported_with_its_message() {
         let (mut crew, mailbox, _) = crew();
-        crew.start("eye", || -> Result<(), Outer> { panic!("lens cap on frame {}", 7) }).unwrap();
-        assert_eq!(crew.wait_for_an_end(Duration::from_secs(5)), Some("eye"));
-        let Some(Mail::Note(Note::ThreadDied { thread, why })) = mailbox.wait(Duration::ZERO) else {
+        crew.start("eye".into(), || -> Result<(), Outer> { panic!("lens cap on frame {}", 7) }).unwrap();
+        assert_eq!(crew.wait_for_an_end(Duration::from_secs(5)), Some(Worker::from("eye")));
+        let Some(Mail::Note(Note::ThreadDied { thread, why, .. })) = mailbox.wait(Duration::ZERO) else {
             panic!("nothing reported")
         };
         assert_eq!((thread, why.as_str()), ("eye", "panicked: lens cap on frame 7"));
@@ -239,7 +264,7 @@ mod tests {
     #[test]
     fn an_error_is_reported_with_its_causes() {
         let (mut crew, mailbox, _) = crew();
-        crew.start("eye", || Err(Outer(std::io::Error::other("no light")))).unwrap();
+        crew.start("eye".into(), || Err(Outer(std::io::Error::other("no light")))).unwrap();
         let Some(Mail::Note(Note::ThreadDied { why, .. })) = mailbox.wait(Duration::from_secs(5)) else {
             panic!("nothing reported")
         };
@@ -250,14 +275,14 @@ mod tests {
     fn a_hanging_thread_is_named_and_left_behind() {
         let (mut crew, _, halt) = crew();
         let (release, hang) = channel::<()>();
-        crew.start("stuck", move || {
+        crew.start("stuck".into(), move || {
             let _ = hang.recv();
             Ok::<(), Outer>(())
         })
         .unwrap();
-        crew.start("good", || Ok::<(), Outer>(())).unwrap();
+        crew.start("good".into(), || Ok::<(), Outer>(())).unwrap();
         halt.set();
-        assert_eq!(crew.dismiss(Duration::from_millis(200), &SystemClock), ["stuck"]);
+        assert_eq!(crew.dismiss(Duration::from_millis(200), &SystemClock), [Worker::from("stuck")]);
         drop(release);
     }
 

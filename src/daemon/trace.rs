@@ -46,6 +46,8 @@ pub enum DoorState {
 struct Line<'a> {
     #[serde(flatten)]
     decided: Stamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<&'a str>,
     door: DoorState,
     enrolling: bool,
     conclusions: &'a [Conclusion],
@@ -59,6 +61,9 @@ pub struct TracedFrame {
     /// When it was acted on.
     #[serde(flatten)]
     pub decided: Stamp,
+    /// At which door, where there are several.
+    #[serde(default)]
+    pub at: Option<String>,
     /// How the door stood then.
     pub door: DoorState,
     /// Whether an enrolment was going on, so that nothing was decided.
@@ -124,6 +129,7 @@ impl Trace {
     pub(crate) fn write(
         &mut self,
         decided: Stamp,
+        at: Option<&str>,
         analysis: &Analysis,
         conclusions: &[Conclusion],
         unlocked: bool,
@@ -131,7 +137,7 @@ impl Trace {
     ) {
         let Some(to) = &mut self.0 else { return };
         let door = if unlocked { DoorState::Unlocked } else { DoorState::Locked };
-        let line = Line { decided, door, enrolling, conclusions, analysis };
+        let line = Line { decided, at, door, enrolling, conclusions, analysis };
         let written = serde_json::to_vec(&line).map_err(std::io::Error::from).and_then(|mut bytes| {
             bytes.push(b'\n');
             to.write_all(&bytes)?;
@@ -198,8 +204,8 @@ mod tests {
         let path = dir.path().join("trace.jsonl");
         let at = Stamp { wall: jiff::Timestamp::UNIX_EPOCH, mono: MonoTime::from_millis(1300) };
         let mut trace = Trace::new(Some(Box::new(std::fs::File::create(&path).unwrap())));
-        trace.write(at, &analysis(), &[], true, false);
-        trace.write(at, &analysis(), &[], false, true);
+        trace.write(at, None, &analysis(), &[], true, false);
+        trace.write(at, Some("exit"), &analysis(), &[], false, true);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.extend_from_slice(b"{\"half");
         std::fs::write(&path, bytes).unwrap();
@@ -208,6 +214,7 @@ mod tests {
         assert_eq!(frames.len(), 2);
         assert_eq!((frames[0].door, frames[1].door), (DoorState::Unlocked, DoorState::Locked));
         assert_eq!((frames[0].enrolling, frames[1].enrolling), (false, true));
+        assert_eq!((frames[0].at.as_deref(), frames[1].at.as_deref()), (None, Some("exit")));
         assert_eq!(frames[0].decided, at);
         assert_eq!(format!("{:?}", frames[0].analysis), format!("{:?}", analysis()));
     }

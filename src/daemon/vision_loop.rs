@@ -10,12 +10,14 @@ use crate::frame::Frame;
 use crate::gallery::Gallery;
 
 use super::analysis::{AnalyseError, Analyser};
+use super::doorway::DoorId;
 use super::mailbox::{Mailbox, Note};
 use super::slot::Slot;
 use super::supervise::Beat;
 
 /// What the vision thread works with.
 pub(crate) struct VisionLoop {
+    pub(crate) door: DoorId,
     pub(crate) analyser: Box<dyn Analyser>,
     pub(crate) frames: Arc<Slot<Frame>>,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
@@ -34,9 +36,9 @@ impl VisionLoop {
             let gallery = self.gallery.load_full();
             let analyser = &mut self.analyser;
             let analysis = self.beat.during(&*self.clock, || analyser.analyse(&frame, &gallery))?;
-            self.mailbox.analysis(analysis);
+            self.mailbox.analysis(self.door, analysis);
         }
-        self.mailbox.note(Note::RecordingOver);
+        self.mailbox.note(Note::RecordingOver { door: self.door });
         Ok(())
     }
 }

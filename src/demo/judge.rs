@@ -192,9 +192,9 @@ mod tests {
 
     fn record(id: i64, kind: EventKind, detail: serde_json::Value, name: Option<&str>) -> Record {
         let person = name.map(|name| PersonRef { id: PersonId(1), name: name.into() });
-        let event = Event { kind, person, actor: None, detail };
+        let event = Event { person, ..Event::new(kind, detail) };
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
-        Record { id: EventId(id), at, boot_id: "b".into(), event }
+        Record { id: EventId(id), at, boot_id: "b".into(), clock_trusted: None, hash: None, event }
     }
 
     /// Grant, unlock and lock for everybody enrolled, a refusal for each stranger.

@@ -4,18 +4,29 @@
 //! |-----------|---------------------------------------------------------------------------|
 //! | `Granted` | while the strike is unlocked                                              |
 //! | `Refused` | for 2 s after a face was refused, unless the strike is unlocked           |
-//! | `Look`    | while a face is in view that is not decided on: look at the camera        |
+//! | `Look`    | while a face is in view that is not decided on: look at the camera; it blinks when there is something else to do |
+//! | `Left`, `Right` | while the person is asked to turn the head to that side; both: to close the eyes |
 //! | `Fault`   | while something is wrong: the camera, an input, a door held or forced open |
 
 use std::time::Duration;
 
 use crate::clock::MonoTime;
+use crate::liveness::challenge::{Step, Tell};
 
 /// How long a refusal is shown.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
+/// A blink is on for so long, and off for as long.
+const BLINK: Duration = Duration::from_millis(300);
+
+/// From the last blink of a word to the first of the next.
+const PAUSE: Duration = Duration::from_millis(900);
+
 /// A face seen so lately is in view.
 const SEEN_FOR: Duration = Duration::from_millis(1500);
+
+/// What is asked of a person is shown for so long at most.
+const ASKED_FOR: Duration = Duration::from_secs(60);
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +37,18 @@ pub enum Lamp {
     Refused,
     /// Look at the camera.
     Look,
+    /// Turn your head to your left.
+    Left,
+    /// Turn your head to your right.
+    Right,
     /// Something is wrong with the door.
     Fault,
 }
 
 impl Lamp {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Granted, Self::Refused, Self::Look, Self::Fault];
+    pub const ALL: [Self; 6] =
+        [Self::Granted, Self::Refused, Self::Look, Self::Left, Self::Right, Self::Fault];
 
     /// For messages.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +56,8 @@ impl Lamp {
             Self::Granted => "granted",
             Self::Refused => "refused",
             Self::Look => "look",
+            Self::Left => "left",
+            Self::Right => "right",
             Self::Fault => "fault",
         }
     }
@@ -50,6 +68,9 @@ impl Lamp {
 pub struct Lamps {
     refused: Option<MonoTime>,
     seen: Option<MonoTime>,
+    asked: Option<(Step, MonoTime)>,
+    /// How often the lamp `Look` blinks before each pause.
+    blinks: Option<u32>,
 }
 
 impl Lamps {
@@ -63,14 +84,42 @@ impl Lamps {
         self.seen = Some(now);
     }
 
+    /// The person is told something by a challenge.
+    pub fn told(&mut self, what: Tell, now: MonoTime) {
+        self.asked = match what {
+            Tell::Do(step) => Some((step, now)),
+            Tell::Face | Tell::Done => None,
+        };
+    }
+
+    /// What `Look` says: so many blinks and a pause, again and again, or `None` for a steady light.
+    pub fn advise(&mut self, blinks: Option<u32>) {
+        self.blinks = blinks;
+    }
+
+    /// Whether `Look` is lit at this moment of its pattern.
+    fn is_lit(&self, now: MonoTime) -> bool {
+        let Some(blinks) = self.blinks else { return true };
+        let half = BLINK.as_millis();
+        let round = u128::from(2 * blinks) * half + PAUSE.as_millis();
+        let at = now.since(MonoTime::default()).as_millis() % round;
+        at < u128::from(2 * blinks) * half && (at / half).is_multiple_of(2)
+    }
+
     /// Whether `lamp` is on.
     pub fn is_on(&self, lamp: Lamp, unlocked: bool, fault: bool, now: MonoTime) -> bool {
         let lately = |then: Option<MonoTime>, time: Duration| then.is_some_and(|then| now.since(then) < time);
         let refused = lately(self.refused, REFUSED_FOR);
+        let asked = self.asked.filter(|&(_, then)| now.since(then) < ASKED_FOR && !refused && !unlocked);
+        let asked = asked.map(|(step, _)| step);
         match lamp {
             Lamp::Granted => unlocked,
             Lamp::Refused => refused && !unlocked,
-            Lamp::Look => lately(self.seen, SEEN_FOR) && !refused && !unlocked,
+            Lamp::Look => {
+                lately(self.seen, SEEN_FOR) && !refused && !unlocked && asked.is_none() && self.is_lit(now)
+            }
+            Lamp::Left => matches!(asked, Some(Step::Left | Step::Blink)),
+            Lamp::Right => matches!(asked, Some(Step::Right | Step::Blink)),
             Lamp::Fault => fault,
         }
     }
@@ -102,6 +151,44 @@ mod tests {
         assert_eq!(on(&lamps, false, false, 3_199), "r");
         assert_eq!(on(&lamps, false, false, 3_200), "");
         assert_eq!(on(&lamps, true, true, 1_300), "gf");
+    }
+
+    #[test]
+    fn who_is_asked_to_turn_sees_to_which_side_until_it_is_done_or_refused() {
+        for (step, left, right) in
+            [(Step::Left, true, false), (Step::Right, false, true), (Step::Blink, true, true)]
+        {
+            let mut lamps = Lamps::default();
+            lamps.seen(at(0));
+            lamps.told(Tell::Do(step), at(0));
+            let sides = |lamps: &Lamps, unlocked, ms| {
+                [Lamp::Left, Lamp::Right, Lamp::Look].map(|l| lamps.is_on(l, unlocked, false, at(ms)))
+            };
+            assert_eq!(sides(&lamps, false, 10), [left, right, false], "{step:?}");
+            assert_eq!(sides(&lamps, true, 10), [false; 3], "{step:?}");
+            lamps.told(Tell::Face, at(20));
+            assert_eq!(sides(&lamps, false, 20), [false, false, true], "{step:?}");
+            lamps.told(Tell::Do(step), at(30));
+            lamps.refused(at(40));
+            assert_eq!(sides(&lamps, false, 50), [false; 3], "{step:?}");
+        }
+    }
+
+    #[test]
+    fn advice_is_so_many_blinks_and_a_pause() {
+        let mut lamps = Lamps::default();
+        lamps.advise(Some(2));
+        // One letter each 100 ms, over two rounds of 2.1 s.
+        let shown: String = (0..42)
+            .map(|i| {
+                lamps.seen(at(100 * i));
+                if lamps.is_on(Lamp::Look, false, false, at(100 * i)) { '#' } else { '.' }
+            })
+            .collect();
+        assert_eq!(shown, "###...###............".repeat(2));
+        assert_eq!(on(&lamps, true, false, 4_100), "g", "who is let in needs no advice");
+        lamps.advise(None);
+        assert!((0..30).all(|i| on(&lamps, false, false, 4_100 + 10 * i) == "l"), "steady");
     }
 
     #[test]

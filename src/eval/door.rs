@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::metrics::Proportion;
 use super::openset::OpenSet;
-use crate::access::{Attempts, Look, LookOutcome, Proof, Rule, Verdict};
+use crate::access::{Attempts, Demands, Look, LookAlikes, LookOutcome, Proof, Rule, Verdict};
 use crate::calibration::cohort::Cohort;
 use crate::calibration::{Calibration, Estimate, calibrate, exposure};
 use crate::clock::MonoTime;
@@ -132,7 +132,10 @@ pub fn measure(
     let door = |people: &[usize]| {
         let gallery = gallery(set, embeddings, &cohort.model, people);
         let known = calibrate(cohort, far_per_attempt, exposure(&gallery, cohort, rule));
-        let rule = Rule { threshold: known.threshold, ..rule.clone() };
+        // Pictures are not alive: watching them would refuse everybody.
+        let demands = Demands::default();
+        let (threshold, supported) = (known.threshold, known.supported);
+        let rule = Rule { threshold, supported, demands, ..rule.clone() };
         (attend(&gallery, &visits, people, &rule), known)
     };
     let (went, calibration) = door(&everybody);
@@ -218,9 +221,10 @@ fn gallery(set: &OpenSet, embeddings: &[Option<Embedding>], model: &ModelId, peo
 /// Lets every visitor try at one door.
 fn attend(gallery: &Gallery, visits: &[Visit<'_>], people: &[usize], rule: &Rule) -> Went {
     let mut went = Went::default();
+    let alike = LookAlikes::of(gallery, rule);
     for visit in visits {
         let owner = visit.person.filter(|person| people.contains(person));
-        let let_in = attempt(gallery, &visit.looks, rule);
+        let let_in = attempt(gallery, &visit.looks, rule, &alike);
         match owner {
             Some(_) => went.owners += 1,
             None => went.strangers += 1,
@@ -236,8 +240,14 @@ fn attend(gallery: &Gallery, visits: &[Visit<'_>], people: &[usize], rule: &Rule
 }
 
 /// Whom the door would have opened for.
-fn attempt(gallery: &Gallery, looks: &[&Embedding], rule: &Rule) -> Option<(PersonId, String)> {
+fn attempt(
+    gallery: &Gallery,
+    looks: &[&Embedding],
+    rule: &Rule,
+    alike: &LookAlikes,
+) -> Option<(PersonId, String)> {
     let mut attempts = Attempts::new(rule.clone());
+    attempts.set_rule(rule.clone(), alike.clone());
     let count = looks.len().max(rule.frames_window);
     for (seq, embedding) in looks.iter().cycle().take(count).enumerate() {
         let captured = MonoTime::from_millis(1000) + FRAME * seq as u32;
@@ -245,6 +255,7 @@ fn attempt(gallery: &Gallery, looks: &[&Embedding], rule: &Rule) -> Option<(Pers
             track: TrackId(1),
             seq: seq as u64,
             captured,
+            size_px: 100.0,
             outcome: LookOutcome::Compared(gallery.find(embedding)),
             proof: Proof::Off,
             signs: Signs::default(),
@@ -293,11 +304,14 @@ mod tests {
         Rule {
             threshold: Score(0.0),
             margin: 0.05,
+            alike_margin: 0.16,
             frames_needed: 2,
             frames_window: 3,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
-            demands: crate::access::Demands::default(),
+            several: crate::access::Several::Nearest,
+            supported: true,
+            demands: Demands::default(),
         }
     }
 
@@ -310,7 +324,8 @@ mod tests {
         let mut faces: Vec<_> =
             [0.0, 90.0, 10.0, 45.0, 5.0, 170.0, 95.0, 45.0, 44.0].into_iter().map(|d| Some(at(d))).collect();
         faces.push(None);
-        let report = measure(&set, &faces, &cohort(), 1e-3, &rule());
+        let watched = Demands { watch: Duration::from_secs(9), ..Demands::default() };
+        let report = measure(&set, &faces, &cohort(), 1e-3, &Rule { demands: watched, ..rule() });
         assert_eq!((report.enrolled, report.owners, report.strangers), (2, 2, 3));
         assert_eq!(report.accepted, [("Cy".to_owned(), "Bob".to_owned())]);
         assert_eq!(report.rejected, ["Bob"], "only his picture at 170°, far from 90°");

@@ -189,6 +189,35 @@ impl Gallery {
         near
     }
 
+    /// The `count` people who are most alike, most alike first.
+    ///
+    /// # Panics
+    /// As [`Gallery::find`].
+    pub fn nearest(&self, probe: &Embedding, count: usize) -> Vec<Candidate> {
+        let mut near: Vec<Candidate> = Vec::with_capacity(count + 1);
+        self.each(probe, |person, score| {
+            // `>=` keeps equals in the order of their ids.
+            let at = near.iter().take_while(|other| other.score.0 >= score).count();
+            if at < count {
+                near.insert(at, person.candidate(score));
+                near.truncate(count);
+            }
+        });
+        near
+    }
+
+    /// Whom `person`'s samples are most like among the others; `None` when there is nobody else, or no such person.
+    pub fn nearest_to(&self, person: PersonId) -> Option<Candidate> {
+        let own = self.people.iter().find(|enrolled| enrolled.id == person)?;
+        let mut nearest: Option<Candidate> = None;
+        for row in own.rows.clone() {
+            let others = self.nearest_other(&self.matrix.embedding(row), person, Score(-1.0));
+            let first = others.into_iter().next();
+            nearest = nearest.into_iter().chain(first).max_by(|a, b| a.score.0.total_cmp(&b.score.0));
+        }
+        nearest
+    }
+
     /// Hands over each person with their best score, by ascending id; people without a score that is a number are
     /// left out.
     fn each<'a>(&'a self, probe: &Embedding, mut take: impl FnMut(&'a Enrolled, f32)) {
@@ -289,6 +318,15 @@ mod tests {
     }
 
     #[test]
+    fn the_nearest_other_of_a_person_is_that_of_any_of_their_samples() {
+        let g = gallery(&[(1, &[1.0, 0.0]), (1, &[0.6, 0.8]), (2, &[0.0, 1.0]), (3, &[-1.0, 0.0])]);
+        let nearest = g.nearest_to(PersonId(1)).unwrap();
+        assert!(nearest.person == PersonId(2) && (nearest.score.0 - 0.8).abs() < 1e-6, "{nearest:?}");
+        assert_eq!(g.nearest_to(PersonId(9)), None);
+        assert_eq!(gallery(&[(1, &[1.0, 0.0])]).nearest_to(PersonId(1)), None);
+    }
+
+    #[test]
     fn of_very_many_people_an_even_choice_is_compared() {
         let count = 2 * MOST_COMPARED + 1;
         let one = Embedding::normalise(vec![1.0, 0.0]).unwrap();
@@ -385,6 +423,20 @@ mod tests {
         let near = g.nearest_other(&embedding(&[1.0, 0.0]), PersonId(1), Score(0.5));
         assert_eq!(near.iter().map(|c| c.person.0).collect::<Vec<_>>(), [4, 2]);
         assert!((near[1].score.0 - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_nearest_come_in_order_and_no_more_than_asked_for() {
+        let g = gallery(&[(1, &[1.0, 0.0]), (2, &[0.8, 0.6]), (3, &[0.0, 1.0]), (4, &[0.8, 0.6])]);
+        let near = |count| {
+            let near = g.nearest(&embedding(&[1.0, 0.0]), count);
+            near.iter().map(|c| c.person.0).collect::<Vec<_>>()
+        };
+        assert_eq!((near(0), near(3), near(9)), (vec![], vec![1, 2, 4], vec![1, 2, 4, 3]));
+        assert_eq!(
+            Some(&g.nearest(&embedding(&[1.0, 0.2]), 1)[0]),
+            g.find(&embedding(&[1.0, 0.2])).map(|m| m.best).as_ref()
+        );
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum TemplateSource {
     Image,
     /// The door's or the operator's camera.
     Camera,
+    /// The door's camera, when it let the person in: nobody enrolled it.
+    Learnt,
 }
 
 /// A template to be stored.

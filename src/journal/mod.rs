@@ -2,13 +2,18 @@
 //!
 //! Stands between `access` and `door`: a grant becomes a [`Recorded`] grant here, and only that opens.
 
+pub mod chain;
+pub mod explain;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Grant;
+use crate::access::{Evidence, Grant};
 use crate::clock::{Clock, MonoTime};
 use crate::gallery::PersonId;
-use crate::policy::Admitted;
+use crate::policy::{Admitted, Side};
+
+use explain::Circumstances;
 
 /// Row number of an event; counts up, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,6 +48,10 @@ pub enum EventKind {
     Grant,
     /// A face was refused.
     Refusal,
+    /// A person who is recognised is told to do something before they are let in.
+    Challenge,
+    /// Somebody stood at the door whose face could not be judged, and was told what to do.
+    Advice,
     /// The strike was unlocked.
     Unlocked,
     /// The strike was locked.
@@ -79,6 +88,10 @@ pub enum EventKind {
     Enrol,
     /// Templates were added to a person.
     EnrolMore,
+    /// The door took a sample of somebody it had let in.
+    Learnt,
+    /// Samples that the door had taken by itself were removed.
+    LearntForgotten,
     /// A person was renamed.
     Rename,
     /// A person was removed.
@@ -101,6 +114,8 @@ pub enum EventKind {
     FaceOff,
     /// An operator lets faces open the door again.
     FaceOn,
+    /// A person was let in or out and did not open the door.
+    NotPassed,
     /// What a person agreed to was written down.
     Consent,
     /// An operator was given a copy of everything kept about a person.
@@ -113,6 +128,21 @@ pub enum EventKind {
     Restore,
     /// Damage was repaired.
     Repair,
+    /// Records from before the journal was a chain were chained as they were found.
+    Chained,
+    /// Old records were taken out; what they were in sum stays.
+    Pruned,
+    /// The settings are others than at the last start.
+    Config,
+    /// The encoder is another one than at the last start.
+    Model,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub fn all() -> &'static [Self] {
+        clap::ValueEnum::value_variants()
+    }
 }
 
 /// Whom an event is about. The name is kept as it was then.
@@ -133,6 +163,9 @@ pub struct Event {
     pub person: Option<PersonRef>,
     /// Who did it, for what an operator did: `uid 1000`; `None` for what the door did itself.
     pub actor: Option<String>,
+    /// At which door; `None` for what concerns all of them, and in records from before doors had names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<String>,
     /// Figures and reasons, by kind.
     pub detail: serde_json::Value,
 }
@@ -140,7 +173,18 @@ pub struct Event {
 impl Event {
     /// An event of the door itself, about nobody.
     pub fn new(kind: EventKind, detail: serde_json::Value) -> Self {
-        Self { kind, person: None, actor: None, detail }
+        Self { kind, person: None, actor: None, door: None, detail }
+    }
+
+    /// Whether it is a grant at a door that leads out.
+    pub fn is_leaving(&self) -> bool {
+        self.kind == EventKind::Grant && self.detail["side"] == "out"
+    }
+
+    /// The same at a door.
+    #[must_use]
+    pub fn at_door(self, door: &str) -> Self {
+        Self { door: Some(door.to_owned()), ..self }
     }
 }
 
@@ -154,6 +198,12 @@ pub struct Record {
     pub at: Stamp,
     /// Which boot of the machine `at.mono` counts from.
     pub boot_id: String,
+    /// Whether the calendar was believed; `None` where nobody knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_trusted: Option<bool>,
+    /// Its hash in the chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<chain::Hash>,
     /// What.
     #[serde(flatten)]
     pub event: Event,
@@ -161,6 +211,7 @@ pub struct Record {
 
 /// Which records to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// At or after.
     pub since: Option<Timestamp>,
@@ -170,8 +221,13 @@ pub struct Filter {
     pub person: Option<String>,
     /// Of one of these kinds; empty means all.
     pub kinds: Vec<EventKind>,
+    /// At this door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<String>,
     /// With a greater number than this.
     pub after: Option<EventId>,
+    /// With a smaller number than this: the page before one that begins with it.
+    pub before: Option<EventId>,
     /// At most so many, the newest ones, oldest first.
     pub limit: Option<usize>,
 }
@@ -212,19 +268,33 @@ impl<T> Recorded<T> {
 /// What `append` says; the grant is gone then and the door stays locked.
 pub fn record_grant<E>(
     admitted: Admitted,
+    around: &Circumstances,
     append: impl FnOnce(&Event) -> Result<EventId, E>,
 ) -> Result<Recorded<Grant>, E> {
     let grant = admitted.grant();
-    let mut evidence = detail(grant.evidence());
+    let mut evidence = decision(grant.evidence(), around);
     evidence["by"] = admitted.by().into();
+    if admitted.side() == Side::Out {
+        evidence["side"] = "out".into();
+    }
     let event = Event {
         kind: EventKind::Grant,
         person: Some(PersonRef { id: grant.person(), name: grant.name().to_owned() }),
         actor: None,
+        door: Some(admitted.door().to_owned()),
         detail: evidence,
     };
     let event = append(&event)?;
     Ok(Recorded { what: admitted.into_grant(), event })
+}
+
+/// What a decision writes down: its evidence and what there was around it.
+pub fn decision(evidence: &Evidence, around: &Circumstances) -> serde_json::Value {
+    let mut figures = detail(evidence);
+    if let (Some(figures), serde_json::Value::Object(more)) = (figures.as_object_mut(), detail(around)) {
+        figures.extend(more);
+    }
+    figures
 }
 
 /// Figures as an event holds them: each with the digits it has, 0.08 and not 0.07999999821186066, which is what an
@@ -249,7 +319,7 @@ mod tests {
 
     fn granted_event() -> Event {
         let mut written = None;
-        let _recorded = record_grant(Admitted::for_tests(grant()), |event| {
+        let _recorded = record_grant(Admitted::for_tests(grant()), &Circumstances::default(), |event| {
             written = Some(event.clone());
             Ok::<_, ()>(EventId(12))
         });
@@ -259,7 +329,7 @@ mod tests {
     #[test]
     fn a_grant_is_recorded_under_its_event_with_its_evidence() {
         let mut written = None;
-        let recorded = record_grant(Admitted::for_tests(grant()), |event| {
+        let recorded = record_grant(Admitted::for_tests(grant()), &Circumstances::default(), |event| {
             written = Some(event.clone());
             Ok::<_, ()>(EventId(12))
         });
@@ -269,14 +339,14 @@ mod tests {
         assert_eq!(written.kind, EventKind::Grant);
         assert_eq!(written.person, Some(PersonRef { id: PersonId(3), name: "Ada".into() }));
         assert_eq!(written.actor, None, "the door's own decision");
-        let evidence: crate::access::Evidence = serde_json::from_value(written.detail).unwrap();
+        let evidence: Evidence = serde_json::from_value(written.detail).unwrap();
         assert_eq!(&evidence, grant().evidence());
     }
 
     #[test]
     fn a_grant_that_cannot_be_written_down_is_gone() {
         let mut asked = 0;
-        let lost = record_grant(Admitted::for_tests(grant()), |_| {
+        let lost = record_grant(Admitted::for_tests(grant()), &Circumstances::default(), |_| {
             asked += 1;
             Err("the disk is full")
         });
@@ -294,6 +364,8 @@ mod tests {
                 mono: MonoTime::from_millis(61_250),
             },
             boot_id: "3e1f".into(),
+            clock_trusted: None,
+            hash: None,
             event,
         };
         let shape = json!({
@@ -304,6 +376,7 @@ mod tests {
             "kind": "grant",
             "person": { "id": 3, "name": "Ada" },
             "actor": null,
+            "door": "door",
             "detail": {
                 "track": 7,
                 "seq": 42,
@@ -315,10 +388,14 @@ mod tests {
                 "rule": {
                     "threshold": 0.5,
                     "margin": 0.08,
+                    "alike_margin": 0.16,
+                    "demands": { "watch": { "secs": 0, "nanos": 0 }, "challenge": null },
                     "frames_needed": 3,
                     "frames_window": 5,
                     "max_frame_age": { "secs": 0, "nanos": 500_000_000 },
                     "regrant_after": { "secs": 10, "nanos": 0 },
+                    "several": "nearest",
+                    "supported": true,
                 },
                 "by": "rule 1: allow everybody always",
             },

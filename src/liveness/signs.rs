@@ -19,8 +19,10 @@ pub struct Signs {
     pub carried: u32,
     /// Places around the face that stayed where they were while it moved, as what is behind a person does.
     pub stood: u32,
-    /// Whether the face has moved at all, or within itself.
+    /// Whether the face has moved at all.
     pub stirred: bool,
+    /// How often both eyes closed and opened again.
+    pub blinks: u32,
 }
 
 impl Signs {

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::passback::{Direction, Passage};
+use super::place::WhichDoor;
 use super::rule::{Dates, Rule, RuleId, Who};
 use crate::gallery::PersonId;
 
@@ -81,8 +83,14 @@ pub struct PersonRow {
     pub name: String,
     /// What is agreed.
     pub terms: PersonTerms,
-    /// When the door last opened for them.
+    /// When a door last let them in.
     pub last_entry: Option<Timestamp>,
+    /// Where they were last seen to go, area by area; kept where doors lead both ways.
+    #[serde(default)]
+    pub passages: Vec<Passage>,
+    /// When anti-passback last forgave them.
+    #[serde(default)]
+    pub forgiven: Option<Timestamp>,
 }
 
 /// A rule with its number.
@@ -101,6 +109,9 @@ pub struct RuleBook {
     pub zone: Option<String>,
     /// Nobody enters twice within so many seconds; 0 is off.
     pub passback_s: u32,
+    /// Whether people must leave before they come in again.
+    #[serde(default)]
+    pub direction: Direction,
     /// Nobody enters at all.
     pub lockdown: bool,
     /// By number.
@@ -175,6 +186,10 @@ pub enum Change {
     Zone(Option<String>),
     /// Nobody enters twice within so many seconds.
     Passback(u32),
+    /// Whether people must leave before they come in again. From then on nobody's place is known.
+    Direction(Direction),
+    /// Anti-passback forgives one person or everybody: where they are is not known any more.
+    Forgive(Option<String>),
     /// Lockdown begins or ends.
     Lockdown(bool),
     /// With a person.
@@ -189,6 +204,19 @@ pub enum Change {
     Import(Document),
 }
 
+impl Change {
+    /// The first door that a rule of it names and that is not one of `there`.
+    pub fn unknown_door(&self, there: &[&str]) -> Option<WhichDoor> {
+        let rules = match self {
+            Self::AddRule(rule) => std::slice::from_ref(rule),
+            Self::Import(document) => document.rules.as_slice(),
+            _ => &[],
+        };
+        let name = rules.iter().flat_map(|rule| rule.unknown_doors(there)).next()?;
+        Some(WhichDoor::Unknown { name: name.to_owned(), doors: there.join(", ") })
+    }
+}
+
 /// The book as TOML: what `policy export` writes and `policy import` reads. Lockdown is a state and not in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,6 +227,9 @@ pub struct Document {
     /// As in [`RuleBook`].
     #[serde(default)]
     pub passback_s: u32,
+    /// As in [`RuleBook`].
+    #[serde(default)]
+    pub direction: Direction,
     /// In their order.
     #[serde(default, rename = "rule")]
     pub rules: Vec<Rule>,
@@ -216,6 +247,7 @@ impl From<&RuleBook> for Document {
         Self {
             zone: book.zone.clone(),
             passback_s: book.passback_s,
+            direction: book.direction,
             rules: book.rules.iter().map(|numbered| numbered.rule.clone()).collect(),
             holidays: book.holidays.clone(),
             people: agreed.map(|row| (row.name.clone(), row.terms.clone())).collect(),

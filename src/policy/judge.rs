@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
-use super::book::{PersonTerms, RuleBook};
+use super::book::{NumberedRule, PersonTerms, RuleBook};
+use super::passback::{self, Passage};
+use super::place::{Place, Side, same_name};
 use super::rule::{Effect, RuleId, Schedule, Who};
 use super::{Admitted, Entries, Gate, Now};
 use crate::access::Grant;
@@ -51,6 +53,16 @@ pub enum Refusal {
         /// How long it must be.
         within: Duration,
     },
+    /// They are inside, came in so long ago, and must leave before they come in again.
+    IsInside {
+        /// How long ago.
+        ago: Duration,
+    },
+    /// They are outside, left so long ago, and must come in before they leave again.
+    IsOutside {
+        /// How long ago.
+        ago: Duration,
+    },
     /// A rule keeps them out.
     Denied(RuleId),
     /// A rule would let them in once somebody of a group has come in.
@@ -78,6 +90,17 @@ impl fmt::Display for Refusal {
                     ago.as_secs(),
                     within.as_secs()
                 )
+            }
+            Self::IsInside { ago } => {
+                let ago = ago.as_secs();
+                write!(
+                    f,
+                    "anti-passback: is inside since {ago} s, must leave first (or: accessd policy forgive)"
+                )
+            }
+            Self::IsOutside { ago } => {
+                let ago = ago.as_secs();
+                write!(f, "anti-passback: left {ago} s ago, must come in first (or: accessd policy forgive)")
             }
             Self::Denied(rule) => write!(f, "rule {} denies", rule.0),
             Self::WaitsForFirst(rule, who) => write!(f, "rule {} waits for the first of {who}", rule.0),
@@ -209,21 +232,22 @@ impl Policy {
     ///
     /// # Errors
     /// The refusal; the grant is gone then.
-    pub fn admit(&self, grant: Grant, entries: &Entries, now: &Now) -> Result<Admitted, Refusal> {
+    pub fn admit(&self, grant: Grant, entries: &Entries, now: &Now<'_>) -> Result<Admitted, Refusal> {
         let rule = self.decide(grant.person(), entries, now)?;
-        Ok(Admitted { grant, by: self.name_of(rule) })
+        let Place { door, side, .. } = now.place;
+        Ok(Admitted { grant, by: self.name_of(rule), door: door.clone(), side: *side })
     }
 
     /// Whether a person may enter now, and by which rule.
     ///
     /// # Errors
     /// Why they may not.
-    pub fn decide(&self, person: PersonId, entries: &Entries, now: &Now) -> Result<RuleId, Refusal> {
+    pub fn decide(&self, person: PersonId, entries: &Entries, now: &Now<'_>) -> Result<RuleId, Refusal> {
         self.walk(person, entries, now, |_| {})
     }
 
     /// The steps of the same judgement, in order; the last one decides.
-    pub fn explain(&self, person: PersonId, entries: &Entries, now: &Now) -> Vec<Step> {
+    pub fn explain(&self, person: PersonId, entries: &Entries, now: &Now<'_>) -> Vec<Step> {
         let mut steps = Vec::new();
         // The last step says what the walk returns.
         let _ = self.walk(person, entries, now, |step| steps.push(step));
@@ -232,18 +256,35 @@ impl Policy {
 
     /// A rule as the journal names it.
     pub fn name_of(&self, id: RuleId) -> String {
+        if id == RuleId::WAY_OUT {
+            return "the way out: whoever is enrolled may leave".to_owned();
+        }
         let rule = self.book.rules.iter().find(|numbered| numbered.id == id);
         rule.map_or_else(|| format!("rule {}", id.0), |found| format!("rule {}: {}", id.0, found.rule))
     }
 
+    /// Somebody has passed a door; or what was thought so is taken back.
+    pub fn set_passage(&mut self, person: PersonId, area: &str, passage: Option<Passage>) {
+        let Some(at) = self.people.get(&person) else { return };
+        let passages = &mut self.book.people[*at].passages;
+        passages.retain(|known| !same_name(&known.area, area));
+        passages.extend(passage);
+    }
+
+    /// Where somebody was last seen to go, of one area.
+    pub fn passage(&self, person: PersonId, area: &str) -> Option<&Passage> {
+        self.book.people[*self.people.get(&person)?].passage(area)
+    }
+
     /// Which rule holds the door open now, if any. None does in lockdown or while the clock is not trusted.
-    pub fn hold_open(&self, entries: &Entries, now: &Now) -> Option<HoldOpen> {
+    pub fn hold_open(&self, entries: &Entries, now: &Now<'_>) -> Option<HoldOpen> {
         if self.book.lockdown || !now.clock_trusted {
             return None;
         }
         let shown = self.zone.to_datetime(now.wall);
         let rules = self.book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::HoldOpen);
         rules
+            .filter(|numbered| numbered.rule.doors.is_empty() || numbered.rule.names(now.place))
             .filter_map(|numbered| {
                 let (began, ends) = self.window(&numbered.rule.when, shown)?;
                 let first = numbered.rule.after_first.as_ref();
@@ -264,22 +305,27 @@ impl Policy {
         &self,
         person: PersonId,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
         mut tell: impl FnMut(Step),
     ) -> Result<RuleId, Refusal> {
-        let terms = self.people.get(&person).map(|at| &self.book.people[*at].terms);
-        let Some(terms) = terms else {
+        let Some(row) = self.people.get(&person).map(|at| &self.book.people[*at]) else {
             let says = Says::Refuses(Refusal::NotEnrolled);
             tell(Step { subject: Subject::Enrolled, says });
             return Err(Refusal::NotEnrolled);
         };
         tell(Step { subject: Subject::Enrolled, says: Says::Passes });
+        // Time that is up, and entries that are used, keep nobody inside.
+        let terms = &row.terms;
+        let comes_in = now.place.side == Side::In;
+        let no_entries = (comes_in && terms.entries_left == Some(0)).then_some(Refusal::NoEntriesLeft);
+        let validity = outside_validity(terms, now).filter(|_| comes_in);
+        let (within, entry) = (Duration::from_secs(self.book.passback_s.into()), entries.get(&person));
         let checks = [
             (Subject::Lockdown, self.book.lockdown.then_some(Refusal::Lockdown)),
             (Subject::Attempts, at_the_gate(now.gate)),
-            (Subject::Validity, outside_validity(terms, now)),
-            (Subject::Entries, (terms.entries_left == Some(0)).then_some(Refusal::NoEntriesLeft)),
-            (Subject::Passback, self.passback(person, entries, now)),
+            (Subject::Validity, validity),
+            (Subject::Entries, no_entries),
+            (Subject::Passback, passback::against(row, self.book.direction, within, entry, now)),
         ];
         for (subject, refusal) in checks {
             let says = refusal.clone().map_or(Says::Passes, Says::Refuses);
@@ -287,6 +333,12 @@ impl Policy {
             refusal.map_or(Ok(()), Err)?;
         }
         self.denials(terms, entries, now, &mut tell)?;
+        let is_named =
+            |numbered: &NumberedRule| numbered.rule.effect == Effect::Allow && numbered.rule.names(now.place);
+        if !comes_in && !self.book.rules.iter().any(is_named) {
+            tell(Step { subject: Subject::Rule(RuleId::WAY_OUT), says: Says::Admits });
+            return Ok(RuleId::WAY_OUT);
+        }
         self.allowances(terms, entries, now, &mut tell)
     }
 
@@ -294,7 +346,7 @@ impl Policy {
         &self,
         terms: &PersonTerms,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
         tell: &mut impl FnMut(Step),
     ) -> Result<(), Refusal> {
         for numbered in self.book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::Deny) {
@@ -320,7 +372,7 @@ impl Policy {
         &self,
         terms: &PersonTerms,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
         tell: &mut impl FnMut(Step),
     ) -> Result<RuleId, Refusal> {
         let mut end = Refusal::NoRule;
@@ -349,12 +401,17 @@ impl Policy {
 
     fn applies(
         &self,
-        numbered: &super::NumberedRule,
+        numbered: &NumberedRule,
         terms: &PersonTerms,
         entries: &Entries,
-        now: &Now,
+        now: &Now<'_>,
     ) -> Applies {
         let rule = &numbered.rule;
+        match (rule.doors.is_empty(), now.place.side) {
+            (true, Side::Out) => return Applies::No("it is about coming in"),
+            (false, _) if !rule.names(now.place) => return Applies::No("it is about another door"),
+            _ => {}
+        }
         if !terms.is_of(&rule.who) {
             return Applies::No("they are not of this group");
         }
@@ -378,18 +435,12 @@ impl Policy {
     }
 
     /// Whether somebody of `who` has been let in since the clock on the wall showed `began`.
-    fn has_come_in(&self, who: &Who, began: DateTime, entries: &Entries, now: &Now) -> bool {
+    fn has_come_in(&self, who: &Who, began: DateTime, entries: &Entries, now: &Now<'_>) -> bool {
         let recent = entries
             .iter()
             .filter(|(_, entry)| entry.wall <= now.wall && self.zone.to_datetime(entry.wall) >= began);
         let mut terms = recent.filter_map(|(id, _)| self.people.get(id));
         terms.any(|at| self.book.people[*at].terms.is_of(who))
-    }
-
-    fn passback(&self, person: PersonId, entries: &Entries, now: &Now) -> Option<Refusal> {
-        let within = Duration::from_secs(self.book.passback_s.into());
-        let ago = entries.get(&person)?.ago(now)?;
-        (ago < within).then_some(Refusal::Passback { ago, within })
     }
 }
 
@@ -401,7 +452,7 @@ fn at_the_gate(gate: Gate) -> Option<Refusal> {
     }
 }
 
-fn outside_validity(terms: &PersonTerms, now: &Now) -> Option<Refusal> {
+fn outside_validity(terms: &PersonTerms, now: &Now<'_>) -> Option<Refusal> {
     let limited = terms.valid_from.is_some() || terms.valid_until.is_some();
     if limited && !now.clock_trusted {
         return Some(Refusal::ClockNotTrusted);

@@ -5,10 +5,14 @@
 //! judged here opens the door. It reads no clock and no database: the book is a value, and so is the time.
 //!
 //! The order of judgement is fixed, and [`Policy::explain`] prints it: enrolled, lockdown, failed attempts, validity,
-//! entries left, anti-passback, rules that deny, rules that allow. What no rule allows is refused.
+//! entries left, anti-passback, rules that deny, rules that allow. What no rule allows is refused. At a door that leads
+//! out, only rules that name it count, and where none does, whoever is enrolled may leave: nobody is to be kept inside by
+//! hours that are about coming in.
 
 mod book;
 mod judge;
+mod passback;
+mod place;
 mod rule;
 mod throttle;
 
@@ -25,12 +29,14 @@ pub use book::{
     Change, Document, Holiday, Limit, NumberedRule, PersonChange, PersonRow, PersonTerms, RuleBook,
 };
 pub use judge::{HoldOpen, Policy, PolicyError, Refusal, Says, Step, Subject, check_zone};
+pub use passback::{Direction, DirectionError, Passage};
+pub use place::{Place, Side, SideError, WhichDoor, same_name, which_door};
 pub use rule::{Dates, Days, Effect, OnHolidays, Rule, RuleError, RuleId, Schedule, TimeOfDay, Who};
 pub use throttle::{Gate, Patience, Throttle};
 
 /// The time as a judgement sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Now {
+pub struct Now<'a> {
     /// Calendar time.
     pub wall: Timestamp,
     /// Time since boot; `None` when the moment is a supposed one (`accessd policy why --at`).
@@ -39,6 +45,8 @@ pub struct Now {
     pub clock_trusted: bool,
     /// Whether faces are looked at, after failed attempts.
     pub gate: Gate,
+    /// At which door.
+    pub place: &'a Place,
 }
 
 /// When somebody was let in last.
@@ -52,7 +60,7 @@ pub struct Entry {
 
 impl Entry {
     /// How long ago it was; `None` when it lies ahead, which is a calendar that was set back and proves nothing.
-    fn ago(&self, now: &Now) -> Option<Duration> {
+    fn ago(&self, now: &Now<'_>) -> Option<Duration> {
         if let (Some(then), Some(now)) = (self.mono, now.mono) {
             return Some(now.since(then));
         }
@@ -68,10 +76,10 @@ pub type Entries = BTreeMap<PersonId, Entry>;
 ///
 /// ```compile_fail,E0451
 /// use accessd::access::Grant;
-/// use accessd::policy::Admitted;
+/// use accessd::policy::{Admitted, Side};
 ///
 /// fn wave_through(grant: Grant) -> Admitted {
-///     Admitted { grant, by: "me".into() }
+///     Admitted { grant, by: "me".into(), door: "mine".into(), side: Side::In }
 /// }
 /// ```
 #[derive(Debug, PartialEq)]
@@ -79,6 +87,8 @@ pub type Entries = BTreeMap<PersonId, Entry>;
 pub struct Admitted {
     grant: Grant,
     by: String,
+    door: String,
+    side: Side,
 }
 
 impl Admitted {
@@ -92,6 +102,16 @@ impl Admitted {
         &self.by
     }
 
+    /// Which door it is for.
+    pub fn door(&self) -> &str {
+        &self.door
+    }
+
+    /// Whether it is for coming in or for going out.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
     /// Back to the grant, for whoever has written it down.
     pub fn into_grant(self) -> Grant {
         self.grant
@@ -100,7 +120,8 @@ impl Admitted {
     /// An admission for the tests of the rooms after this one.
     #[cfg(test)]
     pub(crate) fn for_tests(grant: Grant) -> Self {
-        Self { grant, by: "rule 1: allow everybody always".to_owned() }
+        let by = "rule 1: allow everybody always".to_owned();
+        Self { grant, by, door: "door".to_owned(), side: Side::In }
     }
 }
 

@@ -4,11 +4,14 @@
 //! nobody in; where they go back, the hour that comes twice counts twice. Whoever stands at the door can check the rule
 //! against a watch.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::{Date, DateTime, Weekday};
 use serde::{Deserialize, Serialize};
+
+use super::place::{Place, same_name};
 
 /// A text that is no part of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +48,12 @@ as_text!(Days, TimeOfDay, Dates, Who);
 /// Number of a rule; never used again after its removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RuleId(pub i64);
+
+impl RuleId {
+    /// What stands in for a rule at a door that leads out and that no rule names: whoever is enrolled may leave. Numbers of
+    /// rules count from 1.
+    pub const WAY_OUT: Self = Self(0);
+}
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -354,6 +363,21 @@ pub struct Rule {
     pub when: Schedule,
     /// Only once a member of this group has been let in within the present window.
     pub after_first: Option<Who>,
+    /// At these doors; at all of them when none is named.
+    pub doors: BTreeSet<String>,
+}
+
+impl Rule {
+    /// Whether it names this door.
+    pub fn names(&self, place: &Place) -> bool {
+        self.doors.iter().any(|door| place.is_called(door))
+    }
+
+    /// The doors that it names and that are not there.
+    pub fn unknown_doors<'a>(&'a self, there: &'a [&str]) -> impl Iterator<Item = &'a str> {
+        let is_there = |door: &str| there.iter().any(|known| same_name(known, door));
+        self.doors.iter().map(String::as_str).filter(move |door| !is_there(door))
+    }
 }
 
 /// A rule as it is written: what goes without saying is left out, and a misspelt key is refused.
@@ -375,6 +399,8 @@ struct Written {
     holidays: OnHolidays,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after_first: Option<Who>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    doors: BTreeSet<String>,
 }
 
 fn everybody() -> Who {
@@ -383,7 +409,7 @@ fn everybody() -> Who {
 
 impl From<Written> for Rule {
     fn from(written: Written) -> Self {
-        let Written { effect, who, days, from, until, dates, holidays, after_first } = written;
+        let Written { effect, who, days, from, until, dates, holidays, after_first, doors } = written;
         let always = Schedule::ALWAYS;
         let when = Schedule {
             days: days.unwrap_or(always.days),
@@ -392,7 +418,7 @@ impl From<Written> for Rule {
             dates,
             holidays,
         };
-        Self { effect, who, when, after_first }
+        Self { effect, who, when, after_first, doors }
     }
 }
 
@@ -409,6 +435,7 @@ impl From<Rule> for Written {
             dates,
             holidays,
             after_first: rule.after_first,
+            doors: rule.doors,
         }
     }
 }
@@ -420,9 +447,10 @@ impl fmt::Display for Rule {
             Effect::Deny => write!(f, "deny {} {}", self.who, self.when)?,
             Effect::HoldOpen => write!(f, "hold open {}", self.when)?,
         }
-        match &self.after_first {
-            Some(who) => write!(f, ", once {who} came in"),
-            None => Ok(()),
+        if let Some(who) = &self.after_first {
+            write!(f, ", once {who} came in")?;
         }
+        let doors: Vec<&str> = self.doors.iter().map(String::as_str).collect();
+        if doors.is_empty() { Ok(()) } else { write!(f, ", at {}", doors.join(" and ")) }
     }
 }

@@ -1,5 +1,8 @@
 //! Tables of moments, and properties that hold for every book.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -11,8 +14,15 @@ fn ts(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn now(wall: &str) -> Now {
-    Now { wall: ts(wall), mono: None, clock_trusted: true, gate: Gate::Open }
+/// The only door, which leads in.
+static DOOR: LazyLock<Place> = LazyLock::new(|| door("door", Side::In));
+
+fn door(name: &str, side: Side) -> Place {
+    Place { door: name.into(), side, area: "inside".into(), both_ways: true }
+}
+
+fn now(wall: &str) -> Now<'static> {
+    Now { wall: ts(wall), mono: None, clock_trusted: true, gate: Gate::Open, place: &DOOR }
 }
 
 fn rule(effect: Effect, who: &str, days: &str, from: &str, until: &str) -> Rule {
@@ -22,7 +32,7 @@ fn rule(effect: Effect, who: &str, days: &str, from: &str, until: &str) -> Rule 
         until: until.parse().unwrap(),
         ..Schedule::ALWAYS
     };
-    Rule { effect, who: who.parse().unwrap(), when, after_first: None }
+    Rule { effect, who: who.parse().unwrap(), when, after_first: None, doors: BTreeSet::new() }
 }
 
 fn always() -> Rule {
@@ -32,7 +42,7 @@ fn always() -> Rule {
 fn person(id: PersonId, name: &str, groups: &[&str]) -> PersonRow {
     let terms =
         PersonTerms { groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..Default::default() };
-    PersonRow { id, name: name.into(), terms, last_entry: None }
+    PersonRow { id, name: name.into(), terms, last_entry: None, passages: Vec::new(), forgiven: None }
 }
 
 /// Ada is of the staff, Bob cleans.
@@ -231,6 +241,7 @@ fn nobody_enters_twice_within_the_time_whatever_the_calendar_does() {
             mono: mono_ms.map(MonoTime::from_millis),
             clock_trusted: true,
             gate: Gate::Open,
+            place: &DOOR,
         };
         assert_eq!(policy.decide(ADA, &entries, &now).err(), refused, "{wall} {mono_ms:?}");
         assert_eq!(policy.decide(BOB, &entries, &now), Ok(RuleId(1)));
@@ -339,8 +350,10 @@ fn a_book_survives_as_toml_and_a_misspelt_key_is_refused() {
     let mut staff = rule(Effect::Allow, "staff", "mon-fri", "07:00", "19:00");
     staff.when.dates = Some("2026-01-01..2026-12-31".parse().unwrap());
     staff.after_first = Some(Who::Everybody);
+    staff.doors = ["entry".to_owned(), "Side door".to_owned()].into();
     let mut book = book("UTC", vec![staff, rule(Effect::HoldOpen, "everybody", "sat", "09:00", "12:00")]);
     book.passback_s = 600;
+    book.direction = Direction::Both;
     book.holidays.push(Holiday { dates: "2026-05-01".parse().unwrap(), name: "May".into(), yearly: true });
     book.people[0].terms.valid_until = Some(ts("2026-11-23T16:00:00Z"));
     book.people[0].terms.entries_left = Some(1);
@@ -351,6 +364,87 @@ fn a_book_survives_as_toml_and_a_misspelt_key_is_refused() {
     assert!(
         toml::from_str::<Document>("[[rule]]\neffect = \"allow\"\nwho = \"staff\"\nday = \"mon\"").is_err()
     );
+}
+
+#[test]
+fn rules_that_name_doors_count_at_those_and_whoever_is_enrolled_may_leave() {
+    let at = |mut rule: Rule, doors: &[&str]| {
+        rule.doors = doors.iter().map(|door| (*door).to_owned()).collect();
+        rule
+    };
+    let (entry, lab, exit) = (door("Entry", Side::In), door("lab", Side::In), door("exit", Side::Out));
+    let staff = rule(Effect::Allow, "staff", "daily", "07:00", "19:00");
+    let mut book =
+        book("UTC", vec![at(staff, &["entry"]), rule(Effect::Deny, "cleaners", "sun", "00:00", "24:00")]);
+    assert_eq!(book.rules[0].rule.to_string(), "allow staff daily 07:00-19:00, at entry");
+    book.people[0].terms.valid_until = Some(ts("2026-11-22T20:00:00Z"));
+    book.people[0].terms.entries_left = Some(0);
+    let sunday = |place| Now { place, ..now("2026-11-22T12:00:00Z") };
+    let ask = |book: &RuleBook, who, now: &Now<'_>| {
+        Policy::new(book.clone()).unwrap().decide(who, &Entries::new(), now)
+    };
+    book.people[0].terms.entries_left = None;
+    assert_eq!(ask(&book, ADA, &sunday(&entry)), Ok(RuleId(1)));
+    assert_eq!(ask(&book, ADA, &sunday(&lab)), Err(Refusal::NoRule));
+    // Out of hours, out of entries, past her time, and without a clock: she may leave all the same. So may the cleaner.
+    book.people[0].terms.entries_left = Some(0);
+    let late = Now { place: &exit, clock_trusted: false, ..now("2026-11-22T23:00:00Z") };
+    assert_eq!(ask(&book, ADA, &late), Ok(RuleId::WAY_OUT));
+    assert_eq!(ask(&book, BOB, &sunday(&exit)), Ok(RuleId::WAY_OUT));
+    let steps = Policy::new(book.clone()).unwrap().explain(BOB, &Entries::new(), &sunday(&exit));
+    assert_eq!(steps.last(), Some(&Step { subject: Subject::Rule(RuleId::WAY_OUT), says: Says::Admits }));
+    // Not in lockdown, not while faces are off, and not whom a rule keeps in that names the door.
+    let off = Now { gate: Gate::Off, ..late };
+    assert_eq!(ask(&book, ADA, &off), Err(Refusal::FaceOff));
+    let locked = RuleBook { lockdown: true, ..book.clone() };
+    assert_eq!(ask(&locked, ADA, &late), Err(Refusal::Lockdown));
+    let deny = at(rule(Effect::Deny, "cleaners", "daily", "00:00", "24:00"), &["exit"]);
+    book.rules.push(NumberedRule { id: RuleId(3), rule: deny });
+    assert_eq!(ask(&book, BOB, &sunday(&exit)), Err(Refusal::Denied(RuleId(3))));
+    assert_eq!(ask(&book, ADA, &sunday(&exit)), Ok(RuleId::WAY_OUT));
+    // Where a rule lets some out, it is for the others as well.
+    let allow = at(rule(Effect::Allow, "staff", "daily", "07:00", "19:00"), &["exit"]);
+    book.rules.push(NumberedRule { id: RuleId(4), rule: allow });
+    book.rules.remove(2);
+    assert_eq!(ask(&book, BOB, &sunday(&exit)), Err(Refusal::NoRule));
+    assert_eq!(ask(&book, ADA, &sunday(&exit)), Ok(RuleId(4)));
+    // Open hours are those of the doors they name.
+    let hold = at(rule(Effect::HoldOpen, "everybody", "daily", "00:00", "24:00"), &["lab"]);
+    book.rules.push(NumberedRule { id: RuleId(5), rule: hold });
+    let policy = Policy::new(book).unwrap();
+    let held = |place| policy.hold_open(&Entries::new(), &sunday(place)).is_some();
+    assert_eq!((held(&entry), held(&lab), held(&exit)), (false, true, false));
+    let there = ["entry", "exit"];
+    let unknown: Vec<_> = policy.book().rules.iter().flat_map(|n| n.rule.unknown_doors(&there)).collect();
+    assert_eq!(unknown, ["lab"]);
+}
+
+#[test]
+fn anti_passback_by_direction_is_one_of_the_steps() {
+    let mut book = book("UTC", vec![always()]);
+    book.direction = Direction::Both;
+    let mut policy = Policy::new(book).unwrap();
+    let (entry, exit) = (door("entry", Side::In), door("exit", Side::Out));
+    let at = |place, time| Now { place, ..now(time) };
+    let noon = "2026-11-23T12:00:00Z";
+    policy.set_passage(ADA, "inside", Some(Passage::through(&entry, ts(noon))));
+    let later = "2026-11-23T12:01:00Z";
+    let steps = policy.explain(ADA, &Entries::new(), &at(&entry, later));
+    let refusal = Refusal::IsInside { ago: Duration::from_secs(60) };
+    assert_eq!(
+        steps.last(),
+        Some(&Step { subject: Subject::Passback, says: Says::Refuses(refusal.clone()) })
+    );
+    assert_eq!(
+        policy.words(&refusal),
+        "anti-passback: is inside since 60 s, must leave first (or: accessd policy forgive)"
+    );
+    assert_eq!(policy.decide(ADA, &Entries::new(), &at(&exit, later)), Ok(RuleId::WAY_OUT));
+    assert_eq!(policy.decide(BOB, &Entries::new(), &at(&entry, later)), Ok(RuleId(1)));
+    policy.set_passage(ADA, "inside", Some(Passage::through(&exit, ts(later))));
+    assert!(policy.decide(ADA, &Entries::new(), &at(&exit, later)).is_err());
+    policy.set_passage(ADA, "inside", None);
+    assert!(policy.decide(ADA, &Entries::new(), &at(&exit, later)).is_ok());
 }
 
 #[test]
@@ -429,7 +523,7 @@ proptest! {
         book in any_book(), minute in 0..1_200_000_u64, entered in prop::option::of(0..1_200_000_u64), clock_trusted: bool, paused: bool,
     ) {
         let moment = |minute: u64| ts("2026-01-01T00:00:00Z") + Duration::from_secs(minute * 60);
-        let now = Now { wall: moment(minute), mono: None, clock_trusted, gate: if paused { Gate::Off } else { Gate::Open } };
+        let now = Now { wall: moment(minute), mono: None, clock_trusted, gate: if paused { Gate::Off } else { Gate::Open }, place: &DOOR };
         let entries: Entries = entered.map(|m| (ADA, Entry { wall: moment(m), mono: None })).into_iter().collect();
         let policy = Policy::new(book.clone()).unwrap();
         let decided = policy.decide(ADA, &entries, &now);

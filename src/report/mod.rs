@@ -165,6 +165,7 @@ pub(crate) mod testing {
         let captured = MonoTime::from_millis(10_000 + 100 * seq);
         let faces = faces.iter().enumerate().map(|(i, seen)| face(seq, 200.0 * i as f32, *seen)).collect();
         TracedFrame {
+            at: None,
             decided: Stamp { wall: Timestamp::UNIX_EPOCH, mono: captured + Duration::from_millis(40) },
             door,
             enrolling: false,
@@ -218,6 +219,7 @@ pub(crate) mod testing {
     pub fn evidence(seq: u64, score: f32) -> Evidence {
         Evidence {
             live: None,
+            alike: None,
             signs: crate::liveness::signs::Signs::default(),
             track: TrackId(1),
             seq,
@@ -229,10 +231,13 @@ pub(crate) mod testing {
             rule: Rule {
                 threshold: Score(0.5),
                 margin: 0.08,
+                alike_margin: 0.16,
                 frames_needed: 3,
                 frames_window: 5,
                 max_frame_age: Duration::from_millis(500),
                 regrant_after: Duration::from_secs(10),
+                several: crate::access::Several::Nearest,
+                supported: true,
                 demands: crate::access::Demands::default(),
             },
         }

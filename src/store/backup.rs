@@ -22,7 +22,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::sealing::Sealer;
 use super::trouble::{self, Trouble};
-use super::{SqliteStore, StoreError, files, journal, open};
+use super::{SqliteStore, StoreError, chain, files, open};
 use crate::gallery::PersonId;
 use crate::journal::{Event, EventKind, Stamp};
 use crate::seal::{DeviceKey, Place, RecoveryCode, Secret};
@@ -174,13 +174,13 @@ impl SqliteStore {
     /// When it cannot be written.
     pub(super) fn new_recovery(&mut self, actor: &str, at: Stamp) -> Result<RecoveryCode, StoreError> {
         let sealer = self.sealer()?.clone();
-        self.write("making a recovery code", |tx, boot_id| {
+        self.write("making a recovery code", |tx, pen| {
             let (code, own) = (RecoveryCode::generate()?, Secret::generate()?);
             let by_code = code.secret().seal(&place_of_own(), own.bytes())?;
             keep_recovery(tx, &sealer, &own, &by_code)?;
             let detail = json!({ "what": "a new recovery code" });
             let event = Event { actor: Some(actor.to_owned()), ..Event::new(EventKind::Backup, detail) };
-            journal::insert(tx, &event, at, boot_id)?;
+            chain::append(tx, &event, at, pen)?;
             Ok(code)
         })
     }

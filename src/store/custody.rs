@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -13,16 +13,20 @@ use super::journal::{micros, timestamp};
 use super::sealing::{open_embedding, place_of_template};
 use super::traces::{Search, Traces};
 use super::trouble::Trouble;
-use super::{SqliteStore, Store, StoreError, files, journal, people, policy};
+use super::{SqliteStore, Store, StoreError, chain, files, people, policy};
+use crate::clock::MonoTime;
 use crate::gallery::{Person, PersonId};
 use crate::journal::{Event, EventKind, Filter, PersonRef, Record, Stamp};
-use crate::policy::PersonTerms;
+use crate::policy::{Passage, PersonTerms};
 use crate::seal::RecoveryCode;
 
 /// Most characters of a consent; the schema's bound too.
 const MAX_CONSENT: usize = 20_000;
 /// Most records in a person's own copy, the newest ones.
 const MAX_EXPORTED: usize = 20_000;
+
+/// How often unused people are looked for.
+const FORGET_EVERY_MS: u64 = 3_600_000;
 
 /// What a person agreed to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,9 @@ pub struct Export {
     pub consents: Vec<Consent>,
     /// What is agreed with them on when they may enter.
     pub terms: PersonTerms,
+    /// Where they were last seen to go, where anti-passback asks for it.
+    #[serde(default)]
+    pub passages: Vec<Passage>,
     /// What the journal says about them, oldest first; the newest 20,000.
     pub records: Vec<Record>,
 }
@@ -73,12 +80,12 @@ pub trait Custody {
         at: Stamp,
     ) -> Result<(), StoreError>;
 
-    /// Removes whoever has neither been let in nor got a template since then, each with a `remove` event that says why.
-    /// Gives their names.
+    /// Once an hour, where that was asked for, removes whoever has neither been let in nor got a template for too long, each
+    /// with a `remove` event that says why. Gives their names. Only to be called while the calendar is believed.
     ///
     /// # Errors
     /// The database's; nobody has been removed then.
-    fn expire(&mut self, unused_since: Timestamp, at: Stamp) -> Result<Vec<String>, StoreError>;
+    fn forget_unused(&mut self, at: Stamp) -> Result<Vec<String>, StoreError>;
 
     /// Everything that is kept about a person.
     ///
@@ -118,6 +125,39 @@ pub trait Custody {
     fn is_erased(&mut self) -> bool;
 }
 
+impl SqliteStore {
+    /// From now on whoever has not been let in for so long is forgotten, see [`Custody::forget_unused`].
+    pub fn forget_after(&mut self, days: Option<u32>) {
+        self.forgetting =
+            days.map(|days| (SignedDuration::from_hours(24 * i64::from(days)), MonoTime::default()));
+    }
+
+    /// Removes whoever has neither been let in nor got a template since then. Gives their names.
+    ///
+    /// # Errors
+    /// The database's; nobody has been removed then.
+    pub fn expire(&mut self, unused_since: Timestamp, at: Stamp) -> Result<Vec<String>, StoreError> {
+        let unused = self.read("looking for unused people", |conn| unused(conn, unused_since))?;
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.commit("removing unused people", |tx, pen| {
+            for (person, last_used) in &unused {
+                let templates = super::templates::count_of(tx, person.id)?;
+                let detail =
+                    json!({ "templates": templates, "why": "unused for too long", "last_used": last_used });
+                people::delete(tx, person.id)?;
+                let event = Event { person: Some(person.clone()), ..Event::new(EventKind::Remove, detail) };
+                chain::append(tx, &event, at, pen)?;
+            }
+            people::changed(tx)?;
+            Ok(())
+        })?;
+        self.erase_traces();
+        Ok(unused.into_iter().map(|(person, _)| person.name).collect())
+    }
+}
+
 impl Custody for SqliteStore {
     fn consents(&self, name: &str) -> Result<Vec<Consent>, StoreError> {
         self.read("reading a consent", |conn| consents_of(conn, people::known(conn, name)?.id))
@@ -135,7 +175,7 @@ impl Custody for SqliteStore {
         if !(1..=MAX_CONSENT).contains(&text.chars().count()) {
             return Err(StoreError::BadConsent);
         }
-        self.write(&format!("writing down the consent of {name:?}"), |tx, boot_id| {
+        self.write(&format!("writing down the consent of {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
             tx.execute(
                 "INSERT INTO consents (person, text, given, recorded, recorded_by) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -143,62 +183,55 @@ impl Custody for SqliteStore {
             )?;
             let hash = blake3::hash(text.as_bytes()).to_string();
             let detail = json!({ "given": given, "text_blake3": hash });
-            let event =
-                Event { kind: EventKind::Consent, person: Some(person), actor: Some(actor.to_owned()), detail };
-            journal::insert(tx, &event, at, boot_id)?;
+            let event = Event {
+                person: Some(person),
+                actor: Some(actor.to_owned()),
+                ..Event::new(EventKind::Consent, detail)
+            };
+            chain::append(tx, &event, at, pen)?;
             Ok(())
         })
     }
 
-    fn expire(&mut self, unused_since: Timestamp, at: Stamp) -> Result<Vec<String>, StoreError> {
-        let unused = self.read("looking for unused people", |conn| unused(conn, unused_since))?;
-        if unused.is_empty() {
+    fn forget_unused(&mut self, at: Stamp) -> Result<Vec<String>, StoreError> {
+        let Some((after, next)) = self.forgetting.filter(|(_, next)| at.mono >= *next) else {
             return Ok(Vec::new());
-        }
-        self.commit("removing unused people", |tx, boot_id| {
-            for (person, last_used) in &unused {
-                let templates = super::templates::count_of(tx, person.id)?;
-                let detail =
-                    json!({ "templates": templates, "why": "unused for too long", "last_used": last_used });
-                people::delete(tx, person.id)?;
-                let event =
-                    Event { kind: EventKind::Remove, person: Some(person.clone()), actor: None, detail };
-                journal::insert(tx, &event, at, boot_id)?;
-            }
-            people::changed(tx)?;
-            Ok(())
-        })?;
-        self.erase_traces();
-        Ok(unused.into_iter().map(|(person, _)| person.name).collect())
+        };
+        self.forgetting =
+            Some((after, MonoTime::from_millis(at.mono.as_millis() + FORGET_EVERY_MS).max(next)));
+        // A limit beyond the beginning of the calendar lets nobody be forgotten.
+        at.wall.checked_sub(after).map_or(Ok(Vec::new()), |since| self.expire(since, at))
     }
 
     fn export(&self, name: &str) -> Result<Export, StoreError> {
         let sealer = self.sealer()?;
-        let (person, consents, terms, templates) = self.read("copying a person's data", |conn| {
-            let id = people::known(conn, name)?.id;
-            let person = people::one(conn, id)?;
-            let key = sealer.key_of(conn, id)?;
-            let mut templates = Vec::new();
-            for info in &person.templates {
-                let sealed: Vec<u8> =
-                    conn.query_row("SELECT sealed FROM templates WHERE id = ?1", [info.id], |row| {
-                        row.get(0)
-                    })?;
-                let damaged = |why: String| Trouble::Damaged(format!("template {} {why}", info.id));
-                let key = key.as_ref().ok_or_else(|| damaged("has no key".into()))?;
-                let opened = open_embedding(key, &place_of_template(id, info.id, &info.model), &sealed);
-                templates.push(opened.map_err(damaged)?.values().to_vec());
-            }
-            let book = policy::book(conn)?;
-            let terms = book.people.into_iter().find(|row| row.id == id).map(|row| row.terms);
-            Ok((person, consents_of(conn, id)?, terms.unwrap_or_default(), templates))
-        })?;
+        let (person, consents, (terms, passages), templates) =
+            self.read("copying a person's data", |conn| {
+                let id = people::known(conn, name)?.id;
+                let person = people::one(conn, id)?;
+                let key = sealer.key_of(conn, id)?;
+                let mut templates = Vec::new();
+                for info in &person.templates {
+                    let sealed: Vec<u8> =
+                        conn.query_row("SELECT sealed FROM templates WHERE id = ?1", [info.id], |row| {
+                            row.get(0)
+                        })?;
+                    let damaged = |why: String| Trouble::Damaged(format!("template {} {why}", info.id));
+                    let key = key.as_ref().ok_or_else(|| damaged("has no key".into()))?;
+                    let opened = open_embedding(key, &place_of_template(id, info.id, &info.model), &sealed);
+                    templates.push(opened.map_err(damaged)?.values().to_vec());
+                }
+                let book = policy::book(conn)?;
+                let terms =
+                    book.people.into_iter().find(|row| row.id == id).map(|row| (row.terms, row.passages));
+                Ok((person, consents_of(conn, id)?, terms.unwrap_or_default(), templates))
+            })?;
         let about =
             Filter { person: Some(person.name.clone()), limit: Some(MAX_EXPORTED), ..Filter::default() };
         let mut records = self.records(&about)?;
         // Others may have borne the name before.
         records.retain(|record| record.event.person.as_ref().is_some_and(|about| about.id == person.id));
-        Ok(Export { person, templates, consents, terms, records })
+        Ok(Export { person, templates, consents, terms, passages, records })
     }
 
     fn traces(&self, name: &str) -> Result<Traces, StoreError> {

@@ -5,33 +5,43 @@
 //! and why, stands at the top of `open.rs`.
 
 mod backup;
+mod chain;
 mod check;
 mod custody;
 mod files;
+mod heads;
 mod journal;
 mod lock;
 mod open;
 mod people;
 mod policy;
+mod repair;
 mod restore;
+mod retention;
 mod sealing;
 mod sqlite;
 mod templates;
 mod traces;
 mod trouble;
+mod verify;
 
 use std::path::PathBuf;
 
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
+use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
-use crate::policy::{Change, RuleBook};
+use crate::policy::{Change, Passage, RuleBook};
 
 pub use backup::{Header, KeyFile};
+pub use chain::{Signing, journal_seal};
 pub use check::{Checkup, Finding, check};
 pub use custody::{Consent, Custody, Export};
+pub use heads::HeadFile;
 pub use open::{OpenMode, boot_id};
+pub use repair::repair;
 pub use restore::{Restored, Restoring};
+pub use retention::Retention;
 pub use sqlite::SqliteStore;
 pub use traces::{Search, Sighting, Trace, Traces};
 
@@ -129,6 +139,31 @@ pub trait Store: Custody + Send {
         at: Stamp,
     ) -> Result<PersonId, StoreError>;
 
+    /// Adds a sample of somebody who was let in, with a `learnt` event that has `detail`; its source says that it was learnt.
+    ///
+    /// # Errors
+    /// As for [`Store::add_templates`].
+    fn learn(
+        &mut self,
+        name: &str,
+        template: &NewTemplate,
+        detail: serde_json::Value,
+        at: Stamp,
+    ) -> Result<(), StoreError>;
+
+    /// Removes the samples that were learnt of one person, or of everybody, with a `learnt_forgotten` event each, and says how
+    /// many they were; of them no byte is left in the database's files.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownPerson`] or the database's.
+    fn forget_learnt(&mut self, name: Option<&str>, actor: &str, at: Stamp) -> Result<usize, StoreError>;
+
+    /// As [`Store::gallery`], without what was learnt.
+    ///
+    /// # Errors
+    /// As for [`Store::gallery`].
+    fn enrolled_gallery(&self, model: &ModelId) -> Result<Gallery, StoreError>;
+
     /// Renames a person with a `rename` event, which bears the old name. To the name they have already is no change.
     ///
     /// # Errors
@@ -167,11 +202,49 @@ pub trait Store: Custody + Send {
     /// When it could not be made durable.
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError>;
 
+    /// The same for a grant, with where its person goes, in one transaction.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn append_grant(
+        &mut self,
+        event: &Event,
+        passage: Option<&Passage>,
+        at: Stamp,
+    ) -> Result<EventId, StoreError>;
+
+    /// Puts down where somebody went, of one area, or takes back what was put down; of nobody who is not enrolled.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn set_passage(
+        &mut self,
+        person: PersonId,
+        area: &str,
+        passage: Option<&Passage>,
+    ) -> Result<(), StoreError>;
+
     /// Reads the journal, oldest first.
     ///
     /// # Errors
     /// When the database cannot be read.
     fn records(&self, filter: &Filter) -> Result<Vec<Record>, StoreError>;
+
+    /// Goes over the whole journal and says whether it is as it was written.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn verify(&self, against: &Against) -> Result<Verification, StoreError>;
+
+    /// Says whether the calendar is believed: the records from now on bear it.
+    fn believe_clock(&mut self, trusted: bool);
+
+    /// What is due by time alone: a signature over the newest records, the end of
+    /// old ones. Called at every turn.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn tend(&mut self, at: Stamp) -> Result<(), StoreError>;
 
     /// A second view for other threads; its changing methods fail.
     ///

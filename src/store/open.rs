@@ -14,6 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{HookError, M, Migrations};
 
+use super::chain;
 use super::files::{self, APPLICATION_ID, Found};
 use super::lock::WriterLock;
 use super::sealing::{self, Sealer};
@@ -32,7 +33,7 @@ const WHOLE_CHECK_MAX_BYTES: u64 = 64 << 20;
 pub(super) const CHECKPOINT_PAGES: u32 = 1000;
 
 /// How many migrations there are.
-const SCHEMA: usize = 4;
+const SCHEMA: usize = 6;
 
 /// Every migration; that of the templates seals them with the keys that `sealer` makes and wraps.
 fn migrations(sealer: &Sealer) -> Migrations<'static> {
@@ -50,6 +51,8 @@ fn migrations(sealer: &Sealer) -> Migrations<'static> {
         M::up(include_str!("../../migrations/0002_policy.sql")),
         M::up_with_hook(include_str!("../../migrations/0003_sealed.sql"), seal),
         M::up(include_str!("../../migrations/0004_privacy.sql")),
+        M::up(include_str!("../../migrations/0005_doors.sql")),
+        M::up(include_str!("../../migrations/0006_chain.sql")),
     ])
 }
 
@@ -175,7 +178,9 @@ fn writer(
         quick_check(&conn, file)?;
     }
     let sealer = sealer(&conn, file, keys)?;
-    if found != Found::Ours {
+    // Asked of SQLite and not of the file: a creation that was cut short is rolled back just now, and its mark with it.
+    let mark: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sql)?;
+    if mark == 0 {
         // Before WAL mode, so that it is in the file's own header and a cut never leaves it in the log alone.
         conn.pragma_update(None, "application_id", APPLICATION_ID).map_err(sql)?;
     }
@@ -186,7 +191,8 @@ fn writer(
         log::warn!("{warning}");
     }
     super::backup::sweep(file);
-    let store = SqliteStore::new(conn, file, boot_id, keys, Ok(sealer), Some(lock));
+    let mut store = SqliteStore::new(conn, file, boot_id, keys, Ok(sealer), Some(lock));
+    chain::adopt(&mut store.conn, &store.pen).map_err(|trouble| trouble.at(file, "chaining its journal"))?;
     // Also finishes the erasing of a removal that the power interrupted, and puts a new schema into the file itself.
     store.fold_log();
     Ok(store)

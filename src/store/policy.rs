@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 
-use super::journal::{micros, timestamp};
+use super::journal::{from_tag, micros, tag, timestamp};
 use super::trouble::Trouble;
 use super::{StoreError, people};
 use crate::gallery::PersonId;
 use crate::journal::{EventKind, PersonRef};
 use crate::policy::{
-    Change, Document, Holiday, NumberedRule, PersonRow, PersonTerms, Rule, RuleBook, RuleId, check_zone,
+    Change, Direction, Document, Holiday, NumberedRule, Passage, PersonRow, PersonTerms, Rule, RuleBook,
+    RuleId, check_zone,
 };
 
 /// What a change did, for its event.
@@ -25,16 +26,18 @@ pub(super) struct Done {
 
 /// Everything.
 pub(super) fn book(conn: &Connection) -> Result<RuleBook, Trouble> {
-    let state = conn.query_row("SELECT zone, passback_s, lockdown FROM policy_state", [], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })?;
-    let (zone, passback_s, lockdown) = state;
+    let state =
+        conn.query_row("SELECT zone, passback_s, lockdown, direction FROM policy_state", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, String>(3)?))
+        })?;
+    let (zone, passback_s, lockdown, direction) = state;
+    let direction = from_tag(&direction, || "the direction of anti-passback is".to_owned())?;
     let holidays = holidays(conn)?.into_iter().map(|(_, holiday)| holiday).collect();
-    Ok(RuleBook { zone, passback_s, lockdown, rules: rules(conn)?, holidays, people: rows(conn)? })
+    Ok(RuleBook { zone, passback_s, direction, lockdown, rules: rules(conn)?, holidays, people: rows(conn)? })
 }
 
 /// Carries a change out; belongs into one transaction with its event.
-pub(super) fn change(tx: &Transaction<'_>, change: &Change) -> Result<Done, Trouble> {
+pub(super) fn change(tx: &Transaction<'_>, change: &Change, wall: Timestamp) -> Result<Done, Trouble> {
     let mut done = Done { kind: EventKind::Policy, person: None, what: String::new() };
     done.what = match change {
         Change::AddRule(rule) => format!("added rule {}: {rule}", insert_rule(tx, rule)?),
@@ -72,6 +75,16 @@ pub(super) fn change(tx: &Transaction<'_>, change: &Change) -> Result<Done, Trou
                 some => format!("nobody enters twice within {some} s"),
             }
         }
+        Change::Direction(direction) => {
+            set_direction(tx, *direction)?;
+            direction.to_string()
+        }
+        Change::Forgive(name) => {
+            done.person = name.as_deref().map(|name| people::known(tx, name)).transpose()?;
+            forgive(tx, done.person.as_ref(), wall)?;
+            let whom = if name.is_some() { "forgiven" } else { "everybody is forgiven" };
+            format!("anti-passback: {whom}")
+        }
         Change::Lockdown(on) => {
             tx.execute("UPDATE policy_state SET lockdown = ?1", [on])?;
             done.kind = if *on { EventKind::Lockdown } else { EventKind::LockdownOver };
@@ -98,6 +111,46 @@ pub(super) fn spend_entry(tx: &Transaction<'_>, person: PersonId) -> rusqlite::R
     Ok(())
 }
 
+/// Puts down where somebody went, or takes back what was put down.
+pub(super) fn set_passage(
+    tx: &Transaction<'_>,
+    person: PersonId,
+    area: &str,
+    passage: Option<&Passage>,
+) -> rusqlite::Result<()> {
+    let area = area.to_lowercase();
+    let Some(Passage { inside, at, .. }) = passage else {
+        tx.execute("DELETE FROM passages WHERE person = ?1 AND area = ?2", params![person.0, area])?;
+        return Ok(());
+    };
+    // Of people who are enrolled alone: somebody may have been removed while the door was open for them.
+    let mut put = tx.prepare_cached(
+        "INSERT OR REPLACE INTO passages (person, area, inside, wall) SELECT id, ?2, ?3, ?4 FROM people WHERE id = ?1",
+    )?;
+    put.execute(params![person.0, area, inside, micros(*at)])?;
+    Ok(())
+}
+
+/// Nobody's place is known from then on: what was seen while it did not matter must keep nobody out.
+fn set_direction(tx: &Transaction<'_>, direction: Direction) -> rusqlite::Result<()> {
+    let before: String = tx.query_row("SELECT direction FROM policy_state", [], |row| row.get(0))?;
+    if before == tag(&Direction::Off) {
+        tx.execute("DELETE FROM passages", [])?;
+    }
+    tx.execute("UPDATE policy_state SET direction = ?1", [tag(&direction)])?;
+    Ok(())
+}
+
+fn forgive(tx: &Transaction<'_>, person: Option<&PersonRef>, wall: Timestamp) -> rusqlite::Result<()> {
+    let person = person.map(|person| person.id.0);
+    tx.execute("DELETE FROM passages WHERE ?1 IS NULL OR person = ?1", [person])?;
+    tx.execute(
+        "INSERT OR REPLACE INTO forgiven (person, wall) SELECT id, ?2 FROM people WHERE ?1 IS NULL OR id = ?1",
+        params![person, micros(wall)],
+    )?;
+    Ok(())
+}
+
 fn import(tx: &Transaction<'_>, document: &Document) -> Result<String, Trouble> {
     tx.execute("DELETE FROM rules", [])?;
     tx.execute("DELETE FROM holidays", [])?;
@@ -109,6 +162,7 @@ fn import(tx: &Transaction<'_>, document: &Document) -> Result<String, Trouble> 
     }
     set_zone(tx, document.zone.as_deref())?;
     tx.execute("UPDATE policy_state SET passback_s = ?1", [document.passback_s])?;
+    set_direction(tx, document.direction)?;
     for (name, terms) in &document.people {
         set_terms(tx, &people::known(tx, name)?, terms)?;
     }
@@ -176,24 +230,35 @@ fn rows(conn: &Connection) -> Result<Vec<PersonRow>, Trouble> {
         let (person, group) = row?;
         groups.entry(person).or_default().insert(group);
     }
+    let mut passages: BTreeMap<i64, Vec<Passage>> = BTreeMap::new();
+    let mut seen = conn.prepare_cached("SELECT person, area, inside, wall FROM passages")?;
+    let seen = seen.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?))))?;
+    for row in seen {
+        let (person, (area, inside, wall)) = row?;
+        passages.entry(person).or_default().push(Passage { area, inside, at: timestamp(wall)? });
+    }
     let mut rows = conn.prepare_cached(
-        "SELECT people.id, name, valid_from, valid_until, entries_left,
-            (SELECT wall FROM events WHERE person = people.id AND kind = 'grant' ORDER BY id DESC LIMIT 1)
-         FROM people LEFT JOIN terms ON terms.person = people.id ORDER BY name_key",
+        "SELECT people.id, name, valid_from, valid_until, entries_left, forgiven.wall,
+            (SELECT wall FROM events WHERE person = people.id AND kind = 'grant'
+                AND coalesce(json_extract(detail, '$.side'), 'in') = 'in' ORDER BY id DESC LIMIT 1)
+         FROM people LEFT JOIN terms ON terms.person = people.id LEFT JOIN forgiven ON forgiven.person = people.id
+         ORDER BY name_key",
     )?;
     let rows = rows.query_map([], |row| {
         let limits = (row.get(2)?, row.get(3)?, row.get(4)?);
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, limits, row.get(5)?))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, limits, row.get(5)?, row.get(6)?))
     })?;
     rows.map(|row| {
-        let (id, name, (from, until, entries_left), last) = row?;
+        let (id, name, (from, until, entries_left), forgiven, last) = row?;
         let terms = PersonTerms {
             groups: groups.remove(&id).unwrap_or_default(),
             valid_from: moment(from)?,
             valid_until: moment(until)?,
             entries_left,
         };
-        Ok(PersonRow { id: PersonId(id), name, terms, last_entry: moment(last)? })
+        let passages = passages.remove(&id).unwrap_or_default();
+        let (last_entry, forgiven) = (moment(last)?, moment(forgiven)?);
+        Ok(PersonRow { id: PersonId(id), name, terms, last_entry, passages, forgiven })
     })
     .collect()
 }
@@ -341,6 +406,70 @@ mod tests {
             store.conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
         };
         assert_eq!((rows("terms"), rows("memberships")), (0, 0));
+    }
+
+    #[test]
+    fn where_people_are_is_kept_until_they_are_forgiven_or_removed() {
+        let (dir, mut store) = store();
+        store.enrol("Bob", &[template()], "test", AT).unwrap();
+        let passage = |inside| Passage { area: "inside".into(), inside, at: AT.wall };
+        let of = |book: &RuleBook, name: &str| {
+            let row = book.people.iter().find(|row| row.name == name).unwrap();
+            (row.passage("Inside").map(|passage| passage.inside), row.forgiven)
+        };
+        let (ada, bob) = (store.person("Ada").unwrap().id, store.person("Bob").unwrap().id);
+        store.change_policy(&Change::Direction(Direction::Both), "uid 0", AT).unwrap();
+        let grant = Event {
+            person: Some(PersonRef { id: ada, name: "Ada".into() }),
+            ..Event::new(EventKind::Grant, serde_json::json!({}))
+        };
+        store.append_grant(&grant, Some(&passage(true)), AT).unwrap();
+        store.set_passage(bob, "Inside", Some(&passage(false))).unwrap();
+        store.set_passage(PersonId(99), "inside", Some(&passage(true))).unwrap();
+        drop(store);
+        let mut store =
+            SqliteStore::open(&dir.path().join("a.db"), OpenMode::Existing, "boot", &Keys::of_a_test())
+                .unwrap();
+        let book = store.rule_book().unwrap();
+        assert_eq!((of(&book, "Ada"), of(&book, "Bob")), ((Some(true), None), (Some(false), None)));
+        assert_eq!(book.direction, Direction::Both);
+        store.set_passage(bob, "inside", None).unwrap();
+        store.change_policy(&Change::Forgive(Some("ada".into())), "uid 0", AT).unwrap();
+        let book = store.rule_book().unwrap();
+        assert_eq!((of(&book, "Ada"), of(&book, "Bob")), ((None, Some(AT.wall)), (None, None)));
+        store.set_passage(bob, "inside", Some(&passage(true))).unwrap();
+        store.change_policy(&Change::Forgive(None), "uid 0", AT).unwrap();
+        assert_eq!(of(&store.rule_book().unwrap(), "Bob"), (None, Some(AT.wall)));
+        // What was seen before direction mattered keeps nobody out.
+        for direction in [Direction::Off, Direction::In] {
+            store.set_passage(bob, "inside", Some(&passage(true))).unwrap();
+            store.change_policy(&Change::Direction(direction), "uid 0", AT).unwrap();
+        }
+        assert_eq!(of(&store.rule_book().unwrap(), "Bob").0, None);
+        store.set_passage(bob, "inside", Some(&passage(true))).unwrap();
+        store.change_policy(&Change::Direction(Direction::Both), "uid 0", AT).unwrap();
+        assert_eq!(of(&store.rule_book().unwrap(), "Bob").0, Some(true), "it mattered already");
+        store.remove("Bob", "uid 0", AT).unwrap();
+        store.remove("Ada", "uid 0", AT).unwrap();
+        for table in ["passages", "forgiven"] {
+            let rows: i64 =
+                store.conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+            assert_eq!(rows, 0, "{table}");
+        }
+        assert!(store.change_policy(&Change::Forgive(Some("Ada".into())), "uid 0", AT).is_err());
+    }
+
+    #[test]
+    fn going_out_is_no_entry_and_takes_none() {
+        let (_dir, mut store) = store();
+        let once = PersonChange { entries: Some(Limit::At(1)), ..PersonChange::default() };
+        store.change_policy(&person(once), "uid 0", AT).unwrap();
+        let ada = PersonRef { id: store.person("Ada").unwrap().id, name: "Ada".into() };
+        let leaving =
+            Event { person: Some(ada), ..Event::new(EventKind::Grant, serde_json::json!({"side": "out"})) };
+        store.append_grant(&leaving, None, AT).unwrap();
+        let row = store.rule_book().unwrap().people.remove(0);
+        assert_eq!((row.terms.entries_left, row.last_entry), (Some(1), None));
     }
 
     #[test]

@@ -14,12 +14,13 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use serde_json::json;
 
 use super::backup::{self, Header, KeyFile, MAX_HEADER};
+use super::chain::{self, Pen};
 use super::files::{self, Found};
 use super::lock::WriterLock;
 use super::open;
 use super::sealing::Sealer;
 use super::trouble::{self, Trouble};
-use super::{StoreError, journal, people};
+use super::{StoreError, people};
 use crate::gallery::PersonId;
 use crate::journal::{Event, EventKind, Stamp};
 use crate::seal::{KeyId, Keys, Secret};
@@ -125,6 +126,7 @@ impl Restoring<'_> {
         open::schema_version(&conn, path)?;
         open::quick_check(&conn, path)?;
         open::migrate(&mut conn, path, sealer)?;
+        chain::adopt(&mut conn, &Pen::new(told.boot_id)).map_err(|trouble| trouble.at(path, "restoring"))?;
         let mut keys: HashMap<KeyId, Secret> = HashMap::new();
         let given =
             old.iter().flat_map(|old| &old.keys).chain(self.key_file.iter().flat_map(|file| file.keys()));
@@ -193,7 +195,7 @@ impl Restoring<'_> {
             "without_faces": faceless.len(),
         });
         let event = Event { actor: Some(told.actor.to_owned()), ..Event::new(EventKind::Restore, detail) };
-        journal::insert(tx, &event, told.at, told.boot_id)?;
+        chain::append(tx, &event, told.at, &Pen::new(told.boot_id))?;
         let (created, models) = (header.created, header.models.clone());
         Ok(Restored { created, models, people, erased, faceless })
     }

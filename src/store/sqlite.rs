@@ -1,25 +1,39 @@
 //! The store on SQLite: each method is one transaction over the rows of `people.rs`, `templates.rs` and `journal.rs`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::json;
 
+use super::chain::{self, Pen, Signing};
+use super::heads::HeadFile;
 use super::lock::WriterLock;
 use super::open::{self, BUSY, CHECKPOINT_PAGES, OpenMode};
 use super::people::{self, Name};
+use super::retention::{self, Retention};
 use super::sealing::Sealer;
 use super::trouble::{self, Trouble};
-use super::{Store, StoreError, journal, policy, templates};
+use super::{Store, StoreError, journal, policy, templates, verify};
+use crate::clock::MonoTime;
 use crate::encoder::ModelId;
-use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
+use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateSource};
+use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
-use crate::policy::{Change, RuleBook};
+use crate::policy::{Change, Passage, RuleBook};
 use crate::seal::Keys;
 
 /// How long folding the log away may wait for a reader in the middle of its query; the door waits with it.
 const FOLD_BUSY: Duration = Duration::from_millis(200);
+
+/// Old records are sought this often, and, while there are more, taken out so fast: the door waits for each step.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_ON: Duration = Duration::from_secs(1);
+
+/// New records wait at most so long for a signature.
+const SIGN_EVERY: Duration = Duration::from_secs(300);
 
 /// People, templates and journal in one SQLite file.
 #[derive(Debug)]
@@ -27,14 +41,20 @@ pub struct SqliteStore {
     // Fields are dropped in order: the lock goes when the connection is closed.
     pub(super) conn: Connection,
     path: PathBuf,
-    boot_id: String,
+    pub(super) pen: Pen,
     keys: Keys,
     /// What seals and opens templates; why not, in a reader that may not have the key.
     sealer: Result<Sealer, String>,
     /// A removed template may still be in the write-ahead log.
     pub(super) erasing: bool,
+    /// After how long unused people are forgotten, and when to look next.
+    pub(super) forgetting: Option<(SignedDuration, MonoTime)>,
     /// Absent in a reader.
     lock: Option<WriterLock>,
+    retention: Retention,
+    /// When the newest record was last signed, and when old ones are next sought.
+    signed: Option<MonoTime>,
+    next_prune: MonoTime,
 }
 
 impl SqliteStore {
@@ -62,8 +82,21 @@ impl SqliteStore {
         sealer: Result<Sealer, String>,
         lock: Option<WriterLock>,
     ) -> Self {
-        let (path, boot_id) = (path.to_owned(), boot_id.to_owned());
-        Self { conn, path, boot_id, keys: keys.clone(), sealer, erasing: false, lock }
+        let mut pen = Pen::new(boot_id);
+        pen.signing.seal = sealer.as_ref().ok().map(|sealer| Arc::new(chain::journal_seal(sealer.device())));
+        Self {
+            conn,
+            path: path.to_owned(),
+            pen,
+            keys: keys.clone(),
+            sealer,
+            erasing: false,
+            forgetting: None,
+            lock,
+            retention: Retention::default(),
+            signed: None,
+            next_prune: MonoTime::default(),
+        }
     }
 
     /// What seals and opens templates.
@@ -71,6 +104,56 @@ impl SqliteStore {
         self.sealer
             .as_ref()
             .map_err(|why| trouble::error(&self.path, format!("its templates stay shut: {why}"), None))
+    }
+
+    /// Hands the journal's heads out to a file elsewhere from now on.
+    #[must_use]
+    pub fn with_head_file(mut self, file: HeadFile) -> Self {
+        self.pen.signing.head_file = Some(file);
+        self
+    }
+
+    /// Signs checkpoints from now on.
+    #[must_use]
+    pub fn with_signing(mut self, signing: Signing) -> Self {
+        self.pen.signing = signing;
+        self
+    }
+
+    /// Takes old records out from now on.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Signs the newest records when that is due.
+    fn sign(&mut self, at: Stamp) -> Result<(), StoreError> {
+        let since = self.signed.get_or_insert(at.mono);
+        if at.mono.since(*since) < SIGN_EVERY || self.pen.signing.seal.is_none() {
+            return Ok(());
+        }
+        self.signed = Some(at.mono);
+        if self.read("reading the journal", chain::is_signed)? {
+            return Ok(());
+        }
+        self.commit("signing the journal", |tx, pen| chain::sign_newest(tx, at, pen))?;
+        Ok(())
+    }
+
+    /// Takes old records out when that is due, a step at a time.
+    fn prune(&mut self, at: Stamp) -> Result<(), StoreError> {
+        if self.retention == Retention::default()
+            || at.mono < self.next_prune
+            || self.pen.signing.seal.is_none()
+        {
+            return Ok(());
+        }
+        let retention = self.retention;
+        let more =
+            self.write("taking old records out", |tx, pen| retention::prune(tx, retention, at, pen))?;
+        self.next_prune = at.mono + if more { PRUNE_ON } else { PRUNE_EVERY };
+        Ok(())
     }
 
     /// Where the database is.
@@ -82,7 +165,7 @@ impl SqliteStore {
     pub(super) fn write<T>(
         &mut self,
         doing: &str,
-        change: impl FnOnce(&Transaction<'_>, &str) -> Result<T, Trouble>,
+        change: impl FnOnce(&Transaction<'_>, &Pen) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
         let done = self.commit(doing, change)?;
         if self.erasing {
@@ -95,19 +178,22 @@ impl SqliteStore {
     pub(super) fn commit<T>(
         &mut self,
         doing: &str,
-        change: impl FnOnce(&Transaction<'_>, &str) -> Result<T, Trouble>,
+        change: impl FnOnce(&Transaction<'_>, &Pen) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
         if self.lock.is_none() {
             let what = format!("{doing} is not possible: it was opened for reading only");
             return Err(trouble::error(&self.path, what, None));
         }
+        self.pen.lift();
         let run = || {
             let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = change(&tx, &self.boot_id)?;
+            let done = change(&tx, &self.pen)?;
             tx.commit()?;
             Ok(done)
         };
-        run().map_err(|trouble: Trouble| trouble.at(&self.path, doing))
+        let done = run().map_err(|trouble: Trouble| trouble.at(&self.path, doing))?;
+        self.pen.hand_out();
+        Ok(done)
     }
 
     /// Reads in one transaction, so that what several statements read belongs together.
@@ -178,13 +264,13 @@ impl Store for SqliteStore {
         let name = Name::new(name)?;
         templates::check(templates)?;
         let sealer = self.sealer()?.clone();
-        self.write(&format!("enrolling {:?}", name.text), |tx, boot_id| {
+        self.write(&format!("enrolling {:?}", name.text), |tx, pen| {
             people::must_be_free(tx, &name, None)?;
             let id = people::insert(tx, &name, at.wall)?;
             templates::insert(tx, &sealer, id, templates, at.wall)?;
             let person = PersonRef { id, name: name.text.clone() };
             let event = by(actor, EventKind::Enrol, person, enrolment(templates));
-            journal::insert(tx, &event, at, boot_id)?;
+            chain::append(tx, &event, at, pen)?;
             people::changed(tx)?;
             Ok(id)
         })
@@ -199,20 +285,68 @@ impl Store for SqliteStore {
     ) -> Result<PersonId, StoreError> {
         templates::check(templates)?;
         let sealer = self.sealer()?.clone();
-        self.write(&format!("adding templates to {name:?}"), |tx, boot_id| {
+        self.write(&format!("adding templates to {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
             let id = person.id;
             templates::insert(tx, &sealer, id, templates, at.wall)?;
             let event = by(actor, EventKind::EnrolMore, person, enrolment(templates));
-            journal::insert(tx, &event, at, boot_id)?;
+            chain::append(tx, &event, at, pen)?;
             people::changed(tx)?;
             Ok(id)
         })
     }
 
+    fn learn(
+        &mut self,
+        name: &str,
+        template: &NewTemplate,
+        detail: serde_json::Value,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        let template = NewTemplate { source: TemplateSource::Learnt, ..template.clone() };
+        templates::check(std::slice::from_ref(&template))?;
+        let sealer = self.sealer()?.clone();
+        self.write(&format!("learning a face of {name:?}"), |tx, pen| {
+            let person = people::known(tx, name)?;
+            templates::insert(tx, &sealer, person.id, std::slice::from_ref(&template), at.wall)?;
+            let event = Event { person: Some(person), ..Event::new(EventKind::Learnt, detail) };
+            chain::append(tx, &event, at, pen)?;
+            people::changed(tx)?;
+            Ok(())
+        })
+    }
+
+    fn forget_learnt(&mut self, name: Option<&str>, actor: &str, at: Stamp) -> Result<usize, StoreError> {
+        let gone = self.commit("removing what was learnt", |tx, pen| {
+            let only = name.map(|name| people::known(tx, name)).transpose()?;
+            let mut gone = 0;
+            for (person, samples) in templates::remove_learnt(tx, only.as_ref().map(|person| person.id))? {
+                gone += samples;
+                let detail = json!({ "templates": samples });
+                chain::append(tx, &by(actor, EventKind::LearntForgotten, person, detail), at, pen)?;
+            }
+            if gone > 0 {
+                people::changed(tx)?;
+            }
+            Ok(gone)
+        })?;
+        if gone > 0 {
+            self.erase_traces();
+        }
+        Ok(gone)
+    }
+
+    fn enrolled_gallery(&self, model: &ModelId) -> Result<Gallery, StoreError> {
+        let sealer = self.sealer()?;
+        self.read("reading the gallery", |conn| {
+            let generation = people::generation(conn)?;
+            Ok(Gallery::new(model.clone(), generation, templates::enrolled_of_model(conn, sealer, model)?))
+        })
+    }
+
     fn rename(&mut self, name: &str, to: &str, actor: &str, at: Stamp) -> Result<(), StoreError> {
         let to = Name::new(to)?;
-        self.write(&format!("renaming {name:?}"), |tx, boot_id| {
+        self.write(&format!("renaming {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
             if person.name == to.text {
                 return Ok(());
@@ -220,18 +354,18 @@ impl Store for SqliteStore {
             people::must_be_free(tx, &to, Some(person.id))?;
             people::rename(tx, person.id, &to)?;
             let detail = json!({ "from": person.name, "to": to.text });
-            journal::insert(tx, &by(actor, EventKind::Rename, person, detail), at, boot_id)?;
+            chain::append(tx, &by(actor, EventKind::Rename, person, detail), at, pen)?;
             people::changed(tx)?;
             Ok(())
         })
     }
 
     fn remove(&mut self, name: &str, actor: &str, at: Stamp) -> Result<(), StoreError> {
-        self.commit(&format!("removing {name:?}"), |tx, boot_id| {
+        self.commit(&format!("removing {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
             let detail = json!({ "templates": templates::count_of(tx, person.id)? });
             people::delete(tx, person.id)?;
-            journal::insert(tx, &by(actor, EventKind::Remove, person, detail), at, boot_id)?;
+            chain::append(tx, &by(actor, EventKind::Remove, person, detail), at, pen)?;
             people::changed(tx)?;
             Ok(())
         })?;
@@ -252,16 +386,36 @@ impl Store for SqliteStore {
     }
 
     fn change_policy(&mut self, change: &Change, actor: &str, at: Stamp) -> Result<(), StoreError> {
-        self.write("changing the rule book", |tx, boot_id| {
-            let policy::Done { kind, person, what } = policy::change(tx, change)?;
+        self.write("changing the rule book", |tx, pen| {
+            let policy::Done { kind, person, what } = policy::change(tx, change, at.wall)?;
             let detail = if what.is_empty() { json!({}) } else { json!({ "what": what }) };
-            let event = Event { kind, person, actor: Some(actor.to_owned()), detail };
-            journal::insert(tx, &event, at, boot_id)?;
+            let event = Event { person, actor: Some(actor.to_owned()), ..Event::new(kind, detail) };
+            chain::append(tx, &event, at, pen)?;
             Ok(())
         })
     }
 
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
+        self.append_grant(event, None, at)
+    }
+
+    fn set_passage(
+        &mut self,
+        person: PersonId,
+        area: &str,
+        passage: Option<&Passage>,
+    ) -> Result<(), StoreError> {
+        self.write("writing down where somebody went", |tx, _| {
+            Ok(policy::set_passage(tx, person, area, passage)?)
+        })
+    }
+
+    fn append_grant(
+        &mut self,
+        event: &Event,
+        passage: Option<&Passage>,
+        at: Stamp,
+    ) -> Result<EventId, StoreError> {
         // Somebody waits at the door for a grant to be on disk: the commit syncs the log, and folding a full log into
         // the database, which costs more syncs, is left to the next event.
         let is_grant = event.kind == EventKind::Grant;
@@ -270,12 +424,17 @@ impl Store for SqliteStore {
         self.conn
             .pragma_update(None, "wal_autocheckpoint", pages)
             .map_err(|e| Trouble::from(e).at(&self.path, doing))?;
-        let insert = |tx: &Transaction<'_>, boot_id: &str| {
+        let insert = |tx: &Transaction<'_>, pen: &Pen| {
             if let (EventKind::Grant, Some(person)) = (event.kind, &event.person) {
-                policy::spend_entry(tx, person.id)?;
+                if !event.is_leaving() {
+                    policy::spend_entry(tx, person.id)?;
+                }
                 people::used(tx, person.id, at.wall)?;
             }
-            Ok(journal::insert(tx, event, at, boot_id)?)
+            if let (Some(passage), Some(person)) = (passage, &event.person) {
+                policy::set_passage(tx, person.id, &passage.area, Some(passage))?;
+            }
+            chain::append(tx, event, at, pen)
         };
         if is_grant { self.commit(doing, insert) } else { self.write(doing, insert) }
     }
@@ -284,14 +443,27 @@ impl Store for SqliteStore {
         self.read("reading the journal", |conn| journal::select(conn, filter))
     }
 
+    fn verify(&self, against: &Against) -> Result<Verification, StoreError> {
+        self.read("verifying the journal", |conn| verify::verify(conn, against))
+    }
+
+    fn believe_clock(&mut self, trusted: bool) {
+        self.pen.clock_trusted = Some(trusted);
+    }
+
+    fn tend(&mut self, at: Stamp) -> Result<(), StoreError> {
+        self.sign(at)?;
+        self.prune(at)
+    }
+
     fn reader(&self) -> Result<Box<dyn Store>, StoreError> {
-        Ok(Box::new(open::read_only(&self.path, &self.boot_id, &self.keys)?))
+        Ok(Box::new(open::read_only(&self.path, &self.pen.boot_id, &self.keys)?))
     }
 }
 
 /// What an operator did to a person.
 fn by(actor: &str, kind: EventKind, person: PersonRef, detail: serde_json::Value) -> Event {
-    Event { kind, person: Some(person), actor: Some(actor.to_owned()), detail }
+    Event { person: Some(person), actor: Some(actor.to_owned()), ..Event::new(kind, detail) }
 }
 
 /// The detail of an enrolment: how many templates of which model, and where their pictures came from.
@@ -309,7 +481,6 @@ mod tests {
     use super::*;
     use crate::clock::MonoTime;
     use crate::encoder::Embedding;
-    use crate::gallery::TemplateSource;
     use crate::vision::quality::Quality;
 
     fn template() -> NewTemplate {

@@ -12,6 +12,7 @@ use super::sealing::{Sealer, open_embedding, place_of_template, seal_embedding};
 use super::trouble::Trouble;
 use crate::encoder::{Embedding, ModelId};
 use crate::gallery::{NewTemplate, PersonId, TemplateInfo};
+use crate::journal::PersonRef;
 use crate::seal::Secret;
 use crate::vision::quality::Quality;
 
@@ -187,10 +188,42 @@ pub(super) type Owned = (PersonId, Arc<str>, Embedding);
 
 /// Everybody's templates of one model, as they go into a gallery.
 pub(super) fn of_model(conn: &Connection, sealer: &Sealer, model: &ModelId) -> Result<Vec<Owned>, Trouble> {
-    let mut statement = conn.prepare_cached(
-        "SELECT templates.id, person, name, sealed FROM templates JOIN people ON people.id = person
-         WHERE model = ?1 ORDER BY person, templates.id",
+    select(conn, sealer, model, "")
+}
+
+/// The same without those that were learnt.
+pub(super) fn enrolled_of_model(
+    conn: &Connection,
+    sealer: &Sealer,
+    model: &ModelId,
+) -> Result<Vec<Owned>, Trouble> {
+    select(conn, sealer, model, "AND source <> 'learnt'")
+}
+
+/// Deletes what was learnt, of one person or of everybody; of whom, and how many.
+pub(super) fn remove_learnt(
+    tx: &Transaction<'_>,
+    person: Option<PersonId>,
+) -> Result<Vec<(PersonRef, usize)>, Trouble> {
+    let of = person.map(|person| person.0);
+    let mut counted = tx.prepare(
+        "SELECT people.id, name, count(*) FROM templates JOIN people ON people.id = person
+         WHERE source = 'learnt' AND (?1 IS NULL OR person = ?1) GROUP BY people.id ORDER BY people.id",
     )?;
+    let rows = counted.query_map([of], |row| {
+        let person = PersonRef { id: PersonId(row.get(0)?), name: row.get(1)? };
+        Ok((person, row.get::<_, i64>(2)?.unsigned_abs() as usize))
+    })?;
+    let whose = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    tx.execute("DELETE FROM templates WHERE source = 'learnt' AND (?1 IS NULL OR person = ?1)", [of])?;
+    Ok(whose)
+}
+
+fn select(conn: &Connection, sealer: &Sealer, model: &ModelId, only: &str) -> Result<Vec<Owned>, Trouble> {
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT templates.id, person, name, sealed FROM templates JOIN people ON people.id = person
+         WHERE model = ?1 {only} ORDER BY person, templates.id",
+    ))?;
     let mut rows = statement.query([&model.0])?;
     let mut found: Vec<Owned> = Vec::new();
     let mut key: Option<(PersonId, Secret)> = None;

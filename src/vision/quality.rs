@@ -23,7 +23,7 @@ pub struct Quality {
 }
 
 /// What a face must be to be matched; see the keys of `[vision]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QualityGates {
     /// Least eye distance in px.
     pub min_eye_distance_px: f32,

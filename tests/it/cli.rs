@@ -68,6 +68,7 @@ fn help_tells_of_every_command_and_every_exit_code() {
         "show",
         "rename",
         "remove",
+        "forget-learnt",
         "log",
         "verify",
         "identify",
@@ -209,7 +210,7 @@ fn the_log_is_json_by_line_and_csv_with_a_header() {
     let csv = done(&site, ["log", "--until", "2026-04-01", "--csv"]);
     let mut rows = csv::Reader::from_reader(csv.as_bytes());
     let header: Vec<String> = rows.headers().unwrap().iter().map(str::to_owned).collect();
-    assert_eq!(header, ["id", "time", "kind", "person_id", "person", "actor", "detail"]);
+    assert_eq!(header, ["id", "time", "kind", "person_id", "person", "actor", "detail", "door"]);
     let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
     let grant = rows.iter().find(|row| &row[2] == "grant").unwrap();
     assert_eq!((&grant[1], &grant[4]), ("2026-03-01T08:00:00Z", "Ada Lovelace"));
@@ -372,7 +373,7 @@ fn net_commands_go_through_the_running_service() {
     let service = Service::start(&site);
 
     let status = json_of(&site, ["status", "--json"]);
-    assert_eq!((&status["door"], &status["pid"]), (&json!("locked"), &json!(service.pid())));
+    assert_eq!((&status["doors"][0]["state"], &status["pid"]), (&json!("locked"), &json!(service.pid())));
     assert!(done(&site, ["status"]).contains("door      locked, deciding"));
     assert!(site.run(["check"]).stdout.contains(&format!("ok    service   runs as pid {}", service.pid())));
     assert!(done(&site, ["list"]).contains("Ada"));

@@ -192,7 +192,7 @@ fn net_kill_9_in_the_middle_of_an_enrolment() {
     let site = door_with("obama.jpg");
     let service = Service::start(&site);
     let mut client = Client::connect(&site.path("control.sock")).unwrap().unwrap();
-    let request = Request::EnrolLive { name: "Barack Obama".to_owned(), more: false };
+    let request = Request::EnrolLive { name: "Barack Obama".to_owned(), more: false, door: None };
     let mut taken = 0;
     for reply in client.stream(&request).unwrap() {
         match reply.unwrap() {

@@ -12,9 +12,10 @@ use std::process::{Command, Stdio};
 use accessd::clock::MonoTime;
 use accessd::encoder::ModelId;
 use accessd::gallery::NewTemplate;
-use accessd::journal::{Filter, Stamp};
+use accessd::journal::chain::Against;
+use accessd::journal::{Event, EventKind, Filter, Stamp};
 use accessd::seal::{Keys, RecoveryCode};
-use accessd::store::{Custody, KeyFile, OpenMode, Restoring, SqliteStore, Store, check};
+use accessd::store::{Custody, KeyFile, OpenMode, Restoring, Retention, SqliteStore, Store, check};
 
 use crate::powercut::build_layer;
 use crate::support::template;
@@ -70,6 +71,10 @@ fn perform(operation: &str, folder: &Path) {
             file.sync_all().unwrap();
             fs::rename(folder.join("out.part"), folder.join("out.backup")).unwrap();
         }
+        "prune" => {
+            let keep = Retention { age: None, count: Some(20) };
+            open(folder).with_retention(keep).tend(AT).unwrap();
+        }
         "restore" => {
             let backup = fs::File::open(folder.join("old.backup")).unwrap();
             restoring(&database, &keys(folder)).from(backup, "x", AT, BOOT).map(drop).unwrap();
@@ -89,7 +94,7 @@ fn the_operation() {
 
 /// Lays out what the operation begins with.
 fn prepare(operation: &str, folder: &Path) {
-    for name in ["state", "keys", "kept"] {
+    for name in ["state", "keys"] {
         fs::create_dir_all(folder.join(name)).unwrap();
     }
     match operation {
@@ -99,6 +104,9 @@ fn prepare(operation: &str, folder: &Path) {
             let mut store = open(folder);
             store.enrol("Ada", &[face(1), face(2)], "x", AT).unwrap();
             store.enrol("Bob", &[face(3)], "x", AT).unwrap();
+            for kind in [EventKind::Start, EventKind::Refusal, EventKind::Stop].repeat(12) {
+                store.append(&Event::new(kind, serde_json::json!({})), AT).unwrap();
+            }
             if operation == "restore" {
                 let mut file = fs::File::create(folder.join("old.backup")).unwrap();
                 store.back_up(&mut file, AT.wall).unwrap();
@@ -151,6 +159,8 @@ fn state_of(folder: &Path, story: &str) -> String {
         })
         .collect();
     let gallery = store.gallery(&model()).unwrap_or_else(|error| panic!("{story}: {error:?}"));
+    let found = store.verify(&Against::default()).unwrap();
+    assert!(found.is_whole(), "{story}: {found:?}");
     let kinds: Vec<_> =
         store.records(&Filter::default()).unwrap().iter().map(|record| record.event.kind).collect();
     drop(store);
@@ -203,7 +213,6 @@ fn kill_everywhere(operation: &str) -> (usize, usize) {
             .env(FOLDER, &folder)
             .env("LD_PRELOAD", &layer)
             .env("POWERCUT_DIR", &folder)
-            .env("POWERCUT_KEPT", folder.join("kept"))
             .env("POWERCUT_AT", point.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -240,6 +249,11 @@ fn check_operation(operation: &str, at_least: usize) {
     let (points, afters) = kill_everywhere(operation);
     eprintln!("{operation}: killed at {points} points, {afters} times it was done");
     assert!(points >= at_least, "{operation} has only {points} points: they are not counted");
+}
+
+#[test]
+fn killed_at_every_point_of_a_pruning() {
+    check_operation("prune", 5);
 }
 
 #[test]
@@ -300,7 +314,6 @@ fn killed_at_every_point_of_writing_the_key_file_anew() {
             .env("ACCESSD_CONFIG", folder.join("accessd.toml"))
             .env("LD_PRELOAD", &layer)
             .env("POWERCUT_DIR", &folder)
-            .env("POWERCUT_KEPT", folder.join("kept"))
             .env("POWERCUT_AT", at.to_string())
             .output()
             .unwrap()

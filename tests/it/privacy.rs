@@ -369,6 +369,7 @@ fn whoever_has_not_been_seen_for_long_is_removed_and_nobody_else() {
         kind: EventKind::Grant,
         person: Some(accessd::journal::PersonRef { id: ada, name: "Ada".into() }),
         actor: None,
+        door: None,
         detail: serde_json::json!({}),
     };
     store.append(&grant, at(90)).unwrap();
@@ -379,6 +380,21 @@ fn whoever_has_not_been_seen_for_long_is_removed_and_nobody_else() {
     assert_eq!((last.event.kind, last.event.actor), (EventKind::Remove, None));
     assert_eq!(last.event.detail["why"], "unused for too long");
     assert!(store.traces("Bob").is_err());
+
+    // As the service does it: once an hour, after so many days.
+    assert_eq!(store.forget_unused(at(1_000)).unwrap(), [""; 0], "not unless it was asked for");
+    store.forget_after(Some(905));
+    assert_eq!(store.forget_unused(at(1_000)).unwrap(), ["Ada"]);
+    let hours_later = |hours: u64| Stamp {
+        mono: accessd::clock::MonoTime::from_millis(1_000 + 3_600_000 * hours),
+        ..at(2_000)
+    };
+    assert_eq!(
+        store.forget_unused(Stamp { wall: at(2_000).wall, ..at(1_000) }).unwrap(),
+        [""; 0],
+        "too early"
+    );
+    assert_eq!(store.forget_unused(hours_later(1)).unwrap(), ["Eve"]);
 }
 
 #[test]

@@ -397,7 +397,7 @@ def after_a_cut_in_an_enrolment(door, report):
         door.run("test -s /var/lib/accessd/accessd.db && test -s /etc/accessd/accessd.toml")
         demand(door.machine.attempt("systemctl cat accessd")[0] != 0, "the unit is still there")
         door.run("dpkg -P accessd", 120)
-        door.run("test ! -e /var/lib/accessd && test ! -e /etc/accessd")
+        door.run("test ! -e /var/lib/accessd && test ! -e /var/lib/accessd-keys && test ! -e /etc/accessd")
 
 
 if __name__ == "__main__":

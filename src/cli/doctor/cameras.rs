@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::adapters::{prefix, wanted};
 use super::{Finding, State};
 use crate::camera::{self, Camera, CameraSpec, V4lDevice, WantedFormat};
 use crate::clock::{Clock, MonoTime, SystemClock};
@@ -32,22 +33,25 @@ struct Look {
 }
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    let spec: CameraSpec = match config.camera.source.parse() {
-        Ok(spec) => spec,
-        Err(error) => {
-            return vec![Finding::new("camera", State::Fail, format!("{error}; correct camera.source"))];
-        }
-    };
-    let wanted =
-        WantedFormat { width: config.camera.width, height: config.camera.height, fps: config.camera.fps };
-    let mut findings = listed(&spec, wanted);
-    findings.extend(tried(&spec, wanted, true));
+    let doors = config.doors();
+    let configured: Vec<CameraSpec> =
+        doors.iter().filter_map(|door| door.camera.source.parse().ok()).collect();
+    let mut findings = listed(&configured, wanted(&config.camera));
+    for door in doors {
+        let found = match door.camera.source.parse::<CameraSpec>() {
+            Ok(spec) => tried(&spec, wanted(&door.camera), true),
+            Err(error) => {
+                vec![Finding::new("camera", State::Fail, format!("{error}; correct camera.source"))]
+            }
+        };
+        findings.extend(found.into_iter().map(|found| found.of(&prefix(config, &door))));
+    }
     findings
 }
 
-/// The V4L2 devices with what they offer, each of them tried but for the configured one, which is tried as such.
+/// The V4L2 devices with what they offer, each of them tried but for the doors' own, which are tried as such.
 #[cfg(feature = "v4l")]
-fn listed(configured: &CameraSpec, wanted: WantedFormat) -> Vec<Finding> {
+fn listed(configured: &[CameraSpec], wanted: WantedFormat) -> Vec<Finding> {
     let devices = camera::devices();
     if devices.is_empty() {
         let what = "no V4L2 camera here: plug one in, or give a program (camera.source = \"command:rpicam-vid …\" on a \
@@ -67,7 +71,7 @@ fn listed(configured: &CameraSpec, wanted: WantedFormat) -> Vec<Finding> {
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 let listed = format!("{name}: {}{more}", shown.join(", "));
                 let mut findings = vec![Finding::new("cameras", State::Ok, listed)];
-                if !is_device(configured, &device.path) {
+                if !configured.iter().any(|spec| is_device(spec, &device.path)) {
                     let spec = CameraSpec::V4l(V4lDevice::Path(device.path));
                     findings.extend(tried(&spec, wanted, false));
                 }
@@ -81,7 +85,7 @@ fn listed(configured: &CameraSpec, wanted: WantedFormat) -> Vec<Finding> {
     each.collect()
 }
 
-/// Whether the configured camera is the device at `path`, whichever of its names is configured.
+/// Whether a configured camera is the device at `path`, whichever of its names is configured.
 #[cfg_attr(not(feature = "v4l"), allow(dead_code, reason = "without V4L2 no devices are listed"))]
 fn is_device(configured: &CameraSpec, path: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -93,7 +97,7 @@ fn is_device(configured: &CameraSpec, path: &Path) -> bool {
 }
 
 #[cfg(not(feature = "v4l"))]
-fn listed(_configured: &CameraSpec, _wanted: WantedFormat) -> Vec<Finding> {
+fn listed(_configured: &[CameraSpec], _wanted: WantedFormat) -> Vec<Finding> {
     vec![Finding::new("cameras", State::Note, "this accessd was built without V4L2 cameras (feature v4l)")]
 }
 

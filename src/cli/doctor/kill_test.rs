@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use super::super::adapters::start_guard;
+use super::super::adapters::{prefix, start_guard};
 use super::super::backend::Service;
 use super::super::output::Output;
 use super::Exit;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, DoorConfig};
 use crate::door::{self, LineSpec, Strike, StrikeKind};
 
 /// How long the strike may stay unlocked after the kill.
@@ -31,14 +31,23 @@ pub(super) fn perform(config: &Config) -> anyhow::Result<Exit> {
         Service::find(&config.paths.socket)?.is_none(),
         "the service runs and holds the relay; stop it first (systemctl stop accessd)"
     );
-    let spec: LineSpec = config.door.relay.parse().context("door.relay cannot be used")?;
-    let kind: StrikeKind = config.door.strike.parse()?;
+    let mut all_within = true;
+    for door in config.doors() {
+        all_within &= of_door(&door.door, &prefix(config, &door))?;
+    }
+    Ok(if all_within { Exit::Done } else { Exit::No })
+}
+
+/// Whether the strike of this door was locked in time.
+fn of_door(door: &DoorConfig, name: &str) -> anyhow::Result<bool> {
+    let spec: LineSpec = door.relay.parse().context("door.relay cannot be used")?;
+    let kind: StrikeKind = door.strike.parse()?;
     let mut out = Output::new();
-    out.line(format_args!("{spec}: the strike is unlocked for a moment"))?;
+    out.line(format_args!("{name}{spec}: the strike is unlocked for a moment"))?;
     out.flush()?;
     let mut child = Command::new("/proc/self/exe")
         .args(std::env::args_os().skip(1).filter(|arg| arg != "--kill-test"))
-        .arg("--hold")
+        .args(["--hold", &door.name])
         .stdout(Stdio::piped())
         .spawn()
         .context("the process to be killed could not be started")?;
@@ -65,7 +74,7 @@ pub(super) fn perform(config: &Config) -> anyhow::Result<Exit> {
                 LIMIT.as_millis()
             ))?;
             out.flush()?;
-            Ok(if within { Exit::Done } else { Exit::No })
+            Ok(within)
         }
         None => {
             out.line(format_args!(
@@ -73,7 +82,7 @@ pub(super) fn perform(config: &Config) -> anyhow::Result<Exit> {
                 PATIENCE.as_secs()
             ))?;
             out.flush()?;
-            Ok(Exit::No)
+            Ok(false)
         }
     }
 }
@@ -95,8 +104,8 @@ fn until_locked(
 }
 
 /// The process that is killed: unlocks, says so, and shows signs of life until the end.
-pub(super) fn hold(config: &Config) -> anyhow::Result<Exit> {
-    let mut strike = start_guard(config, Arc::new(SystemClock))?;
+pub(super) fn hold(door: &DoorConfig) -> anyhow::Result<Exit> {
+    let mut strike = start_guard(door, Arc::new(SystemClock))?;
     strike.unlock(PATIENCE, "kill test")?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "unlocked")?;

@@ -1,15 +1,23 @@
 //! The GPIO chips of this machine, and the lines that the config names: where they are, who holds them, and what level
 //! they have now, which on a relay is what it has at boot.
 
-use super::super::adapters::wired_inputs;
+use super::super::adapters::{prefix, wired_inputs};
 use super::{Finding, State};
-use crate::config::Config;
+use crate::config::{Config, DoorConfig, InputsConfig};
 use crate::door::{self, LineSpec, StrikeKind};
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = chips();
-    findings.push(relay(config));
-    match wired_inputs(config) {
+    for door in config.doors() {
+        let found = [relay(&door.door)].into_iter().chain(inputs(&door.inputs));
+        findings.extend(found.map(|found| found.of(&prefix(config, &door))));
+    }
+    findings
+}
+
+fn inputs(inputs: &InputsConfig) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match wired_inputs(inputs) {
         Err(error) => findings.push(Finding::new("inputs", State::Fail, format!("{error:#}"))),
         Ok(inputs) => {
             for (sensor, spec) in inputs {
@@ -60,9 +68,9 @@ fn chips() -> Vec<Finding> {
     chips.into_iter().map(chip).collect()
 }
 
-fn relay(config: &Config) -> Finding {
+fn relay(door: &DoorConfig) -> Finding {
     const PART: &str = "relay";
-    let text = &config.door.relay;
+    let text = &door.relay;
     let spec: LineSpec = match text.parse() {
         Ok(spec) => spec,
         Err(error) => return Finding::new(PART, State::Fail, format!("{error}; correct door.relay")),
@@ -70,7 +78,7 @@ fn relay(config: &Config) -> Finding {
     if matches!(spec, LineSpec::Sim(_)) {
         return Finding::new(PART, State::Warn, format!("{spec} is simulated: no lock moves"));
     }
-    let kind: StrikeKind = config.door.strike.parse().unwrap_or_default();
+    let kind: StrikeKind = door.strike.parse().unwrap_or_default();
     match door::level_now(&spec) {
         Ok(None) => Finding::new(PART, State::Ok, format!("{spec} is held, by the service if it runs")),
         Ok(Some(active)) if active == kind.energised(false) => {

@@ -23,11 +23,11 @@ pub(super) fn service(config: &Config) -> Vec<Finding> {
     let socket = &config.paths.socket;
     let found = Service::find(socket).and_then(|service| service.map(|mut s| s.status()).transpose());
     let finding = match found {
-        Ok(Some(status)) if status.faults.is_empty() && status.alarms.is_empty() => {
+        Ok(Some(status)) if status.troubles().is_empty() => {
             Finding::new("service", State::Ok, format!("runs as pid {}, no faults", status.pid))
         }
         Ok(Some(status)) => {
-            let told = [status.alarms, status.faults].concat().join("; ");
+            let told = status.troubles().join("; ");
             Finding::new("service", State::Warn, format!("runs as pid {}: {told}", status.pid))
         }
         Ok(None) => Finding::new("service", State::Note, "does not run"),

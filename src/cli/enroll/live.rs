@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::super::adapters::{camera_spec, enrolment, gates, load_networks, open_camera};
 use crate::camera::CameraError;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{CameraConfig, Config};
 use crate::daemon::analyser::FaceAnalyser;
 use crate::daemon::analysis::Analyser;
 use crate::daemon::enrolment::Sampling;
@@ -17,16 +17,16 @@ use crate::daemon::protocol::EnrolProgress;
 use crate::gallery::{Gallery, NewTemplate};
 
 /// Takes the samples of one person with a camera of our own.
-pub(super) fn sample(config: &Config) -> anyhow::Result<Vec<NewTemplate>> {
+pub(super) fn sample(config: &Config, camera: &CameraConfig) -> anyhow::Result<Vec<NewTemplate>> {
     let line = Line::new();
-    let samples = gather(config, &line);
+    let samples = gather(config, camera, &line);
     line.clear();
     samples
 }
 
-fn gather(config: &Config, line: &Line) -> anyhow::Result<Vec<NewTemplate>> {
+fn gather(config: &Config, camera: &CameraConfig, line: &Line) -> anyhow::Result<Vec<NewTemplate>> {
     let clock = Arc::new(SystemClock);
-    let mut camera = open_camera(&camera_spec(config)?, config, clock.clone())?;
+    let mut camera = open_camera(&camera_spec(camera)?, camera, clock.clone())?;
     let mut analyser = FaceAnalyser::new(load_networks(config)?, gates(config), clock.clone());
     let nobody = Gallery::new(analyser.model().clone(), 0, Vec::new());
     let options = enrolment(config);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::output::{count, local_time};
-use crate::access::{Evidence, RefusalReason};
+use crate::access::{Advice, Evidence, RefusalReason};
 use crate::gallery::Candidate;
 use crate::journal::{EventKind, Record};
 
@@ -13,6 +13,9 @@ pub(in crate::cli) fn describe(record: &Record) -> String {
     let Words { what, more } = words(record);
     format!("{}  {what:<12}  {more}", local_time(record.at.wall)).trim_end().to_owned()
 }
+
+/// What a door is called that nobody has named.
+const LONE_DOOR: &str = "door";
 
 /// A record without its time.
 pub(in crate::cli) struct Words {
@@ -25,7 +28,9 @@ pub(in crate::cli) struct Words {
 /// Puts a record into words.
 pub(in crate::cli) fn words(record: &Record) -> Words {
     let event = &record.event;
-    let mut parts: Vec<String> = event.person.iter().map(|person| person.name.clone()).collect();
+    // The name that a lone door has of itself tells nobody anything.
+    let door = event.door.iter().filter(|door| *door != LONE_DOOR).map(|door| format!("[{door}]"));
+    let mut parts: Vec<String> = door.chain(event.person.iter().map(|person| person.name.clone())).collect();
     let detail = detail(event.kind, &event.detail);
     parts.extend(Some(detail).filter(|text| !text.is_empty()));
     parts.extend(event.actor.as_ref().map(|actor| format!("by {actor}")));
@@ -38,6 +43,8 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Stop => "stopped",
         EventKind::Grant => "granted",
         EventKind::Refusal => "refused",
+        EventKind::Challenge => "asked",
+        EventKind::Advice => "told",
         EventKind::Unlocked => "unlocked",
         EventKind::Locked => "locked",
         EventKind::Operator => "by hand",
@@ -56,6 +63,8 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::CameraBack => "camera back",
         EventKind::Enrol => "enrolled",
         EventKind::EnrolMore => "more samples",
+        EventKind::Learnt => "learnt",
+        EventKind::LearntForgotten => "unlearnt",
         EventKind::Rename => "renamed",
         EventKind::Remove => "removed",
         EventKind::EnrolmentBegan => "enrolling",
@@ -67,6 +76,11 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Throttled => "THROTTLED",
         EventKind::FaceOff => "FACES OFF",
         EventKind::FaceOn => "faces on",
+        EventKind::Chained => "chained",
+        EventKind::Pruned => "pruned",
+        EventKind::Config => "settings",
+        EventKind::Model => "encoder",
+        EventKind::NotPassed => "not passed",
         EventKind::Consent => "consent",
         EventKind::Export => "exported",
         EventKind::Erase => "erased",
@@ -83,6 +97,9 @@ fn detail(kind: EventKind, detail: &Value) -> String {
             None => granted(&e),
         }),
         EventKind::Refusal => refused(detail),
+        EventKind::Advice => {
+            Advice::deserialize(&detail["advice"]).ok().map(|advice| format!("{:?}", advice.as_str()))
+        }
         _ => None,
     }
     .unwrap_or_else(|| figures(detail))
@@ -107,7 +124,8 @@ fn granted(evidence: &Evidence) -> String {
 fn refused(detail: &Value) -> Option<String> {
     let why = detail.get("why").and_then(Value::as_str);
     if let (Some("policy"), Some(why)) = (detail.get("reason")?.as_str(), why) {
-        return Some(format!("known, but not let in: {why}"));
+        let way = if detail["side"] == "out" { "out" } else { "in" };
+        return Some(format!("known, but not let {way}: {why}"));
     }
     let reason = RefusalReason::deserialize(detail.get("reason")?).ok()?;
     if let (RefusalReason::Stale, Some(why)) = (reason, why) {
@@ -120,9 +138,14 @@ fn refused(detail: &Value) -> Option<String> {
         RefusalReason::Unknown => format!("nobody known: best {best}, named from {:.2}", rule.threshold.0),
         RefusalReason::Ambiguous => {
             let second = evidence.runner_up.as_ref().map_or("another".into(), scored);
-            format!("two people too close: {best} and {second}, wanted {:.2} apart", rule.margin)
+            let margin =
+                if evidence.alike.is_some() { rule.margin.max(rule.alike_margin) } else { rule.margin };
+            format!("two people too close: {best} and {second}, wanted {margin:.2} apart")
         }
+        RefusalReason::NotNearest => format!("known, but behind somebody nearer: {best}"),
+        RefusalReason::NotAlone => format!("known, but not alone: {best}"),
         RefusalReason::NobodyEnrolled => "nobody is enrolled".into(),
+        RefusalReason::Challenge => format!("did not do what was asked, {best}"),
         RefusalReason::NotLive => {
             let live = evidence
                 .live
@@ -187,6 +210,7 @@ mod tests {
         };
         let evidence = Evidence {
             live: None,
+            alike: None,
             track: TrackId(1),
             signs: crate::liveness::signs::Signs::default(),
             seq: 9,
@@ -198,10 +222,13 @@ mod tests {
             rule: Rule {
                 threshold: Score(0.5),
                 margin: 0.08,
+                alike_margin: 0.16,
                 frames_needed: 3,
                 frames_window: 5,
                 max_frame_age: Duration::from_millis(500),
                 regrant_after: Duration::from_secs(10),
+                several: crate::access::Several::Nearest,
+                supported: true,
                 demands: crate::access::Demands::default(),
             },
         };
@@ -210,9 +237,16 @@ mod tests {
 
     fn line(kind: EventKind, person: Option<&str>, actor: Option<&str>, detail: Value) -> String {
         let person = person.map(|name| PersonRef { id: PersonId(1), name: name.into() });
-        let event = Event { kind, person, actor: actor.map(str::to_owned), detail };
+        let event = Event { person, actor: actor.map(str::to_owned), ..Event::new(kind, detail) };
         let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
-        let text = describe(&Record { id: EventId(1), at, boot_id: String::new(), event });
+        let text = describe(&Record {
+            id: EventId(1),
+            at,
+            boot_id: String::new(),
+            clock_trusted: None,
+            hash: None,
+            event,
+        });
         let (_time, rest) = text.split_at("1970-01-01 00:00:00  ".len());
         rest.to_owned()
     }
@@ -297,5 +331,24 @@ mod tests {
             "enrol ended   Ada, enrolled, samples 5"
         );
         assert_eq!(line(EventKind::Start, None, None, Value::Null), "started");
+    }
+
+    #[test]
+    fn a_door_is_told_when_it_has_a_name() {
+        let at = Stamp { wall: Timestamp::UNIX_EPOCH, mono: MonoTime::default() };
+        let told = |door: &str| {
+            let event = Event::new(EventKind::Locked, json!({"why": "the time is over"})).at_door(door);
+            words(&Record {
+                id: EventId(1),
+                at,
+                boot_id: String::new(),
+                clock_trusted: None,
+                hash: None,
+                event,
+            })
+            .more
+        };
+        assert_eq!(told("door"), "the time is over");
+        assert_eq!(told("entry"), "[entry]  the time is over");
     }
 }

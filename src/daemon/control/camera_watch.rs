@@ -2,7 +2,7 @@
 
 use crate::clock::MonoTime;
 use crate::daemon::Limits;
-use crate::daemon::status::Board;
+use crate::daemon::status::DoorBoard;
 
 /// Watches for frames.
 #[derive(Debug)]
@@ -37,8 +37,13 @@ impl CameraWatch {
         self.last_failure = Some(what);
     }
 
+    /// Whether it is lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost_since.is_some()
+    }
+
     /// Compares the newest frame with the time.
-    pub(super) fn check(&mut self, board: &Board, limits: &Limits, now: MonoTime) -> Option<Change> {
+    pub(super) fn check(&mut self, board: &DoorBoard, limits: &Limits, now: MonoTime) -> Option<Change> {
         if board.is_recording_over() {
             return None;
         }
@@ -69,7 +74,7 @@ impl CameraWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::fakes::board;
+    use crate::daemon::fakes::door_board as board;
 
     fn at(ms: u64) -> MonoTime {
         MonoTime::from_millis(ms)

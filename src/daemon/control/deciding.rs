@@ -3,62 +3,132 @@
 
 use serde_json::json;
 
-use crate::access::{Evidence, Grant, Look, LookOutcome, RefusalReason, Verdict};
+use crate::access::{Advice, Evidence, Grant, Look, LookOutcome, RefusalReason, Told, Verdict};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::{Analysis, SeenFace};
+use crate::daemon::doorway::DoorId;
 use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
-use crate::door::{Handled, Input};
-use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, record_grant};
+use crate::door::{Handled, Input, LeafNotice, Notice};
+use crate::journal::explain::Circumstances;
+use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, decision, record_grant};
+use crate::liveness::challenge::Tell;
 use crate::store::StoreError;
+use crate::vision::tracks::TrackId;
 
 use super::Control;
 
 impl Control {
     /// Weighs what a frame showed, and acts on what follows.
-    pub(super) fn decide(&mut self, analysis: &Analysis) -> Result<Vec<Conclusion>, DaemonError> {
+    pub(super) fn decide(
+        &mut self,
+        door: DoorId,
+        analysis: &Analysis,
+    ) -> Result<Vec<Conclusion>, DaemonError> {
         if analysis.gallery_generation != self.gallery.load().generation() {
             // Matched against people who may have been removed or renamed since.
-            self.attempts.forget();
+            self.doors[door].attempts.forget();
             return Ok(Vec::new());
         }
-        let looks: Vec<Look> = analysis.faces.iter().filter_map(|face| look(analysis, face)).collect();
-        let verdicts = self.attempts.observe(&looks, self.clock.now());
-        verdicts
-            .into_iter()
-            .map(|verdict| match verdict {
-                Verdict::Grant(grant) => self.grant(grant),
-                Verdict::Refuse(reason, evidence) => self.refuse(reason, evidence),
-            })
-            .collect()
+        let at = &mut self.doors[door];
+        at.looks.take(analysis, at.attempts.rule().frames_window);
+        let looks: Vec<Look> = analysis.faces.iter().map(|face| look(analysis, face)).collect();
+        let now = self.clock.now();
+        if let Some((track, advice)) = self.doors[door].advise(&looks, now) {
+            self.advised(door, analysis, track, advice)?;
+        }
+        let mut conclusions = Vec::new();
+        for verdict in self.doors[door].attempts.observe(&looks, now) {
+            match verdict {
+                Verdict::Grant(grant) => {
+                    let around = self.circumstances(door, analysis, grant.evidence().track);
+                    conclusions.push(self.grant(door, grant, &around)?);
+                }
+                Verdict::Refuse(reason, evidence) => {
+                    let around = self.circumstances(door, analysis, evidence.track);
+                    conclusions.push(self.refuse(door, reason, *evidence, &around)?);
+                }
+                Verdict::Tell(told) => self.tell(door, &told)?,
+            }
+        }
+        for conclusion in &conclusions {
+            if let (Conclusion::Granted { name, evidence }, Some(grant)) = (conclusion, self.last_grant) {
+                self.learn(analysis, name, evidence, grant)?;
+            }
+        }
+        Ok(conclusions)
     }
 
-    fn grant(&mut self, grant: Grant) -> Result<Conclusion, DaemonError> {
+    /// Tells the person at the door what to do, by lamp, status and log.
+    fn tell(&mut self, door: DoorId, told: &Told) -> Result<(), DaemonError> {
+        let (now, words) = (self.clock.now(), told.what.words());
+        log::info!(person = told.name.as_str(); "{} is told: {words}", told.name);
+        self.doors[door].lamps.state.told(told.what, now);
+        self.doors[door].board.set_told((told.what != Tell::Done).then(|| words.to_owned()), now);
+        let person = Some(PersonRef { id: told.person, name: told.name.clone() });
+        let detail = json!({ "what": words, "track": told.track });
+        let event = Event { person, ..Event::new(EventKind::Challenge, detail) };
+        self.append_at(door, "what a person is told", event).map(drop)
+    }
+
+    /// A person has been told the same for a while: that is why they were not let in.
+    fn advised(
+        &mut self,
+        door: DoorId,
+        analysis: &Analysis,
+        track: TrackId,
+        advice: Advice,
+    ) -> Result<(), DaemonError> {
+        let face = analysis.faces.iter().find(|face| face.track == track);
+        log::info!(track = track.0; "somebody at the door is told: {}", advice.as_str());
+        let detail = json!({ "advice": advice, "track": track, "quality": face.map(|face| face.quality) });
+        self.append_at(door, "what somebody was told", Event::new(EventKind::Advice, detail)).map(drop)
+    }
+
+    fn circumstances(&self, door: DoorId, analysis: &Analysis, track: TrackId) -> Circumstances {
+        let (gallery, now) = (self.gallery.load(), self.clock.now());
+        self.doors[door].looks.circumstances(analysis, track, &gallery, self.board.far(), now)
+    }
+
+    fn grant(
+        &mut self,
+        door: DoorId,
+        grant: Grant,
+        around: &Circumstances,
+    ) -> Result<Conclusion, DaemonError> {
         let (name, evidence) = (grant.name().to_owned(), grant.evidence().clone());
         if !self.is_still_enrolled(&grant)? {
             log::warn!("{name} was recognised but is enrolled no more; the door stays locked");
-            self.attempts.forget();
+            self.doors[door].attempts.forget();
             return Ok(Conclusion::Refused { reason: "no longer enrolled".into(), evidence });
         }
         let at = Stamp::now(&*self.clock);
         let person = PersonRef { id: grant.person(), name: name.clone() };
-        let admitted = match self.house.admit(grant, at) {
+        let admitted = match self.admit(door, grant, at) {
             Ok(admitted) => admitted,
-            Err(refusal) => return self.turn_away(person, &refusal, evidence),
+            Err(refusal) => return self.turn_away(door, person, &refusal, evidence, around),
         };
-        let recorded = record_grant(admitted, |event| self.store.append(event, at))
-            .map_err(|source| DaemonError::Write { what: "a grant", source })?;
+        let (passage, before) = (self.passage(door, at), self.before(door, person.id));
+        let inwards = passage.clone().filter(|passage| passage.inside);
+        let recorded =
+            record_grant(admitted, around, |event| self.store.append_grant(event, inwards.as_ref(), at))
+                .map_err(|source| DaemonError::Write { what: "a grant", source })?;
+        self.last_grant = Some(recorded.event());
         self.tell_followers();
+        let (at_door, way) = (self.doors[door].place.door.as_str(), self.doors[door].place.side);
         log::info!(
-            event = recorded.event().0, person = name.as_str(), frame_age_ms = evidence.frame_age_ms;
-            "{name} is let in (event {})", recorded.event().0
+            event = recorded.event().0, person = name.as_str(), door = at_door, frame_age_ms = evidence.frame_age_ms;
+            "{name} is let {way} (event {})", recorded.event().0
         );
         let event = recorded.event();
-        let opened = self.drive(Input::Grant(recorded), Some(event))?;
-        if opened {
-            self.entered(person.id, at);
+        let opened = self.drive(door, Input::Grant(recorded), Some(event))?;
+        let id = person.id;
+        match (opened, inwards) {
+            (true, _) => self.passes(door, person, passage, before, at)?,
+            (false, Some(_)) => self.stays(door, id, before)?,
+            (false, None) => {}
         }
-        self.count_entry(person.id)?;
+        self.count_entry(id)?;
         Ok(if opened {
             Conclusion::Granted { name, evidence }
         } else {
@@ -75,37 +145,82 @@ impl Control {
         }
     }
 
-    fn refuse(&mut self, reason: RefusalReason, evidence: Evidence) -> Result<Conclusion, DaemonError> {
-        let mut detail = serde_json::to_value(&evidence).expect("evidence is plain data");
+    fn refuse(
+        &mut self,
+        door: DoorId,
+        reason: RefusalReason,
+        evidence: Evidence,
+        around: &Circumstances,
+    ) -> Result<Conclusion, DaemonError> {
+        let mut detail = decision(&evidence, around);
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
-        let is_attempt = matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous);
+        let is_attempt =
+            matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous | RefusalReason::Challenge);
+        self.doors[door].board.set_told(None, self.clock.now());
         let reason = detail["reason"].as_str().unwrap_or_default().to_owned();
-        log::info!(reason = reason.as_str(); "a face is refused: {reason}");
-        self.lamps.state.refused(self.clock.now());
-        self.append("a refusal", Event::new(EventKind::Refusal, detail))?;
+        let at_door = self.doors[door].place.door.as_str();
+        log::info!(reason = reason.as_str(), door = at_door; "a face is refused: {reason}");
+        self.doors[door].lamps.state.refused(self.clock.now());
+        self.append_at(door, "a refusal", Event::new(EventKind::Refusal, detail))?;
         if is_attempt {
-            self.failed_attempt()?;
+            self.failed_attempt(door)?;
         }
         Ok(Conclusion::Refused { reason, evidence })
     }
 
-    /// Hands an input to the door and writes down what became of it; whether the door was unlocked by it. `grant` is
+    /// Hands an input to a door and writes down what became of it; whether the door was unlocked by it. `grant` is
     /// the event that this is the consequence of.
-    pub(super) fn drive(&mut self, input: Input, grant: Option<EventId>) -> Result<bool, DaemonError> {
-        let Handled { transitions, notices, dropped, fault } = self.driver.handle(input, self.clock.now());
+    pub(super) fn drive(
+        &mut self,
+        door: DoorId,
+        input: Input,
+        grant: Option<EventId>,
+    ) -> Result<bool, DaemonError> {
+        let handled = self.act(door, input);
+        self.record(door, handled, grant)
+    }
+
+    /// Hands one input each to all doors, and only then writes down what became of them: no door waits for the record of
+    /// another.
+    pub(super) fn drive_all(&mut self, input: impl Fn() -> Input) -> Result<(), DaemonError> {
+        let handled: Vec<_> = self.doors.ids().map(|door| (door, self.act(door, input()))).collect();
+        let mut outcome = Ok(());
+        for (door, handled) in handled {
+            let recorded = self.record(door, handled, None).map(drop);
+            outcome = outcome.and(recorded);
+        }
+        outcome
+    }
+
+    fn act(&mut self, door: DoorId, input: Input) -> Handled {
+        let doorway = &mut self.doors[door];
+        let handled = doorway.driver.handle(input, self.clock.now());
+        doorway.board.set_door(DoorNow::of(doorway.driver.door()));
+        handled
+    }
+
+    fn record(
+        &mut self,
+        door: DoorId,
+        handled: Handled,
+        grant: Option<EventId>,
+    ) -> Result<bool, DaemonError> {
+        let Handled { transitions, notices, dropped, fault } = handled;
         let honoured = grant.is_some() && dropped.is_none() && fault.is_none();
-        self.board.set_door(DoorNow::of(self.driver.door()));
+        let was_opened = notices.contains(&Notice::Leaf(LeafNotice::Opened));
+        let was_locked = transitions.last().is_some_and(|last| !last.unlocked);
         for transition in transitions {
             let (kind, state) = match transition.unlocked {
                 true => (EventKind::Unlocked, "unlocked"),
                 false => (EventKind::Locked, "locked"),
             };
-            log::info!(door = state; "the door is {state}: {}", transition.why);
+            let name = self.doors[door].place.door.as_str();
+            log::info!(door = name, state = state; "the door is {state}: {}", transition.why);
             let detail = json!({ "why": transition.why, "grant": grant });
-            self.append("a move of the relay", Event::new(kind, detail))?;
+            self.append_at(door, "a move of the relay", Event::new(kind, detail))?;
         }
         for notice in notices {
-            self.note(&notice)?;
+            self.note(door, &notice)?;
         }
         if let Some(dropped) = dropped {
             log::warn!("{} is not let in after all: {}", dropped.name, dropped.why);
@@ -116,11 +231,16 @@ impl Control {
                     json!({ "reason": RefusalReason::Stale, "why": dropped.why, "grant": dropped.event }),
                 )
             };
-            self.append("a grant that came too late", event)?;
+            self.append_at(door, "a grant that came too late", event)?;
+        }
+        match (was_opened, was_locked) {
+            (true, _) => self.all_have_gone(door)?,
+            (false, true) => self.nobody_has_gone(door)?,
+            (false, false) => {}
         }
         match fault {
             Some(fault) => {
-                self.board.set_fault("relay", Some(fault.to_string()));
+                self.doors[door].board.set_fault("relay", Some(fault.to_string()));
                 Err(DaemonError::Relay(fault))
             }
             None => Ok(honoured),
@@ -128,18 +248,17 @@ impl Control {
     }
 }
 
-/// What one face says about its track; nothing when it was good enough but has not been compared,
-/// or when the camera repeats itself: a frozen picture of somebody who was there says nothing about now.
-fn look(analysis: &Analysis, face: &SeenFace) -> Option<Look> {
-    if face.repeated {
-        return None;
-    }
+/// What one face says about its track. It is merely in view when it was good enough and has not been compared, or when the
+/// camera repeats itself: a frozen picture of somebody who was there says nothing about now.
+fn look(analysis: &Analysis, face: &SeenFace) -> Look {
     let outcome = match face.issue {
+        _ if face.repeated => LookOutcome::InView,
         Some(issue) => LookOutcome::Unusable(issue),
         None if face.embedding.is_some() => LookOutcome::Compared(face.matched.clone()),
-        None => return None,
+        None => LookOutcome::InView,
     };
     let (seq, captured) = (analysis.seq, analysis.captured);
+    let size_px = (face.face.bbox.w * face.face.bbox.h).sqrt();
     let (proof, signs, yaw_deg) = (face.proof, face.signs, face.quality.yaw_deg);
-    Some(Look { track: face.track, seq, captured, outcome, proof, signs, yaw_deg })
+    Look { track: face.track, seq, captured, size_px, outcome, proof, signs, yaw_deg }
 }

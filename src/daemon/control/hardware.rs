@@ -8,8 +8,10 @@ use serde_json::json;
 
 use crate::clock::MonoTime;
 use crate::daemon::DaemonError;
+use crate::daemon::doorway::DoorId;
+use crate::daemon::ops;
 use crate::daemon::protocol::Reply;
-use crate::daemon::status::Board;
+use crate::daemon::status::DoorBoard;
 use crate::door::{Input, Lamp, Lamps, LeafNotice, MAX_HOLD_OPEN, Notice, Order, Relay};
 use crate::journal::{Event, EventKind};
 
@@ -37,7 +39,7 @@ impl LampBoard {
     }
 
     /// Brings the lines up to date. A lamp that fails is said once and tried again; it stops nothing.
-    pub(super) fn show(&mut self, board: &Board, now: MonoTime) {
+    pub(super) fn show(&mut self, board: &DoorBoard, now: MonoTime) {
         let (unlocked, fault) = (board.unlocked(), board.has_trouble());
         for line in &mut self.lines {
             let on = self.state.is_on(line.lamp, unlocked, fault, now);
@@ -57,8 +59,17 @@ impl LampBoard {
 }
 
 impl Control {
-    /// Carries out an operator's order.
-    pub(super) fn order(&mut self, order: Order, actor: String) -> Result<Reply, DaemonError> {
+    /// Carries out an operator's order at the door that is called so.
+    pub(super) fn order(
+        &mut self,
+        door: Option<&str>,
+        order: Order,
+        actor: String,
+    ) -> Result<Reply, DaemonError> {
+        let door = match self.doors.called(door) {
+            Ok(door) => door,
+            Err(error) => return Ok(ops::refused(&error)),
+        };
         let detail = match order {
             Order::Unlock => json!({ "order": "unlock" }),
             Order::Lock => json!({ "order": "lock" }),
@@ -75,14 +86,14 @@ impl Control {
         };
         log::info!(actor = actor.as_str(); "{} by {actor}", detail["order"].as_str().unwrap_or_default());
         let event = Event { actor: Some(actor.clone()), ..Event::new(EventKind::Operator, detail) };
-        self.append("an order of an operator", event)?;
-        self.house.overrule();
-        self.drive(Input::Operator { order, who: actor }, None)?;
+        self.append_at(door, "an order of an operator", event)?;
+        self.overrule(door);
+        self.drive(door, Input::Operator { order, who: actor }, None)?;
         Ok(Reply::Done)
     }
 
-    /// Writes down what happened at the door.
-    pub(super) fn note(&mut self, notice: &Notice) -> Result<(), DaemonError> {
+    /// Writes down what happened at a door.
+    pub(super) fn note(&mut self, door: DoorId, notice: &Notice) -> Result<(), DaemonError> {
         let (kind, detail) = match notice {
             Notice::Rex => (EventKind::Rex, json!({})),
             Notice::RexStuck => (EventKind::RexStuck, json!({})),
@@ -102,21 +113,23 @@ impl Control {
             EventKind::RexStuck | EventKind::Tamper | EventKind::ForcedOpen | EventKind::HeldOpen
         );
         let level = if alarm { log::Level::Warn } else { log::Level::Info };
-        log::log!(level, kind:? = kind; "{}", said(kind));
-        self.append("what happened at the door", Event::new(kind, detail)).map(drop)
+        let name = self.doors[door].place.door.as_str();
+        log::log!(level, kind:? = kind, door = name; "{}", said(kind));
+        self.append_at(door, "what happened at the door", Event::new(kind, detail)).map(drop)
     }
 
-    pub(super) fn inputs_lost(&mut self, what: String) -> Result<(), DaemonError> {
+    pub(super) fn inputs_lost(&mut self, door: DoorId, what: String) -> Result<(), DaemonError> {
         log::error!("{what}");
-        self.board.set_fault("inputs", Some(what.clone()));
+        self.doors[door].board.set_fault("inputs", Some(what.clone()));
         let event = Event::new(EventKind::InputsLost, json!({ "what": what }));
-        self.append("the loss of the inputs", event).map(drop)
+        self.append_at(door, "the loss of the inputs", event).map(drop)
     }
 
-    pub(super) fn inputs_back(&mut self) -> Result<(), DaemonError> {
+    pub(super) fn inputs_back(&mut self, door: DoorId) -> Result<(), DaemonError> {
         log::info!("the inputs can be read again");
-        self.board.set_fault("inputs", None);
-        self.append("the return of the inputs", Event::new(EventKind::InputsBack, json!({}))).map(drop)
+        self.doors[door].board.set_fault("inputs", None);
+        self.append_at(door, "the return of the inputs", Event::new(EventKind::InputsBack, json!({})))
+            .map(drop)
     }
 }
 

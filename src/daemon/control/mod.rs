@@ -4,6 +4,9 @@
 mod camera_watch;
 mod deciding;
 mod hardware;
+mod learning;
+mod looks;
+mod passages;
 mod people;
 mod rules;
 
@@ -15,20 +18,19 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::access::Attempts;
+use crate::access::{Advice, Learning};
 use crate::clock::Clock;
-use crate::door::{Driver, Input, Sensor};
-use crate::frame::Frame;
+use crate::door::{Input, Sensor};
 use crate::gallery::Gallery;
 use crate::journal::{Event, EventId, EventKind, Stamp};
 use crate::store::Store;
 
 use super::analysis::Analysis;
+use super::doorway::{DoorId, Doors, Doorway};
 use super::enrolment::EnrolmentOptions;
 use super::mailbox::{Mail, Mailbox, Note};
 use super::ops::Terms;
 use super::readiness::Readiness;
-use super::slot::Slot;
 use super::status::Board;
 use super::supervise::{Beat, chain, panic_message};
 use super::trace::Trace;
@@ -37,19 +39,22 @@ use super::{DaemonError, Exit, Limits};
 pub(crate) use camera_watch::CameraWatch;
 use camera_watch::Change;
 pub(crate) use hardware::LampBoard;
+pub(crate) use looks::Looks;
+pub(crate) use passages::Going;
 use people::LiveEnrolment;
-pub(crate) use rules::HouseRules;
+pub(crate) use rules::{Holding, HouseRules};
 
 /// What the control thread owns and works with.
 pub(crate) struct Control {
     pub(crate) store: Box<dyn Store>,
-    pub(crate) driver: Driver,
-    pub(crate) attempts: Attempts,
+    pub(crate) doors: Doors,
+    pub(crate) learning: Option<Learning>,
+    /// The last grant that was written down.
+    pub(crate) last_grant: Option<EventId>,
     pub(crate) terms: Terms,
     pub(crate) options: EnrolmentOptions,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) frames: Arc<Slot<Frame>>,
     pub(crate) board: Arc<Board>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) beat: Arc<Beat>,
@@ -58,10 +63,7 @@ pub(crate) struct Control {
     pub(crate) readiness: Readiness,
     pub(crate) trace: Trace,
     pub(crate) limits: Limits,
-    pub(crate) camera: CameraWatch,
-    pub(crate) lamps: LampBoard,
     pub(crate) enrolling: Option<LiveEnrolment>,
-    pub(crate) recording_over: bool,
     pub(crate) house: HouseRules,
 }
 
@@ -72,7 +74,7 @@ impl Control {
     /// When anything failed that a door must not go on without.
     pub(crate) fn run(mut self) -> Result<Exit, DaemonError> {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work())).unwrap_or_else(|panic| {
-            Err(DaemonError::ThreadDied { thread: "control", why: panic_message(&*panic) })
+            Err(DaemonError::ThreadDied { thread: "control", door: None, why: panic_message(&*panic) })
         });
         self.close(&outcome);
         outcome
@@ -86,21 +88,21 @@ impl Control {
             self.beat.busy(self.clock.now());
             match mail {
                 Some(Mail::Note(Note::Stop { why })) => return Ok(Exit::Asked { why }),
-                Some(Mail::Note(Note::ThreadDied { thread, why })) => {
-                    return Err(DaemonError::ThreadDied { thread, why });
+                Some(Mail::Note(Note::ThreadDied { thread, door, why })) => {
+                    return Err(DaemonError::ThreadDied { thread, door, why });
                 }
-                Some(Mail::Note(Note::CameraFailed { what })) => self.camera.failed(what),
-                Some(Mail::Note(Note::Sensed { sensor, active, since })) => {
+                Some(Mail::Note(Note::CameraFailed { door, what })) => self.camera_failed(door, what),
+                Some(Mail::Note(Note::Sensed { door, sensor, active, since })) => {
                     if sensor == Sensor::Panic {
                         self.panic_button(active)?;
                     }
-                    self.drive(Input::Sensed { sensor, active, since }, None)?;
+                    self.drive(door, Input::Sensed { sensor, active, since }, None)?;
                 }
-                Some(Mail::Note(Note::InputsFailed { what })) => self.inputs_lost(what)?,
-                Some(Mail::Note(Note::InputsBack)) => self.inputs_back()?,
-                Some(Mail::Note(Note::RecordingOver)) => self.recording_over = true,
+                Some(Mail::Note(Note::InputsFailed { door, what })) => self.inputs_lost(door, what)?,
+                Some(Mail::Note(Note::InputsBack { door })) => self.inputs_back(door)?,
+                Some(Mail::Note(Note::RecordingOver { door })) => self.doors[door].recording_over = true,
                 Some(Mail::Command(command)) => self.command(command)?,
-                Some(Mail::Analysis(analysis)) => self.analysed(&analysis)?,
+                Some(Mail::Analysis(door, analysis)) => self.analysed(door, &analysis)?,
                 None => {}
             }
             self.tick()?;
@@ -112,68 +114,114 @@ impl Control {
 
     /// How long control may wait for mail.
     fn patience(&self) -> Duration {
-        let deadline = self.driver.next_deadline().map(|deadline| deadline.since(self.clock.now()));
+        let deadline = self.doors.next_deadline_in(self.clock.now());
         deadline.unwrap_or(self.limits.turn).min(self.limits.turn)
     }
 
     /// What time alone brings.
     fn tick(&mut self) -> Result<(), DaemonError> {
         let now = self.clock.now();
-        self.drive(Input::Tick, None)?;
-        match self.camera.check(&self.board, &self.limits, now) {
-            Some(Change::Lost { what }) => self.camera_lost(&what)?,
-            Some(Change::Back { silent_ms }) => self.camera_back(silent_ms)?,
-            None => {}
+        for door in self.doors.ids() {
+            self.drive(door, Input::Tick, None)?;
+            let doorway = &mut self.doors[door];
+            match doorway.camera.check(&doorway.board, &self.limits, now) {
+                Some(Change::Lost { what }) => self.camera_lost(door, &what)?,
+                Some(Change::Back { silent_ms }) => self.camera_back(door, silent_ms)?,
+                None => {}
+            }
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
-        // A reader may have kept what was erased in the log.
-        self.store.is_erased();
-        self.lamps.show(&self.board, now);
+        self.tend_people()?;
+        let at = Stamp::now(&*self.clock);
+        self.store.tend(at).map_err(|source| DaemonError::Write { what: "a signature", source })?;
+        for Doorway { lamps, board, adviser, driver, .. } in &mut self.doors.0 {
+            let advice = adviser.at(now).filter(|_| !driver.is_unlocked());
+            board.set_advice(advice);
+            lamps.state.advise(advice.map(Advice::blinks));
+            lamps.show(board, now);
+        }
         self.readiness.alive(now);
         Ok(())
     }
 
-    fn analysed(&mut self, analysis: &Analysis) -> Result<(), DaemonError> {
-        let conclusions = if self.enrolling.is_some() {
+    fn analysed(&mut self, door: DoorId, analysis: &Analysis) -> Result<(), DaemonError> {
+        let enrols_here =
+            |control: &Self| control.enrolling.as_ref().is_some_and(|enrolling| enrolling.door == door);
+        let conclusions = if enrols_here(self) {
             self.take_sample(analysis)?;
             Vec::new()
         } else {
-            self.decide(analysis)?
+            self.decide(door, analysis)?
         };
         let decided = Stamp::now(&*self.clock);
+        let (enrolling, several) = (enrols_here(self), self.doors.are_several());
+        let doorway = &mut self.doors[door];
         if !analysis.faces.is_empty() {
-            self.lamps.state.seen(decided.mono);
+            doorway.lamps.state.seen(decided.mono);
         }
-        self.board.decided(decided.mono, decided.mono.since(analysis.captured));
-        let (unlocked, enrolling) = (self.driver.is_unlocked(), self.enrolling.is_some());
-        self.trace.write(decided, analysis, &conclusions, unlocked, enrolling);
-        self.readiness.ready();
+        doorway.board.decided(decided.mono, decided.mono.since(analysis.captured));
+        let (unlocked, at) = (doorway.driver.is_unlocked(), doorway.place.door.as_str());
+        self.trace.write(decided, several.then_some(at), analysis, &conclusions, unlocked, enrolling);
+        self.proven(door);
         Ok(())
     }
 
-    fn camera_lost(&mut self, what: &str) -> Result<(), DaemonError> {
-        log::error!("{what}");
-        self.board.set_fault("camera", Some(what.to_owned()));
-        self.attempts.forget();
-        self.append("the loss of the camera", Event::new(EventKind::CameraLost, json!({ "what": what })))?;
-        self.readiness.status(what);
-        self.readiness.ready();
+    /// A door is known to work, or known not to see: when all are, the service is up.
+    fn proven(&mut self, door: DoorId) {
+        self.doors[door].proven = true;
+        if self.doors.0.iter().all(|door| door.proven) {
+            self.readiness.ready();
+        }
+    }
+
+    /// The camera said why it fails; what is told of a lost one is kept up to date.
+    fn camera_failed(&mut self, door: DoorId, what: String) {
+        let doorway = &mut self.doors[door];
+        if doorway.camera.is_lost() {
+            doorway.board.set_fault("camera", Some(format!("no picture: {what}")));
+        }
+        doorway.camera.failed(what);
+    }
+
+    fn camera_lost(&mut self, door: DoorId, what: &str) -> Result<(), DaemonError> {
+        let doorway = &mut self.doors[door];
+        log::error!(door = doorway.place.door.as_str(); "{what}");
+        doorway.board.set_fault("camera", Some(what.to_owned()));
+        doorway.attempts.forget();
+        let event = Event::new(EventKind::CameraLost, json!({ "what": what }));
+        self.append_at(door, "the loss of the camera", event)?;
+        self.tell_cameras();
+        self.proven(door);
         Ok(())
     }
 
-    fn camera_back(&mut self, silent_ms: u64) -> Result<(), DaemonError> {
-        log::info!("pictures from the camera again");
-        self.board.set_fault("camera", None);
+    fn camera_back(&mut self, door: DoorId, silent_ms: u64) -> Result<(), DaemonError> {
+        log::info!(door = self.doors[door].place.door.as_str(); "pictures from the camera again");
+        self.doors[door].board.set_fault("camera", None);
         let event = Event::new(EventKind::CameraBack, json!({ "silent_ms": silent_ms }));
-        self.append("the return of the camera", event)?;
-        self.readiness.status("deciding");
+        self.append_at(door, "the return of the camera", event)?;
+        self.tell_cameras();
         Ok(())
     }
 
-    /// A recording has been seen to its end and the pulse it may have caused is over.
+    /// The service manager is told which cameras are lost.
+    fn tell_cameras(&mut self) {
+        let lost = self.doors.0.iter().filter(|door| door.camera.is_lost());
+        let lost: Vec<String> = lost.flat_map(|door| door.board.status(self.clock.now()).faults).collect();
+        self.readiness.status(if lost.is_empty() { "deciding".into() } else { lost.join("; ") }.as_str());
+    }
+
+    /// All cameras were recordings that have been seen to their end, and the pulses they may have caused are over.
     fn is_at_the_end(&self) -> bool {
-        self.recording_over && !self.mailbox.has_analyses() && self.driver.next_deadline().is_none()
+        self.doors.0.iter().all(|door| door.recording_over && door.driver.next_deadline().is_none())
+            && !self.mailbox.has_analyses()
+    }
+
+    /// Writes an event of a door; durable when this returns.
+    fn append_at(&mut self, door: DoorId, what: &'static str, event: Event) -> Result<EventId, DaemonError> {
+        let event = event.at_door(&self.doors[door].place.door);
+        self.append(what, event)
     }
 
     /// Writes an event; durable when this returns.
@@ -195,14 +243,15 @@ impl Control {
     fn close(&mut self, outcome: &Result<Exit, DaemonError>) {
         self.beat.busy(self.clock.now());
         let why = if outcome.is_ok() { "the daemon stops" } else { "fault" };
-        if let Err(error) = self.drive(Input::Lock(why), None) {
+        if let Err(error) = self.drive_all(|| Input::Lock(why)) {
             log::error!("{}", chain(&error));
         }
         self.readiness.stopping();
         if let Err(error) = self.end_enrolment("the daemon stopped", None) {
             log::error!("{}", chain(&error));
         }
-        let (replaced, dropped) = (self.frames.replaced(), self.mailbox.dropped());
+        let (replaced, dropped) =
+            (self.doors.0.iter().map(|door| door.frames.replaced()).sum::<u64>(), self.mailbox.dropped());
         let event = match outcome {
             Ok(exit) => {
                 let why = match exit {
@@ -215,11 +264,12 @@ impl Control {
             }
             Err(error) => {
                 log::error!("stopping: {}", chain(error));
-                let thread = match error {
-                    DaemonError::ThreadDied { thread, .. } => thread,
-                    _ => "control",
+                let (thread, door) = match error {
+                    DaemonError::ThreadDied { thread, door, .. } => (*thread, door.clone()),
+                    _ => ("control", None),
                 };
-                Event::new(EventKind::Fault, json!({ "thread": thread, "what": chain(error) }))
+                let detail = json!({ "thread": thread, "what": chain(error) });
+                Event { door, ..Event::new(EventKind::Fault, detail) }
             }
         };
         if let Err(error) = self.append("the end", event) {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::access::LookAlikes;
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::Analysis;
+use crate::daemon::doorway::DoorId;
 use crate::daemon::enrolment::Sampling;
 use crate::daemon::mailbox::Command;
 use crate::daemon::ops::{self, Enrolment};
@@ -16,8 +18,9 @@ use crate::journal::{Event, EventKind, Stamp};
 
 use super::Control;
 
-/// An enrolment at the door's camera, under way.
+/// An enrolment at a door's camera, under way.
 pub(crate) struct LiveEnrolment {
+    pub(super) door: DoorId,
     name: String,
     more: bool,
     actor: String,
@@ -39,20 +42,33 @@ impl Control {
                 let _ = reply.send(Reply::Done);
                 Ok(())
             }
-            Command::Door { order, actor, reply } => {
-                let answer = self.order(order, actor)?;
+            Command::Door { door, order, actor, reply } => {
+                let answer = self.order(door.as_deref(), order, actor)?;
                 let _ = reply.send(answer);
                 Ok(())
             }
-            Command::EnrolLive { name, more, actor, replies } => {
-                self.begin_enrolment(name, more, actor, replies)
+            Command::FaceOn { door, actor, reply } => {
+                let answer = self.face_on(door.as_deref(), &actor)?;
+                let _ = reply.send(answer);
+                Ok(())
+            }
+            Command::EnrolLive { door, name, more, actor, replies } => {
+                match self.doors.called(door.as_deref()) {
+                    Ok(door) => self.begin_enrolment(door, name, more, actor, replies),
+                    Err(error) => {
+                        let _ = replies.send(ops::refused(&error));
+                        Ok(())
+                    }
+                }
             }
         }
     }
 
     fn change(&mut self, request: &Request, actor: &str) -> Result<Reply, DaemonError> {
-        if *request == Request::FaceOn {
-            return self.face_on(actor);
+        if let Request::ChangePolicy { change } = request
+            && let Some(unknown) = change.unknown_door(&self.doors.names())
+        {
+            return Ok(ops::refused(&unknown));
         }
         let at = Stamp::now(&*self.clock);
         let Some(reply) = ops::change(&mut *self.store, &self.terms, request, actor, at) else {
@@ -70,21 +86,44 @@ impl Control {
     }
 
     /// Publishes the people as they are now, and forgets what was seen with the others in mind.
-    fn people_changed(&mut self) -> Result<(), DaemonError> {
+    pub(super) fn people_changed(&mut self) -> Result<(), DaemonError> {
         let gallery = self.store.gallery(&self.terms.model).map_err(DaemonError::Read)?;
         self.board.set_people(gallery.people());
         // More people are more to be taken for.
         let (rule, known) = self.terms.bar.apply(&gallery, &self.terms.rule);
         self.board.set_bar(rule.threshold, known.as_ref());
-        self.attempts.set_rule(rule);
+        let alike = LookAlikes::of(&gallery, &rule);
+        for door in &mut self.doors.0 {
+            door.attempts.set_rule(rule.clone(), alike.clone());
+        }
         self.gallery.store(Arc::new(gallery));
         self.read_rules()?;
         self.tell_followers();
         Ok(())
     }
 
+    /// Finishes what a removal left to do, and forgets whoever has not come for too long: on a calendar that is believed
+    /// alone, since one that has jumped ahead would forget everybody.
+    pub(super) fn tend_people(&mut self) -> Result<(), DaemonError> {
+        // A reader may have kept what was erased in the log.
+        self.store.is_erased();
+        if !self.house.trusts_clock() {
+            return Ok(());
+        }
+        let at = Stamp::now(&*self.clock);
+        let forget = self.store.forget_unused(at);
+        let gone =
+            forget.map_err(|source| DaemonError::Write { what: "the end of unused people", source })?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        log::info!("forgotten, because they have not come for too long: {}", gone.join(", "));
+        self.people_changed()
+    }
+
     fn begin_enrolment(
         &mut self,
+        door: DoorId,
         name: String,
         more: bool,
         actor: String,
@@ -107,12 +146,12 @@ impl Control {
             actor: Some(actor.clone()),
             ..Event::new(EventKind::EnrolmentBegan, json!({ "name": name, "more": more }))
         };
-        self.append("the beginning of an enrolment", event)?;
+        self.append_at(door, "the beginning of an enrolment", event)?;
         log::info!("{name} is being enrolled by {actor}; the door decides nothing meanwhile");
-        self.attempts.forget();
-        self.board.set_enrolling(Some(&name));
+        self.doors[door].attempts.forget();
+        self.doors[door].board.set_enrolling(Some(&name));
         let sampling = Sampling::new(self.options, self.terms.model.clone(), self.clock.now());
-        self.enrolling = Some(LiveEnrolment { name, more, actor, replies, sampling });
+        self.enrolling = Some(LiveEnrolment { door, name, more, actor, replies, sampling });
         Ok(())
     }
 
@@ -159,7 +198,7 @@ impl Control {
             );
             return self.end_enrolment("timed out", Some(Reply::Error { message }));
         }
-        if self.recording_over && !self.mailbox.has_analyses() {
+        if self.doors[enrolling.door].recording_over && !self.mailbox.has_analyses_of(enrolling.door) {
             let message =
                 format!("the recording ended after {taken} of {wanted} good samples; nothing is stored");
             return self.end_enrolment("the recording ended", Some(Reply::Error { message }));
@@ -169,15 +208,15 @@ impl Control {
 
     /// Lets the door decide again, and then answers the client.
     pub(super) fn end_enrolment(&mut self, result: &str, reply: Option<Reply>) -> Result<(), DaemonError> {
-        let Some(LiveEnrolment { name, actor, replies, sampling, .. }) = self.enrolling.take() else {
+        let Some(LiveEnrolment { door, name, actor, replies, sampling, .. }) = self.enrolling.take() else {
             return Ok(());
         };
-        self.board.set_enrolling(None);
-        self.attempts.forget();
+        self.doors[door].board.set_enrolling(None);
+        self.doors[door].attempts.forget();
         log::info!("enrolment of {name}: {result}; the door decides again");
         let detail = json!({ "name": name, "result": result, "samples": sampling.samples().len() });
         let event = Event { actor: Some(actor), ..Event::new(EventKind::EnrolmentEnded, detail) };
-        self.append("the end of an enrolment", event)?;
+        self.append_at(door, "the end of an enrolment", event)?;
         if let Some(reply) = reply {
             // Nobody waits when the client has just hung up.
             let _ = replies.send(reply);

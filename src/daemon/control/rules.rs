@@ -7,15 +7,17 @@ use serde_json::json;
 use crate::access::{Evidence, Grant};
 use crate::clock::{Clock, MonoTime, Trust};
 use crate::daemon::DaemonError;
+use crate::daemon::doorway::{DoorId, Doorway};
 use crate::daemon::ops;
 use crate::daemon::protocol::{Reply, Request};
 use crate::daemon::trace::Conclusion;
 use crate::door::{Input, MAX_HOLD_OPEN, Order};
 use crate::gallery::PersonId;
-use crate::journal::{Event, EventKind, PersonRef, Stamp};
+use crate::journal::explain::Circumstances;
+use crate::journal::{Event, EventKind, PersonRef, Stamp, decision};
 use crate::policy::{
-    Admitted, Change, Entries, Entry, Gate, HoldOpen, Now, Patience, Policy, PolicyError, Refusal, RuleBook,
-    RuleId, Throttle,
+    Admitted, Change, Direction, Entries, Entry, Gate, HoldOpen, Now, Passage, Policy, PolicyError, Refusal,
+    RuleBook, RuleId, Side,
 };
 
 use super::Control;
@@ -27,15 +29,13 @@ const EVERY_MS: u64 = 1_000;
 pub(crate) struct HouseRules {
     policy: Policy,
     entries: Entries,
-    throttle: Throttle,
     trust: Trust,
     trusted: bool,
     next_look: MonoTime,
-    holding: Option<Holding>,
 }
 
-/// A window of open hours that has begun.
-struct Holding {
+/// A window of open hours that has begun at a door.
+pub(crate) struct Holding {
     rule: RuleId,
     began: DateTime,
     until: MonoTime,
@@ -48,12 +48,7 @@ impl HouseRules {
     ///
     /// # Errors
     /// When the book cannot be used.
-    pub(crate) fn new(
-        book: RuleBook,
-        patience: Patience,
-        trust: Trust,
-        clock: &dyn Clock,
-    ) -> Result<Self, PolicyError> {
+    pub(crate) fn new(book: RuleBook, trust: Trust, clock: &dyn Clock) -> Result<Self, PolicyError> {
         let entries = book.people.iter().filter_map(|row| {
             let wall = row.last_entry?;
             Some((row.id, Entry { wall, mono: None }))
@@ -61,12 +56,14 @@ impl HouseRules {
         Ok(Self {
             entries: entries.collect(),
             policy: Policy::new(book)?,
-            throttle: Throttle::new(patience),
             trust,
             trusted: trust.holds(clock),
             next_look: MonoTime::default(),
-            holding: None,
         })
+    }
+
+    pub(super) fn trusts_clock(&self) -> bool {
+        self.trusted
     }
 
     pub(crate) fn is_locked_down(&self) -> bool {
@@ -79,24 +76,60 @@ impl HouseRules {
         row.is_some_and(|row| row.terms.entries_left.is_some())
     }
 
-    fn now(&self, at: Stamp) -> Now {
-        let gate = self.throttle.gate(at.mono);
-        Now { wall: at.wall, mono: Some(at.mono), clock_trusted: self.trusted, gate }
+    /// Whether anybody asks who went where.
+    pub(super) fn minds_passages(&self) -> bool {
+        let book = self.policy.book();
+        book.direction != Direction::Off || book.passback_s > 0
     }
 
-    pub(super) fn admit(&self, grant: Grant, at: Stamp) -> Result<Admitted, Refusal> {
-        self.policy.admit(grant, &self.entries, &self.now(at))
+    /// When somebody came in last.
+    pub(super) fn entry(&self, person: PersonId) -> Option<Entry> {
+        self.entries.get(&person).copied()
     }
 
-    /// An operator orders the door about: open hours stand back until the next ones.
-    pub(super) fn overrule(&mut self) {
-        if let Some(holding) = &mut self.holding {
-            holding.overruled = true;
-        }
+    /// Somebody comes in.
+    pub(super) fn enters(&mut self, person: PersonId, entry: Entry) {
+        self.set_entry(person, Some(entry));
+    }
+
+    /// Puts somebody's last entry to what it was.
+    pub(super) fn set_entry(&mut self, person: PersonId, entry: Option<Entry>) {
+        match entry {
+            Some(entry) => self.entries.insert(person, entry),
+            None => self.entries.remove(&person),
+        };
+        // Open hours may wait for the first to come in.
+        self.next_look = MonoTime::default();
+    }
+
+    /// Where somebody went last.
+    pub(super) fn passage(&self, person: PersonId, area: &str) -> Option<Passage> {
+        self.policy.passage(person, area).cloned()
+    }
+
+    pub(super) fn set_passage(&mut self, person: PersonId, area: &str, passage: Option<Passage>) {
+        self.policy.set_passage(person, area, passage);
+    }
+
+    fn now<'a>(&self, door: &'a Doorway, at: Stamp) -> Now<'a> {
+        let (gate, place) = (door.throttle.gate(at.mono), &door.place);
+        Now { wall: at.wall, mono: Some(at.mono), clock_trusted: self.trusted, gate, place }
     }
 }
 
 impl Control {
+    /// Whether the rules let somebody pass a door now.
+    pub(super) fn admit(&self, door: DoorId, grant: Grant, at: Stamp) -> Result<Admitted, Refusal> {
+        self.house.policy.admit(grant, &self.house.entries, &self.house.now(&self.doors[door], at))
+    }
+
+    /// An operator orders a door about: open hours stand back until the next ones.
+    pub(super) fn overrule(&mut self, door: DoorId) {
+        if let Some(holding) = &mut self.doors[door].holding {
+            holding.overruled = true;
+        }
+    }
+
     /// Takes the rule book as it is now.
     pub(super) fn read_rules(&mut self) -> Result<(), DaemonError> {
         let book = self.store.rule_book().map_err(DaemonError::Read)?;
@@ -111,26 +144,25 @@ impl Control {
     /// Somebody recognised may not enter: said to the journal with the rule.
     pub(super) fn turn_away(
         &mut self,
+        door: DoorId,
         person: PersonRef,
         refusal: &Refusal,
         evidence: Evidence,
+        around: &Circumstances,
     ) -> Result<Conclusion, DaemonError> {
         let why = self.house.policy.words(refusal);
-        log::info!(person = person.name.as_str(); "{} is known but not let in: {why}", person.name);
-        self.lamps.state.refused(self.clock.now());
-        let mut detail = crate::journal::detail(&evidence);
+        let (at_door, way) = (self.doors[door].place.door.as_str(), self.doors[door].place.side);
+        log::info!(person = person.name.as_str(), door = at_door; "{} is known but not let {way}: {why}", person.name);
+        self.doors[door].lamps.state.refused(self.clock.now());
+        let mut detail = decision(&evidence, around);
         detail["reason"] = "policy".into();
         detail["why"] = why.clone().into();
+        if way == Side::Out {
+            detail["side"] = "out".into();
+        }
         let event = Event { person: Some(person), ..Event::new(EventKind::Refusal, detail) };
-        self.append("a refusal", event)?;
+        self.append_at(door, "a refusal", event)?;
         Ok(Conclusion::Refused { reason: why, evidence })
-    }
-
-    /// The door has opened for somebody.
-    pub(super) fn entered(&mut self, person: PersonId, at: Stamp) {
-        self.house.entries.insert(person, Entry { wall: at.wall, mono: Some(at.mono) });
-        self.house.throttle.clear();
-        self.house.next_look = MonoTime::default();
     }
 
     /// A grant is on disk; the store has counted it.
@@ -139,19 +171,21 @@ impl Control {
     }
 
     /// A face was nobody's.
-    pub(super) fn failed_attempt(&mut self) -> Result<(), DaemonError> {
-        match self.house.throttle.failed(self.clock.now()) {
+    pub(super) fn failed_attempt(&mut self, door: DoorId) -> Result<(), DaemonError> {
+        let name = self.doors[door].place.door.clone();
+        match self.doors[door].throttle.failed(self.clock.now()) {
             None | Some(Gate::Open) => return Ok(()),
             Some(Gate::Paused(pause)) => {
                 let for_s = pause.as_secs();
-                log::warn!("too many failed attempts: no face opens the door for {for_s} s");
-                self.append("a pause", Event::new(EventKind::Throttled, json!({ "for_s": for_s })))?;
+                log::warn!(door = name.as_str(); "too many failed attempts: no face opens the door for {for_s} s");
+                self.append_at(door, "a pause", Event::new(EventKind::Throttled, json!({ "for_s": for_s })))?;
             }
             Some(Gate::Off) => {
                 log::error!(
+                    door = name.as_str();
                     "far too many failed attempts: no face opens the door before an operator says so"
                 );
-                self.append("the end of patience", Event::new(EventKind::FaceOff, json!({})))?;
+                self.append_at(door, "the end of patience", Event::new(EventKind::FaceOff, json!({})))?;
             }
         }
         self.show_rules();
@@ -159,10 +193,14 @@ impl Control {
     }
 
     /// An operator trusts faces again.
-    pub(super) fn face_on(&mut self, actor: &str) -> Result<Reply, DaemonError> {
+    pub(super) fn face_on(&mut self, door: Option<&str>, actor: &str) -> Result<Reply, DaemonError> {
+        let door = match self.doors.called(door) {
+            Ok(door) => door,
+            Err(error) => return Ok(ops::refused(&error)),
+        };
         let event = Event { actor: Some(actor.to_owned()), ..Event::new(EventKind::FaceOn, json!({})) };
-        self.append("an order of an operator", event)?;
-        self.house.throttle.clear();
+        self.append_at(door, "an order of an operator", event)?;
+        self.doors[door].throttle.clear();
         self.show_rules();
         Ok(Reply::Done)
     }
@@ -171,15 +209,18 @@ impl Control {
     pub(super) fn rules_changed(&mut self, change: &Change) -> Result<(), DaemonError> {
         self.read_rules()?;
         self.tell_followers();
+        if matches!(change, Change::Forgive(_)) {
+            self.doors.0.iter_mut().for_each(|door| door.going.clear());
+        }
         if *change == Change::Lockdown(true) {
             log::warn!("lockdown: nobody is let in");
             // As an operator's order it leaves the way out to whoever holds the exit button.
-            self.drive(Input::Operator { order: Order::Lock, who: "lockdown".into() }, None)?;
+            self.drive_all(|| Input::Operator { order: Order::Lock, who: "lockdown".into() })?;
         }
         self.keep_hours()
     }
 
-    /// The panic button: lockdown begins with its press. Its release ends nothing.
+    /// A panic button: lockdown begins with its press, at all doors. Its release ends nothing.
     pub(super) fn panic_button(&mut self, pressed: bool) -> Result<(), DaemonError> {
         if !pressed || self.house.is_locked_down() {
             return Ok(());
@@ -201,41 +242,49 @@ impl Control {
         }
         self.house.next_look = MonoTime::from_millis(at.mono.as_millis() + EVERY_MS);
         self.house.trusted = self.house.trust.holds(&*self.clock);
+        self.store.believe_clock(self.house.trusted);
         self.show_rules();
-        let hold = self.house.policy.hold_open(&self.house.entries, &self.house.now(at));
-        match hold {
-            Some(hold) => self.open_hours(&hold, at),
-            None => self.close_hours(),
+        for door in self.doors.ids() {
+            let now = self.house.now(&self.doors[door], at);
+            match self.house.policy.hold_open(&self.house.entries, &now) {
+                Some(hold) => self.open_hours(door, &hold, at)?,
+                None => self.close_hours(door)?,
+            }
         }
+        Ok(())
     }
 
-    fn open_hours(&mut self, hold: &HoldOpen, at: Stamp) -> Result<(), DaemonError> {
+    fn open_hours(&mut self, door: DoorId, hold: &HoldOpen, at: Stamp) -> Result<(), DaemonError> {
         let same = |h: &&Holding| (h.rule, h.began) == (hold.rule, hold.began);
-        if self.house.holding.as_ref().filter(same).is_some_and(|h| h.overruled || at.mono < h.until) {
+        if self.doors[door].holding.as_ref().filter(same).is_some_and(|h| h.overruled || at.mono < h.until) {
             return Ok(());
         }
         let (rule, time) = (self.house.policy.name_of(hold.rule), hold.left.min(MAX_HOLD_OPEN));
         log::info!("open hours by {rule}");
         let detail = json!({ "what": rule, "for_s": time.as_secs() });
-        self.append("open hours", Event::new(EventKind::OpenHours, detail))?;
+        self.append_at(door, "open hours", Event::new(EventKind::OpenHours, detail))?;
         let until = at.mono + time;
-        self.house.holding = Some(Holding { rule: hold.rule, began: hold.began, until, overruled: false });
-        self.drive(Input::Operator { order: Order::HoldOpen(time), who: rule }, None).map(drop)
+        let holding = Holding { rule: hold.rule, began: hold.began, until, overruled: false };
+        self.doors[door].holding = Some(holding);
+        self.drive(door, Input::Operator { order: Order::HoldOpen(time), who: rule }, None).map(drop)
     }
 
     /// Also before their time: the rule is gone, lockdown began, the clock is not trusted any more.
-    fn close_hours(&mut self) -> Result<(), DaemonError> {
-        let Some(holding) = self.house.holding.take() else { return Ok(()) };
-        if holding.overruled || !self.driver.door().is_held_open() {
+    fn close_hours(&mut self, door: DoorId) -> Result<(), DaemonError> {
+        let Some(holding) = self.doors[door].holding.take() else { return Ok(()) };
+        if holding.overruled || !self.doors[door].driver.door().is_held_open() {
             return Ok(());
         }
         let who = "the end of open hours".to_owned();
-        self.drive(Input::Operator { order: Order::Lock, who }, None).map(drop)
+        self.drive(door, Input::Operator { order: Order::Lock, who }, None).map(drop)
     }
 
     /// What `accessd status` tells of all this.
     fn show_rules(&self) {
-        let gate = self.house.throttle.gate(self.clock.now());
-        self.board.set_rules(self.house.is_locked_down(), self.house.trusted, gate);
+        let now = self.clock.now();
+        for door in &self.doors.0 {
+            door.board.set_gate(door.throttle.gate(now));
+        }
+        self.board.set_rules(self.house.is_locked_down(), self.house.trusted);
     }
 }

@@ -99,13 +99,20 @@ impl Client {
         let reply = match request {
             Request::Status => Reply::Status(Box::new(self.desk.board.status(self.desk.clock.now()))),
             Request::Follow { filter } => return self.follow(filter).await,
-            Request::EnrolLive { name, more } => return self.enrol_live(name, more).await,
-            Request::Unlock => self.order(Order::Unlock).await,
-            Request::Lock => self.order(Order::Lock).await,
+            Request::EnrolLive { name, more, door } => return self.enrol_live(name, more, door).await,
+            Request::Unlock { door } => self.order(door, Order::Unlock).await,
+            Request::Lock { door } => self.order(door, Order::Lock).await,
+            Request::HoldOpen { for_s, door } => {
+                self.order(door, Order::HoldOpen(Duration::from_secs(for_s))).await
+            }
+            Request::FaceOn { door } => {
+                let actor = self.actor.clone();
+                self.command(|reply| Command::FaceOn { door, actor, reply }).await
+            }
+            request @ Request::Verify { .. } => self.read_aside(request).await,
             Request::Backup => return self.back_up().await,
             Request::Export { name } => self.export(name).await,
             Request::Erase { name, prove } => self.erase(name, prove).await,
-            Request::HoldOpen { for_s } => self.order(Order::HoldOpen(Duration::from_secs(for_s))).await,
             request => match self.with_reader(|reader| ops::read(reader, &request)) {
                 Some(reply) => reply,
                 None => self.change(request).await,
@@ -114,14 +121,24 @@ impl Client {
         self.send(&reply).await
     }
 
+    /// Answers what takes long on a thread and a view of its own, so that nobody else waits.
+    async fn read_aside(&self, request: Request) -> Reply {
+        let reader = match self.with_reader(|reader| reader.reader()) {
+            Ok(reader) => reader,
+            Err(error) => return Reply::Error { message: chain(&error) },
+        };
+        let read = move || ops::read(&*reader, &request).unwrap_or_else(stopping);
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| stopping())
+    }
+
     pub(super) async fn change(&self, request: Request) -> Reply {
         let actor = self.actor.clone();
         self.command(|reply| Command::Change { request, actor, reply }).await
     }
 
-    async fn order(&self, order: Order) -> Reply {
+    async fn order(&self, door: Option<String>, order: Order) -> Reply {
         let actor = self.actor.clone();
-        self.command(|reply| Command::Door { order, actor, reply }).await
+        self.command(|reply| Command::Door { door, order, actor, reply }).await
     }
 
     /// Has control do something, and waits for its answer.
@@ -136,9 +153,10 @@ impl Client {
         }
     }
 
-    async fn enrol_live(&mut self, name: String, more: bool) -> io::Result<()> {
+    async fn enrol_live(&mut self, name: String, more: bool, door: Option<String>) -> io::Result<()> {
         let (replies, mut answers) = mpsc::unbounded_channel();
-        self.desk.mailbox.command(Command::EnrolLive { name, more, actor: self.actor.clone(), replies });
+        let actor = self.actor.clone();
+        self.desk.mailbox.command(Command::EnrolLive { door, name, more, actor, replies });
         let mut halted = self.desk.halt.subscribe();
         loop {
             // Dropping `answers` tells control that nobody enrols any more.

@@ -39,7 +39,7 @@ impl Signals {
 pub(super) async fn end_at_once(signal: &str, board: &Board) -> ! {
     log::error!("{signal} again: ending at once");
     let locked = async {
-        while board.unlocked() {
+        while board.any_unlocked() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

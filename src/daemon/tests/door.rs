@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
+use crate::daemon::fakes::poor_face;
 use crate::journal::Event;
+use crate::vision::quality::QualityIssue;
 
 /// The part of the log from the first line `from` on.
 fn log_from(log: &Log, from: &str) -> Vec<String> {
@@ -16,12 +18,12 @@ fn log_from(log: &Log, from: &str) -> Vec<String> {
 fn a_grant_is_on_disk_before_the_relay_moves_and_the_pulse_ends() {
     let house = House::open();
     house.let_ada_in();
-    assert_eq!(house.status().door, "unlocked");
+    assert_eq!(house.at_door().state, "unlocked");
     house.clock.skip(Duration::from_secs(3));
     house.until_event(EventKind::Locked);
     let wanted = ["append grant", "relay on", "append unlocked", "relay off", "append locked"];
     assert_eq!(log_from(&house.log, "append grant")[..5], wanted);
-    assert_eq!(house.status().door, "locked");
+    assert_eq!(house.at_door().state, "locked");
     let grant = house.store.last(EventKind::Grant);
     assert_eq!(grant.person.unwrap().name, "Ada");
     assert_eq!(house.store.last(EventKind::Unlocked).detail["grant"], 4);
@@ -184,14 +186,14 @@ fn a_lost_camera_is_reported_once_and_so_is_its_return() {
     until("it was opened again", || house.stage.opened() == 2);
     house.clock.skip(Duration::from_secs(3));
     house.until_event(EventKind::CameraLost);
-    let faults = house.status().faults;
+    let faults = house.at_door().faults;
     let wanted = "no picture for 2 s: camera fake camera: it was unplugged: no such device";
     assert_eq!(faults, [wanted]);
     assert_eq!(house.store.last(EventKind::CameraLost).detail["what"], wanted);
     // Ada's look from before counts no more.
     house.film(&[(1, ADA)]);
     house.until_event(EventKind::CameraBack);
-    assert!(house.status().faults.is_empty());
+    assert!(house.at_door().faults.is_empty());
     assert!(!house.log.has("append grant"));
     house.film(&[(1, ADA)]);
     house.until_event(EventKind::Grant);
@@ -235,6 +237,55 @@ fn slow_vision_skips_frames_and_grants_nothing_late() {
     let (_, store, log) = house.close();
     assert!(!log.has("relay on"));
     assert_eq!(store.last(EventKind::Stop).detail["frames_skipped"], 5);
+}
+
+#[test]
+fn who_leaves_before_the_decision_is_not_let_in_late() {
+    let house = House::open();
+    house.film(&[(1, ADA)]);
+    let gate = house.stage.gate.clone();
+    let shut = gate.lock().unwrap();
+    // Vision takes up the look that would let her in, and is slow; she walks off, and somebody else steps up.
+    house.film(&[(1, ADA)]);
+    (0..3).for_each(|_| house.shoot(&[]));
+    house.shoot(&[(2, STRANGER)]);
+    until("the camera is done", || house.stage.filmed() == 6);
+    house.clock.skip(Duration::from_millis(1_900));
+    drop(shut);
+    house.until_event(EventKind::Refusal);
+    let late = house.store.last(EventKind::Refusal);
+    assert_eq!((&late.detail["reason"], &late.detail["best"]["name"]), (&"stale".into(), &"Ada".into()));
+    assert!(late.detail["frame_age_ms"].as_u64().unwrap() >= 1_900, "{}", late.detail);
+    (0..4).for_each(|_| house.film(&[(2, STRANGER)]));
+    until("the stranger is refused", || house.store.count(EventKind::Refusal) == 2);
+    let (_, store, log) = house.close();
+    assert_eq!(store.count(EventKind::Grant), 0);
+    assert!(!log.has("relay on"));
+}
+
+#[test]
+fn who_is_told_to_look_here_sees_it_on_the_lamp_in_the_status_and_in_the_journal() {
+    let house = House::open();
+    let turn_away = || {
+        let looked = house.looked();
+        house.stage.shots.send(Shot::People(vec![poor_face(1, QualityIssue::TurnedAway)])).unwrap();
+        until("vision took the frame", || house.looked() > looked);
+        house.clock.skip(Duration::from_millis(300));
+    };
+    assert_eq!(house.at_door().advice, None);
+    (0..6).for_each(|_| turn_away());
+    until("it is said", || {
+        turn_away();
+        house.at_door().advice.as_deref() == Some("look here")
+    });
+    until("it is written down", || {
+        turn_away();
+        house.store.count(EventKind::Advice) == 1
+    });
+    assert_eq!(house.store.last(EventKind::Advice).detail["advice"], "look_here");
+    house.film(&[(1, ADA)]);
+    until("nothing is to be said any more", || house.at_door().advice.is_none());
+    house.close();
 }
 
 #[test]

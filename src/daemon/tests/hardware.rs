@@ -36,7 +36,7 @@ pub(super) fn wired_house() -> (House, Levels, Log) {
     Sensor::ALL.into_iter().for_each(|sensor| levels.set(sensor, false));
     let house = House::open_wired(limits(), &levels, &lamps);
     // The first level of each is believed by now.
-    until("the contact is read", || house.status().leaf.is_some());
+    until("the contact is read", || house.at_door().leaf.is_some());
     (house, levels, lamps)
 }
 
@@ -64,7 +64,7 @@ fn the_way_out_is_open_with_a_dead_camera_and_a_hanging_vision_thread() {
     until("the camera has failed", || house.stage.opened() > 1);
     levels.set(Sensor::Rex, true);
     house.until_event(EventKind::Rex);
-    assert_eq!(house.status().door, "unlocked");
+    assert_eq!(house.at_door().state, "unlocked");
     assert!(house.store.count(EventKind::Grant) == 0);
     levels.set(Sensor::Rex, false);
     drop(_hangs);
@@ -87,7 +87,7 @@ fn a_door_that_is_forced_is_an_alarm_until_it_is_closed() {
     let (house, levels, lamps) = wired_house();
     levels.set(Sensor::Contact, true);
     house.until_event(EventKind::ForcedOpen);
-    let status = house.status();
+    let status = house.at_door();
     assert_eq!(
         (status.leaf.as_deref(), status.alarms.as_slice()),
         (Some("open"), &["the door was forced open".to_owned()][..])
@@ -95,7 +95,7 @@ fn a_door_that_is_forced_is_an_alarm_until_it_is_closed() {
     until("the lamp shows it", || lamps.has("fault on"));
     levels.set(Sensor::Contact, false);
     house.until_event(EventKind::DoorClosed);
-    assert!(house.status().alarms.is_empty());
+    assert!(house.at_door().alarms.is_empty());
     let (_, store, _) = house.close();
     assert_eq!(store.count(EventKind::HeldOpen), 0);
 }
@@ -130,18 +130,20 @@ fn closing_the_door_behind_oneself_locks_it() {
 #[test]
 fn an_operators_order_is_on_disk_before_the_strike_moves_and_bears_a_name() {
     let house = House::open();
-    assert_eq!(house.ask(&Request::Unlock), Reply::Done);
-    assert_eq!(house.status().door, "unlocked");
-    assert_eq!(house.ask(&Request::Lock), Reply::Done);
-    assert_eq!(house.status().door, "locked");
-    assert_eq!(house.ask(&Request::HoldOpen { for_s: 3_600 }), Reply::Done);
-    assert!(house.status().held_open);
+    assert_eq!(house.ask(&Request::Unlock { door: None }), Reply::Done);
+    assert_eq!(house.at_door().state, "unlocked");
+    assert_eq!(house.ask(&Request::Lock { door: None }), Reply::Done);
+    assert_eq!(house.at_door().state, "locked");
+    assert_eq!(house.ask(&Request::HoldOpen { for_s: 3_600, door: None }), Reply::Done);
+    assert!(house.at_door().held_open);
     house.clock.skip(Duration::from_secs(3_500));
-    assert_eq!(house.status().door, "unlocked");
+    assert_eq!(house.at_door().state, "unlocked");
     house.clock.skip(Duration::from_secs(100));
-    until("the time is over", || house.status().door == "locked");
+    until("the time is over", || house.at_door().state == "locked");
     for for_s in [0, 12 * 3600 + 1, u64::MAX] {
-        let Reply::Error { message } = house.ask(&Request::HoldOpen { for_s }) else { panic!("{for_s}") };
+        let Reply::Error { message } = house.ask(&Request::HoldOpen { for_s, door: None }) else {
+            panic!("{for_s}")
+        };
         assert!(message.contains("1 s to 12 hours"), "{message}");
     }
     let (_, store, log) = house.close();

@@ -9,7 +9,7 @@ const CORA: [f32; 3] = [0.6, 0.0, 0.8];
 /// Asks for an enrolment from a thread of its own; its replies come out here.
 fn enrol(house: &House, name: &str, more: bool) -> Receiver<Reply> {
     let (mut client, (to, replies)) = (house.client(), channel());
-    let request = Request::EnrolLive { name: name.into(), more };
+    let request = Request::EnrolLive { name: name.into(), more, door: None };
     std::thread::spawn(move || {
         for reply in client.stream(&request).unwrap() {
             to.send(reply.unwrap()).unwrap();
@@ -46,7 +46,7 @@ fn error(reply: Reply) -> String {
 fn samples_come_together_and_the_person_can_enter() {
     let house = House::open();
     let replies = begin(&house, "Cora");
-    assert_eq!(house.status().mode, "enrolling Cora");
+    assert_eq!(house.at_door().mode, "enrolling Cora");
     house.film(&[]);
     assert_eq!(progress(&replies), (0, "nobody in view".into()));
     house.film(&[(1, CORA), (2, BOB)]);
@@ -59,7 +59,7 @@ fn samples_come_together_and_the_person_can_enter() {
     assert_eq!((person.name.as_str(), person.templates.len()), ("Cora", 2));
     let others: Vec<_> = lookalikes.iter().map(|l| l.name.as_str()).collect();
     assert_eq!(others, ["Ada"], "at .6 she is like Ada, whose limit is .5 less .1");
-    assert_eq!(house.status().mode, "deciding");
+    assert_eq!(house.at_door().mode, "deciding");
     assert_eq!(house.status().people, 3);
     let ended = house.store.last(EventKind::EnrolmentEnded);
     assert_eq!(ended.detail["result"], "enrolled");
@@ -88,7 +88,8 @@ fn the_door_decides_nothing_meanwhile() {
 fn hanging_up_stores_nothing_and_the_door_decides_again() {
     let house = House::open();
     let mut client = house.client();
-    let mut replies = client.stream(&Request::EnrolLive { name: "Cora".into(), more: false }).unwrap();
+    let mut replies =
+        client.stream(&Request::EnrolLive { name: "Cora".into(), more: false, door: None }).unwrap();
     until("the enrolment has begun", || house.log.has("append enrolment_began"));
     house.film(&[(1, CORA)]);
     assert!(matches!(replies.next(), Some(Ok(Reply::Progress(_)))));

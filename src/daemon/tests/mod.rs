@@ -1,7 +1,10 @@
 //! The whole daemon under real threads, with doubles at its edges.
 
+mod challenge;
 mod door;
+mod doors;
 mod hardware;
+mod learning;
 mod live_enrolment;
 mod operators;
 mod real_store;
@@ -17,13 +20,15 @@ use crate::clock::{Clock, SystemClock};
 use crate::door::{DirectStrike, Lamp, Pulse, Relay, Relock, Rules, StrikeKind};
 use crate::encoder::Score;
 use crate::journal::{EventKind, Stamp};
+use crate::policy::{Place, Side};
 use crate::store::Store;
+use crate::vision::quality::QualityGates;
 
 use super::client::Client;
 use super::fakes::{FakeRelay, FakeStore, Log, Shot, SkipClock, Stage, seen, template};
-use super::protocol::{Reply, Request, Status};
+use super::protocol::{DoorStatus, Reply, Request, Status};
 use super::readiness::Readiness;
-use super::{DaemonError, EnrolmentOptions, Exit, Limits, Parts, Shutdown, run_with};
+use super::{DaemonError, DoorParts, EnrolmentOptions, Exit, Limits, Parts, Shutdown, run_with};
 
 use hardware::{FakeInputs, FakeLamp, Levels};
 
@@ -43,6 +48,8 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// A daemon at work, and everything around it that a test can touch.
 struct House {
     stage: Stage,
+    /// The camera of the second door, where there are two.
+    exit: Stage,
     store: FakeStore,
     log: Log,
     clock: Arc<SkipClock>,
@@ -98,12 +105,12 @@ impl House {
             limits,
             |_| {},
             |parts, clock| {
-                parts.open_inputs = Some(Box::new(move || {
+                parts.doors[0].open_inputs = Some(Box::new(move || {
                     let (levels, clock) = (levels.clone(), clock.clone());
                     Ok(Box::new(FakeInputs { levels, clock }))
                 }));
                 let lamp = |lamp| (lamp, Box::new(FakeLamp(lamp, lamps.clone())) as Box<dyn Relay>);
-                parts.lamps = Lamp::ALL.into_iter().map(lamp).collect();
+                parts.doors[0].lamps = Lamp::ALL.into_iter().map(lamp).collect();
             },
         )
     }
@@ -118,8 +125,27 @@ impl House {
         prepare: impl FnOnce(&mut FakeStore),
         wire: impl FnOnce(&mut Parts, Arc<SkipClock>),
     ) -> Self {
+        Self::start(false, shutdown, limits, prepare, wire)
+    }
+
+    /// With two doors, `entry` and `exit`.
+    fn open_two(
+        limits: Limits,
+        prepare: impl FnOnce(&mut FakeStore),
+        wire: impl FnOnce(&mut Parts, Arc<SkipClock>),
+    ) -> Self {
+        Self::start(true, Shutdown::by_hand(), limits, prepare, wire)
+    }
+
+    fn start(
+        two: bool,
+        shutdown: Shutdown,
+        limits: Limits,
+        prepare: impl FnOnce(&mut FakeStore),
+        wire: impl FnOnce(&mut Parts, Arc<SkipClock>),
+    ) -> Self {
         let clock = Arc::new(SkipClock::default());
-        let stage = Stage::new(clock.clone());
+        let (stage, exit) = (Stage::new(clock.clone()), Stage::new(clock.clone()));
         let log = Log::default();
         let mut store = FakeStore::new(log.clone());
         for (name, face) in [("Ada", ADA), ("Bob", BOB)] {
@@ -133,12 +159,16 @@ impl House {
             move |state| told.lock().unwrap().push(state.to_string())
         });
         let mut parts = parts(&stage, &store, &log, clock.clone(), &folder, &trace);
+        if two {
+            let entry = door_parts("entry", Side::In, true, &stage, &log);
+            parts.doors = vec![entry, door_parts("exit", Side::Out, true, &exit, &log)];
+        }
         wire(&mut parts, clock.clone());
         let running = std::thread::spawn({
             let shutdown = shutdown.clone();
             move || run_with(parts, shutdown, limits, readiness)
         });
-        let house = Self { stage, store, log, clock, shutdown, folder, told, trace, running };
+        let house = Self { stage, exit, store, log, clock, shutdown, folder, told, trace, running };
         until("the daemon has started", || house.log.has("append start") || house.running.is_finished());
         house
     }
@@ -192,6 +222,12 @@ impl House {
         }
     }
 
+    /// How the only door is.
+    fn at_door(&self) -> DoorStatus {
+        let [door]: [DoorStatus; 1] = self.status().doors.try_into().unwrap();
+        door
+    }
+
     /// Stops the daemon in good order.
     fn close(self) -> (Exit, FakeStore, Log) {
         self.shutdown.ask("test");
@@ -206,8 +242,30 @@ impl House {
         });
         // The camera's thread waits for its next shot.
         let _ = self.stage.shots.send(Shot::End);
+        let _ = self.exit.shots.send(Shot::End);
         until("the daemon has ended", || self.running.is_finished());
         self.running.join().unwrap()
+    }
+}
+
+/// A door with a camera and a relay of its own; where there are several the relay's lines bear its name.
+fn door_parts(name: &str, side: Side, both_ways: bool, stage: &Stage, log: &Log) -> DoorParts {
+    let relay =
+        FakeRelay { name: if both_ways { format!("{name} ") } else { String::new() }, log: log.clone() };
+    DoorParts {
+        place: Place { door: name.into(), side, area: "inside".into(), both_ways },
+        open_camera: stage.camera(),
+        camera: "fake camera".into(),
+        analyser: stage.analyser(),
+        strike: Box::new(DirectStrike::new(Box::new(relay), StrikeKind::FailSecure)),
+        open_inputs: None,
+        lamps: Vec::new(),
+        rules: Rules {
+            pulse: Pulse::from_millis(3_000).unwrap(),
+            relock: Relock::OnClose,
+            held_open_after: Duration::from_secs(30),
+        },
+        dice: None,
     }
 }
 
@@ -220,32 +278,35 @@ fn parts(
     trace: &Trace,
 ) -> Parts {
     Parts {
-        open_camera: stage.camera(),
-        camera: "fake camera".into(),
+        doors: vec![door_parts("door", Side::In, false, stage, log)],
         photo_check: "none".into(),
-        analyser: stage.analyser(),
-        strike: Box::new(DirectStrike::new(Box::new(FakeRelay(log.clone())), StrikeKind::FailSecure)),
-        open_inputs: None,
-        lamps: Vec::new(),
         store: Box::new(store.clone()),
         clock,
         patience: crate::policy::Patience { attempts: 5, face_off_after: 50 },
         trust: crate::clock::Trust::Always,
+        gates: QualityGates {
+            min_eye_distance_px: 28.0,
+            min_sharpness: 20.0,
+            min_light: 40.0,
+            max_light: 225.0,
+            max_yaw_deg: 40.0,
+            max_pitch_deg: 35.0,
+        },
+        settings: Default::default(),
         bar: Bar::Set(Score(0.5)),
         rule: Rule {
             threshold: Score(0.5),
             margin: 0.1,
+            alike_margin: 0.16,
             frames_needed: 2,
             frames_window: 3,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            several: crate::access::Several::Nearest,
+            supported: true,
             demands: crate::access::Demands::default(),
         },
-        door: Rules {
-            pulse: Pulse::from_millis(3_000).unwrap(),
-            relock: Relock::OnClose,
-            held_open_after: Duration::from_secs(30),
-        },
+        learning: None,
         enrolment: EnrolmentOptions {
             samples: 2,
             timeout: Duration::from_secs(60),

@@ -92,12 +92,16 @@ fn more_samples_must_be_of_the_same_person() {
 fn status_tells_how_the_door_is() {
     let house = House::open();
     house.film(&[(1, ADA)]);
-    until("a frame was decided on", || house.status().latency_ms.is_some());
+    until("a frame was decided on", || house.at_door().latency_ms.is_some());
     let status = house.status();
+    let door = house.at_door();
     assert_eq!((status.version.as_str(), status.pid), ("0.0.0", std::process::id()));
-    assert_eq!((status.relay.as_str(), status.camera.as_str()), ("fake relay", "fake camera"));
+    assert_eq!(
+        (door.relay.as_str(), door.camera.as_str(), door.name.as_str()),
+        ("fake relay", "fake camera", "door")
+    );
     assert_eq!((status.model.as_str(), status.people, status.threshold), ("fake@1", 2, 0.5));
-    assert!(status.fps > 0.0 && status.frame_age_ms.is_some() && status.faults.is_empty());
+    assert!(door.fps > 0.0 && door.frame_age_ms.is_some() && door.faults.is_empty());
     house.close();
 }
 
@@ -287,10 +291,13 @@ fn without_a_daemon_the_same_answers_come_from_the_store() {
     let rule = Rule {
         threshold: Score(0.0),
         margin: 0.1,
+        alike_margin: 0.16,
         frames_needed: 2,
         frames_window: 3,
         max_frame_age: Duration::from_millis(500),
         regrant_after: Duration::ZERO,
+        several: crate::access::Several::Nearest,
+        supported: true,
         demands: crate::access::Demands::default(),
     };
     let terms = Terms { model: crate::daemon::fakes::model(), rule, bar: Bar::Set(Score(0.5)) };

@@ -51,15 +51,15 @@ fn lockdown_locks_at_once_and_beats_every_grant_but_not_the_exit_button() {
     let (house, levels, _) = wired_house();
     ada_comes(&house, 1, EventKind::Unlocked);
     change(&house, Change::Lockdown(true));
-    until("the door is locked", || house.status().door == "locked");
+    until("the door is locked", || house.at_door().state == "locked");
     assert!(house.status().lockdown);
     ada_comes(&house, 2, EventKind::Refusal);
     assert_eq!(why(&house), "lockdown");
     assert!(
-        matches!(house.ask(&Request::HoldOpen { for_s: 9 }), Reply::Error { message } if message.contains("lockdown"))
+        matches!(house.ask(&Request::HoldOpen { for_s: 9, door: None }), Reply::Error { message } if message.contains("lockdown"))
     );
     levels.set(Sensor::Rex, true);
-    until("the exit button opens", || house.status().door == "unlocked");
+    until("the exit button opens", || house.at_door().state == "unlocked");
     levels.set(Sensor::Rex, false);
     change(&house, Change::Lockdown(false));
     assert!(!house.status().lockdown);
@@ -85,23 +85,23 @@ fn open_hours_are_written_down_first_and_end_with_their_rule() {
     let house = House::open();
     change(&house, rule(r#"{"effect":"hold-open"}"#));
     house.until_event(EventKind::Unlocked);
-    assert!(house.status().held_open);
+    assert!(house.at_door().held_open);
     let lines = house.log.lines();
     let at = |line: &str| lines.iter().position(|l| l == line).unwrap();
     assert!(at("append open_hours") < at("relay on"));
     assert_eq!(house.store.last(EventKind::OpenHours).detail["what"], "rule 2: hold open always");
     // An operator's word counts until the next window.
-    assert_eq!(house.ask(&Request::Lock), Reply::Done);
+    assert_eq!(house.ask(&Request::Lock { door: None }), Reply::Done);
     house.clock.skip(Duration::from_secs(60));
     house.film(&[]);
-    assert_eq!((house.status().door.as_str(), house.store.count(EventKind::OpenHours)), ("locked", 1));
+    assert_eq!((house.at_door().state.as_str(), house.store.count(EventKind::OpenHours)), ("locked", 1));
     change(&house, Change::RemoveRule(RuleId(2)));
     change(&house, rule(r#"{"effect":"hold-open"}"#));
-    until("it is open again", || house.status().held_open);
+    until("it is open again", || house.at_door().held_open);
     let held = house.store.last(EventKind::OpenHours).detail["what"].as_str().unwrap().to_owned();
     let number: i64 = held.split(&[' ', ':'][..]).nth(1).unwrap().parse().unwrap();
     change(&house, Change::RemoveRule(RuleId(number)));
-    until("it is locked", || house.status().door == "locked");
+    until("it is locked", || house.at_door().state == "locked");
     assert_eq!(house.store.last(EventKind::Locked).detail["why"], "locked by the end of open hours");
     house.close();
 }
@@ -117,10 +117,10 @@ fn failed_attempts_make_the_door_pause_and_whoever_is_let_in_ends_it() {
     assert_eq!(house.store.last(EventKind::Throttled).detail["for_s"], 30);
     ada_comes(&house, 1, EventKind::Refusal);
     assert!(why(&house).starts_with("paused for "), "{}", why(&house));
-    assert!(house.status().throttle.unwrap().contains("no face opens the door for"));
+    assert!(house.at_door().throttle.unwrap().contains("no face opens the door for"));
     house.clock.skip(Duration::from_secs(30));
     ada_comes(&house, 2, EventKind::Grant);
-    assert_eq!(house.status().throttle, None);
+    assert_eq!(house.at_door().throttle, None);
     house.close();
 }
 
@@ -138,7 +138,7 @@ fn far_too_many_failed_attempts_switch_faces_off_until_an_operator_says_so() {
     house.until_event(EventKind::FaceOff);
     ada_comes(&house, 1, EventKind::Refusal);
     assert!(why(&house).contains("accessd door face-on"), "{}", why(&house));
-    assert_eq!(house.ask(&Request::FaceOn), Reply::Done);
+    assert_eq!(house.ask(&Request::FaceOn { door: None }), Reply::Done);
     assert!(house.store.last(EventKind::FaceOn).actor.is_some());
     ada_comes(&house, 2, EventKind::Grant);
     house.close();
@@ -182,7 +182,7 @@ fn whoever_was_removed_a_moment_ago_is_not_let_in() {
     assert_eq!(house.ask(&Request::Remove { name: "Ada".into() }), Reply::Done);
     house.film(&[(1, ADA)]);
     house.film(&[(1, ADA)]);
-    until("the frames were decided on", || house.status().latency_ms.is_some());
+    until("the frames were decided on", || house.at_door().latency_ms.is_some());
     let (_, store, log) = house.close();
     assert_eq!(store.count(EventKind::Grant), 0);
     assert!(!log.has("relay on"));

@@ -12,7 +12,10 @@ fn at(ms: u64) -> MonoTime {
 fn granted(decided_ms: u64) -> Input {
     let grant = Grant::for_tests(1, "Ada", at(decided_ms));
     Input::Grant(
-        record_grant(crate::policy::Admitted::for_tests(grant), |_| Ok::<_, ()>(EventId(12))).unwrap(),
+        record_grant(crate::policy::Admitted::for_tests(grant), &Default::default(), |_| {
+            Ok::<_, ()>(EventId(12))
+        })
+        .unwrap(),
     )
 }
 

@@ -1,0 +1,350 @@
+//! Puts a daemon together: locks the doors, writes the start down, starts the threads, and watches them to their end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::access::{Adviser, Attempts, LookAlikes, Rule};
+use crate::clock::{Clock, MonoTime};
+use crate::door::{Driver, Inputs, InputsFactory};
+use crate::journal::{Event, EventKind, Stamp};
+use crate::policy::{self, Throttle};
+
+use super::analysis::{AnalyseError, Analyser};
+use super::camera_loop::{Backoff, CameraLoop};
+use super::control::{CameraWatch, Control, HouseRules, LampBoard, Looks};
+use super::doorway::{DoorId, Doors, Doorway};
+use super::input_loop::InputLoop;
+use super::mailbox::{Mailbox, Note};
+use super::ops::Terms;
+use super::readiness::Readiness;
+use super::settings;
+use super::slot::Slot;
+use super::socket::{ControlSocket, Desk};
+use super::status::{Board, DoorBoard, Fixed, FixedDoor};
+use super::supervise::{Beat, Crew, Halt, Worker};
+use super::trace::Trace;
+use super::vision_loop::VisionLoop;
+use super::{CameraFactory, DaemonError, DoorParts, Exit, Limits, Parts, Shutdown};
+use crate::frame::Frame;
+use crate::gallery::Gallery;
+
+/// The threads at work and what main watches them by.
+pub(super) struct Daemon {
+    crew: Crew,
+    clock: Arc<dyn Clock>,
+    mailbox: Arc<Mailbox>,
+    halt: Arc<Halt>,
+    doors: Vec<Watched>,
+    control_beat: Arc<Beat>,
+    outcome: std::sync::mpsc::Receiver<Result<Exit, DaemonError>>,
+}
+
+type Work = Box<dyn FnOnce() -> Result<(), ThreadError> + Send>;
+
+/// How a thread may end badly; a panic is another matter.
+#[derive(Debug, thiserror::Error)]
+enum ThreadError {
+    /// The control socket's.
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    /// A network's.
+    #[error(transparent)]
+    Vision(#[from] AnalyseError),
+}
+
+/// What main knows of a door's threads.
+struct Watched {
+    name: String,
+    frames: Arc<Slot<Frame>>,
+    camera_beat: Arc<Beat>,
+    vision_beat: Arc<Beat>,
+}
+
+/// A door that is locked and whose threads have not been started yet.
+struct Prepared {
+    doorway: Doorway,
+    analyser: Box<dyn Analyser>,
+    open_camera: CameraFactory,
+    inputs: Option<(Box<dyn Inputs>, InputsFactory)>,
+    told: Value,
+}
+
+/// Locks a door and opens what is wired to it.
+fn prepare(
+    parts: DoorParts,
+    rule: &Rule,
+    patience: policy::Patience,
+    now: MonoTime,
+) -> Result<Prepared, DaemonError> {
+    let DoorParts { place, open_camera, camera, analyser, strike, open_inputs, lamps, rules, dice } = parts;
+    let relay = strike.describe();
+    let driver = Driver::start(rules, strike, now).map_err(DaemonError::Relay)?;
+    let inputs = match open_inputs {
+        Some(mut open) => Some((open().map_err(DaemonError::Inputs)?, open)),
+        None => None,
+    };
+    let told = json!({ "door": place.door, "side": place.side, "camera": camera, "relay": relay });
+    let fixed = FixedDoor { place: place.clone(), camera, relay, started: now };
+    let doorway = Doorway {
+        place,
+        driver,
+        attempts: Attempts::new(rule.clone()).with_dice(dice),
+        looks: Looks::default(),
+        adviser: Adviser::default(),
+        frames: Arc::new(Slot::new()),
+        board: Arc::new(DoorBoard::new(fixed)),
+        camera: CameraWatch::new(now),
+        lamps: LampBoard::new(lamps),
+        throttle: Throttle::new(patience),
+        holding: None,
+        going: Vec::new(),
+        recording_over: false,
+        proven: false,
+    };
+    Ok(Prepared { doorway, analyser, open_camera, inputs, told })
+}
+
+/// What the threads of all doors share.
+struct Shared {
+    gallery: Arc<ArcSwap<Gallery>>,
+    mailbox: Arc<Mailbox>,
+    clock: Arc<dyn Clock>,
+    halt: Arc<Halt>,
+    limits: Limits,
+    several: bool,
+}
+
+impl Shared {
+    /// The threads of one door, ready to start, and what control and main keep of it.
+    fn threads_of(&self, id: DoorId, door: Prepared) -> (Doorway, Watched, Vec<(Worker, Work)>) {
+        let Prepared { doorway, analyser, open_camera, inputs, .. } = door;
+        let (mailbox, clock, halt) = (&self.mailbox, &self.clock, &self.halt);
+        let name = doorway.place.door.clone();
+        let worker = |thread| Worker { thread, door: self.several.then(|| name.clone()) };
+        let [camera_beat, vision_beat]: [Arc<Beat>; 2] = Default::default();
+        let vision = VisionLoop {
+            door: id,
+            analyser,
+            frames: doorway.frames.clone(),
+            gallery: self.gallery.clone(),
+            mailbox: mailbox.clone(),
+            clock: clock.clone(),
+            beat: vision_beat.clone(),
+        };
+        let camera = CameraLoop {
+            door: id,
+            open: open_camera,
+            frames: doorway.frames.clone(),
+            mailbox: mailbox.clone(),
+            board: doorway.board.clone(),
+            clock: clock.clone(),
+            beat: camera_beat.clone(),
+            halt: halt.clone(),
+            backoff: Backoff::new(self.limits.camera_backoff.0, self.limits.camera_backoff.1),
+        };
+        let camera = move || {
+            camera.run();
+            Ok(())
+        };
+        let mut threads: Vec<(Worker, Work)> = vec![
+            (worker("vision"), Box::new(move || Ok(vision.run()?))),
+            (worker("camera"), Box::new(camera)),
+        ];
+        if let Some((inputs, open)) = inputs {
+            let (mailbox, clock, halt) = (mailbox.clone(), clock.clone(), halt.clone());
+            let inputs = InputLoop { door: id, inputs, open, mailbox, clock, halt };
+            let inputs = move || {
+                inputs.run();
+                Ok(())
+            };
+            threads.push((worker("inputs"), Box::new(inputs)));
+        }
+        let watched = Watched { name, frames: doorway.frames.clone(), camera_beat, vision_beat };
+        (doorway, watched, threads)
+    }
+}
+
+impl Daemon {
+    /// Locks the doors, writes the start down, and starts the threads.
+    pub(super) fn assemble(
+        parts: Parts,
+        shutdown: Shutdown,
+        limits: Limits,
+        readiness: Readiness,
+        socket: ControlSocket,
+    ) -> Result<Self, DaemonError> {
+        let Parts { clock, mut store, .. } = parts;
+        let started = clock.now();
+        // All doors are locked before anything else is done.
+        let prepared =
+            parts.doors.into_iter().map(|door| prepare(door, &parts.rule, parts.patience, started));
+        let mut prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>()?;
+        let model = prepared.first().ok_or(DaemonError::NoDoor)?.analyser.model().clone();
+        store.believe_clock(parts.trust.holds(&*clock));
+        let book = store.rule_book().map_err(DaemonError::Read)?;
+        let house = HouseRules::new(book, parts.trust, &*clock).map_err(DaemonError::Policy)?;
+        let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
+        let reader = store.reader().map_err(DaemonError::Read)?;
+        let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
+        let alike = LookAlikes::of(&gallery, &rule);
+        for door in &mut prepared {
+            door.doorway.attempts.set_rule(rule.clone(), alike.clone());
+        }
+        let mut start = json!({
+            "version": parts.version, "model": model, "people": gallery.people(), "threshold": rule.threshold,
+            "photo_check": parts.photo_check, "pid": std::process::id(),
+            "gates": parts.gates,
+        });
+        match prepared.as_slice() {
+            [only] => {
+                (start["camera"], start["relay"]) = (only.told["camera"].clone(), only.told["relay"].clone())
+            }
+            several => start["doors"] = several.iter().map(|door| door.told.clone()).collect(),
+        }
+        let changes = settings::changes(&*store, &parts.settings, &model).map_err(DaemonError::Read)?;
+        store
+            .append(&Event::new(EventKind::Start, start), Stamp::now(&*clock))
+            .map_err(|source| DaemonError::Write { what: "the start", source })?;
+        for change in &changes {
+            store
+                .append(change, Stamp::now(&*clock))
+                .map_err(|source| DaemonError::Write { what: "a change of the settings", source })?;
+        }
+
+        let fixed =
+            Fixed { version: parts.version, photo_check: parts.photo_check, model: model.clone(), started };
+        let boards = prepared.iter().map(|door| door.doorway.board.clone()).collect();
+        let board = Arc::new(Board::new(fixed, boards));
+        board.set_bar(rule.threshold, known.as_ref());
+        board.set_people(gallery.people());
+        let gallery = Arc::new(ArcSwap::from_pointee(gallery));
+        let (mailbox, halt) = (Arc::new(Mailbox::default()), Arc::new(Halt::new()));
+        let control_beat = Arc::<Beat>::default();
+        let journal = Arc::new(watch::Sender::new(0));
+        let desk = Desk {
+            reader: std::sync::Mutex::new(reader),
+            mailbox: mailbox.clone(),
+            board: board.clone(),
+            clock: clock.clone(),
+            journal: journal.subscribe(),
+            halt: halt.clone(),
+            limits,
+        };
+
+        let shared = Shared {
+            gallery,
+            mailbox: mailbox.clone(),
+            clock: clock.clone(),
+            halt: halt.clone(),
+            limits,
+            several: prepared.len() > 1,
+        };
+        let mut threads: Vec<(Worker, Work)> =
+            vec![("socket".into(), Box::new(move || Ok(socket.serve(desk, &shutdown)?)))];
+        let (mut doorways, mut watched) = (Vec::new(), Vec::new());
+        for (n, door) in prepared.into_iter().enumerate() {
+            let (doorway, watch, of_door) = shared.threads_of(DoorId(n), door);
+            doorways.push(doorway);
+            watched.push(watch);
+            threads.extend(of_door);
+        }
+        let control = Control {
+            doors: Doors(doorways),
+            terms: Terms { model, rule: parts.rule, bar: parts.bar },
+            store,
+            gallery: shared.gallery,
+            options: parts.enrolment,
+            mailbox: mailbox.clone(),
+            board,
+            clock: clock.clone(),
+            beat: control_beat.clone(),
+            journal,
+            readiness,
+            trace: Trace::new(parts.trace),
+            limits,
+            learning: parts.learning,
+            last_grant: None,
+            enrolling: None,
+            house,
+        };
+        let (tell, outcome) = sync_channel(1);
+        let control = move || {
+            // Main is gone only when it gave control up as hung.
+            let _ = tell.send(control.run());
+            Ok(())
+        };
+        threads.push(("control".into(), Box::new(control)));
+
+        let mut crew = Crew::new(mailbox.clone(), halt.clone());
+        for (worker, work) in threads {
+            let thread = worker.to_string();
+            if let Err(source) = crew.start(worker, work) {
+                halt.set();
+                watched.iter().for_each(|door| door.frames.close());
+                crew.dismiss(limits.farewell, &*clock);
+                return Err(DaemonError::NoThread { thread, source });
+            }
+        }
+        Ok(Self { crew, clock, mailbox, halt, doors: watched, control_beat, outcome })
+    }
+
+    /// Watches the threads until control ends, then ends the others.
+    pub(super) fn supervise(mut self, limits: Limits) -> Result<Exit, DaemonError> {
+        let outcome = loop {
+            if self.crew.wait_for_an_end(limits.turn).is_some_and(|worker| worker.thread == "control") {
+                break self.outcome.try_recv().unwrap_or_else(|_| {
+                    let why = "panicked while stopping".into();
+                    Err(DaemonError::ThreadDied { thread: "control", door: None, why })
+                });
+            }
+            let now = self.clock.now();
+            let stuck = self.control_beat.busy_for(now);
+            if stuck > limits.control_stuck {
+                break Err(DaemonError::ControlHangs { after_s: stuck.as_secs() });
+            }
+            self.report_hanging(limits, now);
+        };
+        self.halt.set();
+        self.doors.iter().for_each(|door| door.frames.close());
+        for thread in self.crew.dismiss(limits.farewell, &*self.clock) {
+            log::warn!("the {thread} thread hangs; it ends with the process");
+        }
+        outcome
+    }
+
+    /// Tells control of threads that hang, at each turn. Vision that hangs ends the daemon: control locks, writes a fault and
+    /// stops. So do cameras that hang at all doors, for only a new process can open them again; while one door still sees,
+    /// the others' drivers are left to hang, and the operator is told.
+    fn report_hanging(&self, limits: Limits, now: MonoTime) {
+        let called = |door: &Watched| (self.doors.len() > 1).then(|| door.name.clone());
+        let died = |thread, door: &Watched, stuck: Duration| {
+            let why = format!("it has been in one call for {} s and will not come back", stuck.as_secs());
+            self.mailbox.note(Note::ThreadDied { thread, door: called(door), why });
+        };
+        for door in &self.doors {
+            let stuck = door.vision_beat.busy_for(now);
+            if stuck > limits.vision_stuck {
+                died("vision", door, stuck);
+            }
+        }
+        let stuck = self.doors.iter().map(|door| door.camera_beat.busy_for(now));
+        let hanging: Vec<_> = stuck.enumerate().filter(|(_, stuck)| *stuck > limits.camera_stuck).collect();
+        if hanging.len() == self.doors.len() {
+            hanging.iter().for_each(|(n, stuck)| died("camera", &self.doors[*n], *stuck));
+            return;
+        }
+        for (n, stuck) in hanging {
+            let what = format!(
+                "the camera's driver has not answered for {} s; only a restart of the service can open it again",
+                stuck.as_secs()
+            );
+            self.mailbox.note(Note::CameraFailed { door: DoorId(n), what });
+        }
+    }
+}
