@@ -129,9 +129,7 @@ fn log_verify_says_what_it_found_and_exits_with_it() {
 fn heads_are_kept_elsewhere_and_show_that_the_end_was_cut_off() {
     let site = Site::new();
     let file = site.path("heads");
-    let mut store = site
-        .store()
-        .with_signing(Signing { seal: Some(seal()), head_file: Some(HeadFile::at(&file).unwrap()) });
+    let mut store = site.store().with_head_file(HeadFile::at(&file).unwrap());
     store.append(&Event::new(EventKind::Start, json!({})), at(1)).unwrap();
     store.append(&Event::new(EventKind::ForcedOpen, json!({})), at(2)).unwrap();
     store.append(&Event::new(EventKind::Stop, json!({})), at(3)).unwrap();
