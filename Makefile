@@ -15,7 +15,7 @@ PHOTOS = target/photos
 DEMO = target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build models photos demo test lint deb arm64-check cuda-check cuda-try e2e e2e-pi bench soak has-faces train-demo train-bench clean
+.PHONY: help setup build models photos demo console-demo test-console test lint deb arm64-check cuda-check cuda-try e2e e2e-pi bench soak has-faces train-demo train-bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,22 @@ photos: setup ## fetch the public-domain photographs for demo and tests into tar
 demo: NPM =
 demo: models photos ## play people walking up to a simulated door; leaves target/demo/report.html
 	@$(ACCESSD) demo --photos $(PHOTOS) --models $(MODELS) --out $(DEMO)
+
+CONSOLE = target/console
+console-demo: NPM =
+console-demo: models photos ## serve the web console of a made-up door with a month behind it, until Ctrl-C
+	@$(ACCESSD) demo --console --photos $(PHOTOS) --models $(MODELS) --out $(CONSOLE)/demo
+
+# Playwright's library comes from npm, pinned by hash; the browser is the system's.
+$(CONSOLE)/node/node_modules/.package-lock.json: tests/console/package-lock.json
+	@mkdir -p $(CONSOLE)/node && cp tests/console/package.json tests/console/package-lock.json $(CONSOLE)/node/
+	@npm ci --prefix $(CONSOLE)/node --silent --ignore-scripts
+
+test-console: NPM += --with-browser
+test-console: PROFILE = debug
+test-console: models photos $(CONSOLE)/node/node_modules/.package-lock.json ## try the console in a real browser; screenshots of every page in target/console
+	@cp tests/console/*.mjs $(CONSOLE)/node/
+	@ACCESSD=$(ACCESSD) PHOTOS=$(PHOTOS) MODELS=$(MODELS) CONSOLE_OUT=$(CONSOLE) node --test --test-concurrency=1 $(CONSOLE)/node/*.test.mjs
 
 # The tests of the documentation go first, so that the run closes on the figures of the others.
 test: PROFILE = debug

@@ -50,6 +50,8 @@ pub struct Config {
     pub privacy: PrivacyConfig,
     /// Files and folders.
     pub paths: PathsConfig,
+    /// The web console.
+    pub console: ConsoleConfig,
     /// How patient the service is.
     pub limits: LimitsConfig,
     /// What is written to the system log.
@@ -421,6 +423,43 @@ impl Default for PathsConfig {
             device_key: "/var/lib/accessd-keys/device.key".into(),
             models: "/var/lib/accessd/models".into(),
             socket: "/run/accessd/control.sock".into(),
+        }
+    }
+}
+
+/// `[console]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsoleConfig {
+    /// Address and port; one that other machines reach takes `certificate` and `key`.
+    pub listen: String,
+    /// File with the certificate and those above it, PEM, or `none`.
+    pub certificate: PathBuf,
+    /// File with its private key, PEM, or `none`.
+    pub key: PathBuf,
+    /// Address under which a proxy on this machine serves the page, such as `https://door.example`, or `none`.
+    pub proxied_as: String,
+    /// File of the accounts.
+    pub accounts: PathBuf,
+    /// A session ends when nothing was asked for so long, 1–1440 min.
+    pub idle_min: u64,
+    /// and in any case after so long, 1–168 h.
+    pub session_h: u64,
+    /// `on`: those who may look see what the camera sees; `off`.
+    pub live_picture: String,
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8480".into(),
+            certificate: "none".into(),
+            key: "none".into(),
+            proxied_as: "none".into(),
+            accounts: "/var/lib/accessd-console/accounts.toml".into(),
+            idle_min: 30,
+            session_h: 12,
+            live_picture: "off".into(),
         }
     }
 }

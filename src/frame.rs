@@ -24,8 +24,8 @@ pub const MAX_IMAGE_PIXELS: u64 = 64_000_000;
 /// The most bytes a picture file may have: 256 MiB.
 const MAX_IMAGE_BYTES: u64 = 256 << 20;
 
-/// The most memory decoding may take: 64 megapixels of 16-bit RGBA.
-const MAX_IMAGE_ALLOC: u64 = MAX_IMAGE_PIXELS * 8;
+/// The most memory decoding may take: that of 16-bit RGBA.
+const BYTES_A_PIXEL: u64 = 8;
 
 /// One picture from a camera.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ pub enum ImageError {
     /// Too many pixels.
     #[error(
         "picture {}: {width}×{height} px are more than {} megapixels; scale it down", path.display(),
-        MAX_IMAGE_PIXELS / 1_000_000
+        limit / 1_000_000
     )]
     TooLarge {
         /// The file.
@@ -97,6 +97,8 @@ pub enum ImageError {
         width: u32,
         /// Its height in px.
         height: u32,
+        /// The most pixels it may have.
+        limit: u64,
     },
     /// Too many bytes.
     #[error("picture {}: the file has {bytes} bytes, more than {MAX_IMAGE_BYTES}; scale it down", path.display())]
@@ -139,7 +141,7 @@ pub enum ImageError {
 /// Names the file, what is wrong with it and what to try.
 pub fn load_image(path: &Path) -> Result<RgbImage, ImageError> {
     let bytes = read_file(path)?;
-    decode_image(path, &bytes)
+    image_from(path, &bytes, MAX_IMAGE_PIXELS)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, ImageError> {
@@ -169,46 +171,59 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
-fn decode_image(path: &Path, bytes: &[u8]) -> Result<RgbImage, ImageError> {
+/// Reads a picture as [`load_image`] does, from bytes that are at hand and of at most so many pixels; `path` is what
+/// errors call it.
+///
+/// # Errors
+/// As for [`load_image`].
+pub fn image_from(path: &Path, bytes: &[u8], most_pixels: u64) -> Result<RgbImage, ImageError> {
     let owned = || path.to_path_buf();
     if let Some(format) = foreign_format(bytes) {
         return Err(ImageError::Unsupported { path: owned(), format });
     }
     match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => decode_jpeg_file(path, bytes),
-        Ok(format @ (ImageFormat::Png | ImageFormat::Pnm)) => decode_other(path, bytes, format),
+        Ok(ImageFormat::Jpeg) => decode_jpeg_file(path, bytes, most_pixels),
+        Ok(format @ (ImageFormat::Png | ImageFormat::Pnm)) => decode_other(path, bytes, format, most_pixels),
         _ => Err(ImageError::NotAPicture { path: owned() }),
     }
 }
 
 /// JPEG through our own decoder: the image crate shows half a picture where the other half is missing.
-fn decode_jpeg_file(path: &Path, bytes: &[u8]) -> Result<RgbImage, ImageError> {
+fn decode_jpeg_file(path: &Path, bytes: &[u8], most_pixels: u64) -> Result<RgbImage, ImageError> {
     let path = path.to_path_buf();
-    match jpeg::decode_with_exif(bytes, MAX_IMAGE_PIXELS) {
+    match jpeg::decode_with_exif(bytes, most_pixels) {
         Ok((image, exif)) => {
             let turn = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
             Ok(upright(image.into(), turn.unwrap_or(Orientation::NoTransforms)))
         }
-        Err(JpegError::TooLarge { width, height, .. }) => Err(ImageError::TooLarge { path, width, height }),
+        Err(JpegError::TooLarge { width, height, .. }) => {
+            Err(ImageError::TooLarge { path, width, height, limit: most_pixels })
+        }
         Err(JpegError::Truncated) => Err(ImageError::Truncated { path }),
         Err(JpegError::NotJpeg) => Err(ImageError::NotAPicture { path }),
         Err(source @ JpegError::Damaged(_)) => Err(ImageError::Damaged { path, source: source.into() }),
     }
 }
 
-fn decode_other(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<RgbImage, ImageError> {
+fn decode_other(
+    path: &Path,
+    bytes: &[u8],
+    format: ImageFormat,
+    most_pixels: u64,
+) -> Result<RgbImage, ImageError> {
     let failed = |error: image::ImageError| match has_end(bytes, format, &error) {
         true => ImageError::Damaged { path: path.to_path_buf(), source: error.into() },
         false => ImageError::Truncated { path: path.to_path_buf() },
     };
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_IMAGE_ALLOC);
+    limits.max_alloc = Some(most_pixels * BYTES_A_PIXEL);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_IMAGE_PIXELS {
-        return Err(ImageError::TooLarge { path: path.to_path_buf(), width, height });
+    if u64::from(width) * u64::from(height) > most_pixels {
+        let path = path.to_path_buf();
+        return Err(ImageError::TooLarge { path, width, height, limit: most_pixels });
     }
     let turn = decoder.orientation().map_err(failed)?;
     let image = DynamicImage::from_decoder(decoder).map_err(failed)?;

@@ -33,6 +33,7 @@ pub mod seal;
 pub mod store;
 
 pub mod cli;
+pub mod console;
 pub mod demo;
 pub mod eval;
 pub mod plot;

@@ -15,7 +15,7 @@ use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::{Clock, Trust};
 use crate::config::{CameraConfig, Config, DoorConfig, DoorSetup, InputsConfig, LampsConfig};
 use crate::daemon::analyser::Doubt;
-use crate::daemon::{CameraFactory, EnrolmentOptions, Patience};
+use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience};
 use crate::door::guard::GuardedStrike;
 use crate::door::{
     DirectStrike, InputsFactory, Lamp, LineSpec, Pulse, Relay, RelayError, Relock, Rules, Sensor, StrikeKind,
@@ -398,9 +398,30 @@ fn threads(wanted: usize, cores: usize) -> usize {
     }
 }
 
+/// The user of accessd-console.service.
+const CONSOLE_USER: &str = "accessd-console";
+
+/// What the web console may ask of the daemon.
+pub(super) fn console_terms(config: &Config) -> ConsoleTerms {
+    // Whoever runs the daemon can write its database as well, and so may speak for an account.
+    let own = rustix::process::getuid().as_raw();
+    let users = daemon::uid_of(CONSOLE_USER).into_iter().chain([own]).collect();
+    ConsoleTerms { users, live_picture: config.console.live_picture == "on" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_console_sees_the_picture_only_where_the_config_says_so() {
+        let mut config = Config::default();
+        assert!(!console_terms(&config).live_picture);
+        config.console.live_picture = "on".into();
+        let terms = console_terms(&config);
+        assert!(terms.live_picture);
+        assert!(terms.users.contains(&rustix::process::getuid().as_raw()), "the daemon's own user");
+    }
 
     #[test]
     fn where_nothing_is_said_one_core_is_left_free() {

@@ -1,6 +1,7 @@
 //! `accessd demo`: the whole door on one's own desk. Draws a clip of people walking up, enrols one of them, plays the
 //! clip to the real service with a simulated relay, tells what happens, and checks it against who was really there.
 
+mod house;
 mod service;
 mod story;
 
@@ -42,6 +43,15 @@ pub(super) struct Demo {
     /// Folder for everything the demo makes; what an earlier run left there is replaced
     #[arg(long, value_name = "DIR", default_value = "target/demo")]
     out: PathBuf,
+    /// Make up people, rules and a month of events, play the clip in a loop, and serve the web console until Ctrl-C
+    #[arg(long)]
+    console: bool,
+    /// Where the console of --console listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480", requires = "console")]
+    listen: String,
+    /// So many days of events
+    #[arg(long, value_name = "N", default_value_t = 30, requires = "console")]
+    days: u32,
 }
 
 /// The door's config; its file names count from the demo's folder.
@@ -49,8 +59,9 @@ const CONFIG: &str = include_str!("../../config/demo.toml");
 
 /// What a run leaves in its folder. The database's helper files go with it.
 const CLIP: &str = "clip";
-const LEFT_BEHIND: [&str; 10] = [
+const LEFT_BEHIND: [&str; 11] = [
     "accessd.toml",
+    "accounts.toml",
     "accessd.db",
     "device.key",
     "accessd.db-wal",
@@ -68,6 +79,12 @@ impl Demo {
         let config = self.lay_out()?;
         self.enrol()?;
         let mut out = Output::new();
+        if self.console {
+            out.line(format_args!("making up {} of events", count(self.days as usize, "day", "days")))?;
+            out.flush()?;
+            let events = self.house().furnish(&self.at_home(&config))?;
+            out.line(format_args!("{} are in the journal", count(events, "event", "events")))?;
+        }
         out.line(format_args!(
             "drawing {} of people walking up",
             count(painter.frames() as usize, "picture", "pictures")
@@ -75,6 +92,9 @@ impl Demo {
         out.flush()?;
         draw(&painter, &self.out.join(CLIP), globals.quiet)?;
 
+        if self.console {
+            self.house().serve(&mut out)?;
+        }
         let service = Service::start(&self.out)?;
         story::tell(service, &self.out, &config, &script(), &mut out)?;
 
@@ -116,6 +136,9 @@ impl Demo {
         gone(std::fs::remove_dir_all(self.out.join(CLIP)))
             .with_context(|| format!("{folder}/{CLIP} cannot be replaced"))?;
         config.paths.models = std::path::absolute(&self.models)?;
+        if self.console {
+            self.house().configure(&mut config);
+        }
         let text =
             toml::to_string(&config).context("the models' folder cannot be written into a config file")?;
         std::fs::write(self.out.join("accessd.toml"), text)
@@ -279,6 +302,17 @@ mod tests {
     use super::*;
     use crate::demo::script::FPS;
 
+    fn demo_in(out: &Path) -> Demo {
+        Demo {
+            photos: "photos".into(),
+            models: "some/models".into(),
+            out: out.to_owned(),
+            console: false,
+            listen: "127.0.0.1:0".into(),
+            days: 30,
+        }
+    }
+
     #[test]
     fn the_shipped_config_plays_the_clip_as_it_was_drawn() {
         let config = demo_config();
@@ -314,7 +348,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("relay.log"), b"theirs").unwrap();
         let _service = std::os::unix::net::UnixListener::bind(dir.path().join("control.sock")).unwrap();
-        let demo = Demo { photos: "photos".into(), models: "models".into(), out: dir.path().to_owned() };
+        let demo = demo_in(dir.path());
         let error = demo.lay_out().unwrap_err().to_string();
         assert!(error.contains("is playing in") && error.contains("another --out"), "{error}");
         assert!(dir.path().join("relay.log").exists());
@@ -328,7 +362,7 @@ mod tests {
         std::fs::write(out.join(CLIP).join("old.jpg"), b"").unwrap();
         std::fs::write(out.join("relay.log"), b"old").unwrap();
         std::fs::write(out.join("mine.txt"), b"keep").unwrap();
-        let demo = Demo { photos: "photos".into(), models: "some/models".into(), out: out.clone() };
+        let demo = demo_in(&out);
         let config = demo.lay_out().unwrap();
         assert!(!out.join(CLIP).exists() && !out.join("relay.log").exists());
         assert!(out.join("mine.txt").exists());

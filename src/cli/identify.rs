@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::adapters::{bar, gates, load_networks, rule};
 use super::backend::open_to_read;
 use super::output::{self, Output};
-use super::picture::{Picture, explain};
+use super::picture::Picture;
 use super::{Exit, Globals};
 use crate::access::LookAlikes;
 use crate::config::Config;
@@ -107,7 +107,7 @@ impl Identify {
             faces.push(Identified {
                 bbox: face.face.bbox,
                 quality: face.quality,
-                problem: gates.judge(&face.quality).map(|issue| explain(issue, &face.quality, &gates)),
+                problem: gates.judge(&face.quality).map(|issue| gates.explain(issue, &face.quality)),
                 verdict,
                 person: person.map(|p| p.name.to_string()),
                 looks_like: best.and_then(|best| alike.of_person(best)).cloned(),

@@ -9,6 +9,7 @@ mod calibrate;
 mod check;
 mod completions;
 mod consent;
+mod console;
 mod demo;
 mod doctor;
 mod door;
@@ -124,6 +125,7 @@ enum Command {
     Verify(verify::Verify),
     Identify(identify::Identify),
     Status(status::Status),
+    Console(console::Console),
     Door(door::Door),
     Doctor(doctor::Doctor),
     #[command(hide = true)]
@@ -154,6 +156,10 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         // The service logs as its config says.
         return run.perform(&globals);
     }
+    if let Command::Console(console) = command {
+        // It logs as a service does, but for its accounts.
+        return console.perform(&globals);
+    }
     logging::for_a_command(&globals);
     match command {
         Command::Run(run) => run.perform(&globals),
@@ -177,6 +183,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Verify(verify) => verify.perform(&globals),
         Command::Identify(identify) => identify.perform(&globals),
         Command::Status(status) => status.perform(&globals),
+        Command::Console(console) => console.perform(&globals),
         Command::Door(door) => door.perform(&globals),
         Command::Doctor(doctor) => doctor.perform(&globals),
         Command::Guard(guard) => guard.perform(),

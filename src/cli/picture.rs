@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::encoder::Embedding;
 use crate::frame::load_image;
 use crate::recognition::{FoundFace, Recogniser};
-use crate::vision::quality::{Quality, QualityGates, QualityIssue};
+use crate::vision::quality::Quality;
 
 /// A picture, read.
 pub(super) struct Picture {
@@ -70,63 +70,5 @@ impl LargestFace {
             quality: largest.quality,
             embedding: picture.embed(networks, largest)?,
         })
-    }
-}
-
-/// What is wrong with a face, in figures: `eye distance 18 px, needs 28: use a larger picture`.
-pub(super) fn explain(issue: QualityIssue, quality: &Quality, gates: &QualityGates) -> String {
-    match issue {
-        QualityIssue::TooSmall => format!(
-            "eye distance {:.0} px, needs {:.0}: use a larger picture or come closer",
-            quality.eye_distance_px, gates.min_eye_distance_px
-        ),
-        QualityIssue::Blurred => format!(
-            "sharpness {:.1}, needs {:.1}: hold still, or use a picture in focus",
-            quality.sharpness, gates.min_sharpness
-        ),
-        QualityIssue::TooDark => {
-            format!("light {:.0}, needs {:.0}: put light on the face", quality.light, gates.min_light)
-        }
-        QualityIssue::TooBright => format!(
-            "light {:.0}, may be {:.0}: less light, or the camera's exposure is too long",
-            quality.light, gates.max_light
-        ),
-        QualityIssue::TurnedAway => format!(
-            "turned {:.0}° to the side and {:.0}° up or down, may be {:.0}° and {:.0}°: look at the camera",
-            quality.yaw_deg.abs(),
-            quality.pitch_deg.abs(),
-            gates.max_yaw_deg,
-            gates.max_pitch_deg
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::adapters::gates;
-    use super::*;
-    use crate::config::Config;
-
-    #[test]
-    fn what_is_wrong_with_a_face_is_said_with_its_figure_and_the_limit() {
-        let quality = Quality {
-            eye_distance_px: 18.2,
-            sharpness: 3.1,
-            light: 230.0,
-            yaw_deg: -51.0,
-            pitch_deg: 4.0,
-            roll_deg: 0.0,
-        };
-        let gates = gates(&Config::default());
-        for (issue, words) in [
-            (QualityIssue::TooSmall, "eye distance 18 px, needs 28: use a larger picture"),
-            (QualityIssue::Blurred, "sharpness 3.1, needs 20.0: hold still"),
-            (QualityIssue::TooDark, "light 230, needs 40: put light"),
-            (QualityIssue::TooBright, "light 230, may be 225: less light"),
-            (QualityIssue::TurnedAway, "turned 51° to the side and 4° up or down, may be 40° and 35°"),
-        ] {
-            let text = explain(issue, &quality, &gates);
-            assert!(text.starts_with(words), "{text}");
-        }
     }
 }

@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, dice, door_rules, doubt, enrolment,
-    forget_after, gates, inputs_factory, is_watched, learning, load_networks, open_lamps, patience, places,
-    rule, start_guard, trust,
+    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, console_terms, dice, door_rules, doubt,
+    enrolment, forget_after, gates, inputs_factory, is_watched, learning, load_networks, open_lamps,
+    patience, places, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::exposed::exposed;
@@ -115,6 +115,7 @@ impl Run {
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),
             trace,
+            console: console_terms(config),
             version: env!("CARGO_PKG_VERSION").into(),
         })
     }

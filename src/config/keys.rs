@@ -1,5 +1,7 @@
 //! What each key takes: one row a key. The loader checks a file against this table and names it in its messages.
 
+use std::net::SocketAddr;
+
 /// What a key takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Takes {
@@ -19,6 +21,8 @@ pub(super) enum Takes {
     ModelName,
     /// `cpu`, `cuda` or `cuda:N`.
     Device,
+    /// An IP address with a port.
+    Address,
     /// What a door or an area is called.
     Name,
 }
@@ -94,6 +98,14 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("paths.device_key", Takes::Path),
     ("paths.models", Takes::Path),
     ("paths.socket", Takes::Path),
+    ("console.listen", Takes::Address),
+    ("console.certificate", Takes::Path),
+    ("console.key", Takes::Path),
+    ("console.proxied_as", Takes::SpecOrNone(&["https"])),
+    ("console.accounts", Takes::Path),
+    ("console.idle_min", whole(1, 1440)),
+    ("console.session_h", whole(1, 168)),
+    ("console.live_picture", Takes::Word(&["off", "on"])),
     ("limits.profile", Takes::Word(&["door", "emulator"])),
     ("log.level", Takes::Word(&["error", "warn", "info", "debug", "trace"])),
 ];
@@ -127,6 +139,7 @@ impl Takes {
                     .into()
             }
             Takes::Device => "\"cpu\", \"cuda\" or \"cuda:N\"".into(),
+            Takes::Address => "an IP address with a port, such as \"127.0.0.1:8480\"".into(),
             Takes::Name => "a name: letters, digits, `-`, `_` and single spaces, 32 at most".into(),
         }
     }
@@ -163,6 +176,7 @@ impl Takes {
                     || value == "cuda"
                     || value.strip_prefix("cuda:").is_some_and(|n| n.parse::<u8>().is_ok())
             }
+            Takes::Address => value.parse::<SocketAddr>().is_ok(),
             Takes::Name => is_name(value),
             Takes::Whole { .. } | Takes::Number { .. } => false,
         }

@@ -359,7 +359,9 @@ mod tests {
                 Takes::Number { min, max } => format!("Range: {min} to {max}."),
                 Takes::Word(words) => words[0].to_owned(),
                 Takes::Spec(prefixes) | Takes::SpecOrNone(prefixes) => format!("{}:", prefixes[0]),
-                Takes::Path | Takes::ModelName | Takes::Device | Takes::Name => String::new(),
+                Takes::Path | Takes::ModelName | Takes::Device | Takes::Name | Takes::Address => {
+                    String::new()
+                }
             };
             assert!(comment.contains(&range), "{key}: its comment lacks {range:?}");
         }
@@ -393,6 +395,7 @@ mod tests {
             Takes::Path => "/elsewhere".into(),
             Takes::ModelName | Takes::Name => "another".into(),
             Takes::Device => "cuda:1".into(),
+            Takes::Address => "[::1]:443".into(),
         }
     }
 

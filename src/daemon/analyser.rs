@@ -11,7 +11,7 @@ use crate::clock::{Clock, MonoTime};
 use crate::encoder::ModelId;
 use crate::encoder::Score;
 use crate::frame::Frame;
-use crate::gallery::{Gallery, Match};
+use crate::gallery::{Gallery, Match, NewTemplate, TemplateSource};
 use crate::liveness::check::PhotoCheck;
 use crate::liveness::signs::Signs;
 use crate::liveness::surroundings::Watcher;
@@ -27,6 +27,10 @@ const MAX_EMBEDDED: usize = 4;
 /// Mean difference between two pictures of a face, in grey levels, up to which they are the same picture. A sensor's noise
 /// alone makes more of it, a still that is played again makes none.
 const SAME_PICTURE: f32 = 0.05;
+
+/// What is wrong with a picture without a face.
+const NO_FACE: &str =
+    "no face is found in it; use a picture that shows the face upright, from the front and well lit";
 
 /// What tells faces from pictures of them, and from which score on a face may be let in and is worth asking about. Clones
 /// share the weights.
@@ -179,6 +183,27 @@ impl Analyser for FaceAnalyser {
             what: "a network did not run".to_owned(),
             source: Some(Box::new(e)),
         })
+    }
+
+    fn study(&mut self, picture: &RgbImage) -> Result<Result<NewTemplate, String>, AnalyseError> {
+        let failed =
+            |e| AnalyseError { seq: 0, what: "a network did not run".to_owned(), source: Some(Box::new(e)) };
+        let mut faces = self.recogniser.find(picture).map_err(failed)?;
+        let face = match faces.len() {
+            1 => faces.remove(0),
+            0 => return Ok(Err(NO_FACE.into())),
+            n => {
+                return Ok(Err(format!(
+                    "{n} faces are in it; use a picture of one person alone, or cut it out"
+                )));
+            }
+        };
+        if let Some(issue) = self.gates.judge(&face.quality) {
+            return Ok(Err(self.gates.explain(issue, &face.quality)));
+        }
+        let embedding = self.recogniser.embed(&[&face.crop]).map_err(failed)?.remove(0);
+        let (model, source) = (self.recogniser.model().clone(), TemplateSource::Image);
+        Ok(Ok(NewTemplate { model, embedding, quality: face.quality, source }))
     }
 
     fn model(&self) -> &ModelId {

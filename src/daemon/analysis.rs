@@ -1,12 +1,13 @@
 //! What the vision thread makes of one frame, and the trait behind which the networks stand.
 
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Proof;
 use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
-use crate::gallery::{Gallery, Match};
+use crate::gallery::{Gallery, Match, NewTemplate};
 use crate::liveness::signs::Signs;
 use crate::vision::Face;
 use crate::vision::quality::{Quality, QualityIssue};
@@ -92,6 +93,13 @@ pub trait Analyser: Send {
     /// # Errors
     /// When a network fails; the daemon then locks and stops.
     fn analyse(&mut self, frame: &Frame, gallery: &Gallery) -> Result<Analysis, AnalyseError>;
+
+    /// Looks at a picture that an operator hands over for enrolment, and makes a template of its only face; or says in
+    /// words what is wrong with the picture. The tracks know nothing of it.
+    ///
+    /// # Errors
+    /// As for [`Analyser::analyse`].
+    fn study(&mut self, picture: &RgbImage) -> Result<Result<NewTemplate, String>, AnalyseError>;
 
     /// The encoder's id.
     fn model(&self) -> &ModelId;

@@ -25,10 +25,12 @@ use super::ops::Terms;
 use super::readiness::Readiness;
 use super::settings;
 use super::slot::Slot;
-use super::socket::{ControlSocket, Desk};
+use super::socket::{ControlSocket, Desk, Eye};
 use super::status::{Board, DoorBoard, Fixed, FixedDoor};
+use super::studio::Studio;
 use super::supervise::{Beat, Crew, Halt, Worker};
 use super::trace::Trace;
+use super::view::View;
 use super::vision_loop::VisionLoop;
 use super::{CameraFactory, DaemonError, DoorParts, Exit, Limits, Parts, Shutdown};
 use crate::frame::Frame;
@@ -118,11 +120,17 @@ struct Shared {
     halt: Arc<Halt>,
     limits: Limits,
     several: bool,
+    studio: Arc<Studio>,
 }
 
 impl Shared {
     /// The threads of one door, ready to start, and what control and main keep of it.
-    fn threads_of(&self, id: DoorId, door: Prepared) -> (Doorway, Watched, Vec<(Worker, Work)>) {
+    fn threads_of(
+        &self,
+        id: DoorId,
+        door: Prepared,
+        view: Arc<View>,
+    ) -> (Doorway, Watched, Vec<(Worker, Work)>) {
         let Prepared { doorway, analyser, open_camera, inputs, .. } = door;
         let (mailbox, clock, halt) = (&self.mailbox, &self.clock, &self.halt);
         let name = doorway.place.door.clone();
@@ -136,6 +144,8 @@ impl Shared {
             mailbox: mailbox.clone(),
             clock: clock.clone(),
             beat: vision_beat.clone(),
+            view,
+            studio: self.studio.clone(),
         };
         let camera = CameraLoop {
             door: id,
@@ -227,7 +237,16 @@ impl Daemon {
         let (mailbox, halt) = (Arc::new(Mailbox::default()), Arc::new(Halt::new()));
         let control_beat = Arc::<Beat>::default();
         let journal = Arc::new(watch::Sender::new(0));
+        let studio = Arc::<Studio>::default();
+        let eyes: Vec<Eye> = prepared.iter().map(|door| Eye::of(&door.doorway)).collect();
+        let views: Vec<Arc<View>> = eyes.iter().map(|eye| eye.view.clone()).collect();
         let desk = Desk {
+            console: parts.console,
+            terms: Terms { model: model.clone(), rule: parts.rule.clone(), bar: parts.bar.clone() },
+            gallery: gallery.clone(),
+            figures: std::sync::Mutex::new(None),
+            eyes,
+            studio: studio.clone(),
             reader: std::sync::Mutex::new(reader),
             mailbox: mailbox.clone(),
             board: board.clone(),
@@ -244,12 +263,13 @@ impl Daemon {
             halt: halt.clone(),
             limits,
             several: prepared.len() > 1,
+            studio,
         };
         let mut threads: Vec<(Worker, Work)> =
             vec![("socket".into(), Box::new(move || Ok(socket.serve(desk, &shutdown)?)))];
         let (mut doorways, mut watched) = (Vec::new(), Vec::new());
-        for (n, door) in prepared.into_iter().enumerate() {
-            let (doorway, watch, of_door) = shared.threads_of(DoorId(n), door);
+        for ((n, door), view) in prepared.into_iter().enumerate().zip(views) {
+            let (doorway, watch, of_door) = shared.threads_of(DoorId(n), door, view);
             doorways.push(doorway);
             watched.push(watch);
             threads.extend(of_door);

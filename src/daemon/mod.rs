@@ -24,6 +24,7 @@ mod doorway;
 pub(crate) mod enrolment;
 #[cfg(test)]
 mod fakes;
+mod figures;
 mod input_loop;
 mod mailbox;
 pub mod ops;
@@ -33,10 +34,12 @@ mod settings;
 mod slot;
 mod socket;
 mod status;
+mod studio;
 mod supervise;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+mod view;
 mod vision_loop;
 
 use std::collections::BTreeMap;
@@ -59,7 +62,7 @@ use assembly::Daemon;
 use readiness::Readiness;
 use socket::ControlSocket;
 
-pub(crate) use socket::actor;
+pub(crate) use socket::{actor, uid_of};
 
 pub use camera_loop::CameraFactory;
 pub use enrolment::EnrolmentOptions;
@@ -117,8 +120,19 @@ pub struct Parts {
     pub socket: PathBuf,
     /// One JSON line per analysed frame goes here: what was seen, concluded and how the door stood.
     pub trace: Option<Box<dyn Write + Send>>,
+    /// What the web console may.
+    pub console: ConsoleTerms,
     /// accessd's version.
     pub version: String,
+}
+
+/// What the web console may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleTerms {
+    /// User ids that may speak for accounts of the console.
+    pub users: Vec<u32>,
+    /// Whether it is shown what the camera sees.
+    pub live_picture: bool,
 }
 
 /// Why the daemon stopped in good order.

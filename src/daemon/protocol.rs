@@ -116,6 +116,31 @@ pub enum Request {
         #[serde(default)]
         door: Option<String>,
     },
+    /// What the threshold is worth, and who is hard to tell apart.
+    Figures,
+    /// A small picture of what a door's camera sees now, where the config allows it.
+    Picture {
+        /// Which door; the first when it is not said.
+        #[serde(default)]
+        door: Option<String>,
+    },
+    /// Enrols from one picture, which the daemon looks at: embeddings do not travel.
+    EnrolPicture {
+        /// The name.
+        name: String,
+        /// JPEG, PNG or PNM in base64; with everything else in the request at most 1 MiB.
+        picture: String,
+        /// Add to a person who is already enrolled.
+        more: bool,
+    },
+    /// Another request in the name of an account of the web console. The daemon takes that from the console's user and
+    /// from its own alone.
+    As {
+        /// The account.
+        account: String,
+        /// What it asks.
+        request: Box<Request>,
+    },
     /// What a person agreed to.
     Consents {
         /// Who.
@@ -162,11 +187,15 @@ impl Request {
             | Self::Records { .. }
             | Self::Follow { .. }
             | Self::Policy
+            | Self::Figures
+            | Self::Picture { .. }
             | Self::Explain { .. }
             | Self::Verify { .. }
             | Self::Consents { .. } => false,
+            Self::As { request, .. } => request.is_for_admins(),
             Self::Enrol { .. }
             | Self::EnrolLive { .. }
+            | Self::EnrolPicture { .. }
             | Self::Unlock { .. }
             | Self::Lock { .. }
             | Self::HoldOpen { .. }
@@ -237,6 +266,10 @@ pub enum Reply {
         /// The rule book.
         book: Box<RuleBook>,
     },
+    /// What the threshold is worth.
+    Figures(Box<Figures>),
+    /// What the camera sees.
+    Picture(Box<Picture>),
     /// What a person agreed to, oldest first.
     Consents {
         /// Each time they did.
@@ -277,6 +310,81 @@ pub enum Reply {
         /// What failed, on what, and what to try.
         message: String,
     },
+}
+
+/// What the threshold is worth, for the people of this moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// The threshold in force, a cosine.
+    pub threshold: f32,
+    /// How far the best must be ahead of the next.
+    pub margin: f32,
+    /// People with a template of this model.
+    pub people: usize,
+    /// On whom the encoder was measured, set by set; empty where the threshold was set by hand.
+    pub measured_on: Vec<String>,
+    /// What each rate would mean, the loosest first; empty where the threshold was set by hand.
+    pub rates: Vec<RateFigures>,
+    /// Who could be taken for whom, the most alike first.
+    pub alike: Vec<Alike>,
+}
+
+/// What a false-accept rate would mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RateFigures {
+    /// The share of strangers' attempts that may open.
+    pub far: f64,
+    /// Whether it is the one in force.
+    pub in_force: bool,
+    /// The threshold that keeps it, a cosine.
+    pub threshold: f32,
+    /// Whether enough is known of the encoder to keep it.
+    pub supported: bool,
+    /// The share that it lets in at most, and the end of its 95 % interval.
+    pub false_accepts: f64,
+    /// See there.
+    pub false_accepts_up_to: f64,
+    /// The share of looks at an enrolled person that do not name them.
+    pub false_rejects: f64,
+}
+
+/// Two people who are hard to tell apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alike {
+    /// One.
+    pub a: String,
+    /// The other.
+    pub b: String,
+    /// Their highest score with each other, a cosine.
+    pub score: f32,
+}
+
+/// What the camera sees, made small.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Picture {
+    /// JPEG in base64.
+    pub jpeg: String,
+    /// Its width and height in px.
+    pub size: (u32, u32),
+    /// Number of the frame.
+    pub seq: u64,
+    /// How old the frame was when the picture was made, in ms.
+    pub age_ms: u64,
+    /// Who is in it.
+    pub faces: Vec<FaceInView>,
+}
+
+/// A face in a [`Picture`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaceInView {
+    /// Left, top, width and height in shares of the picture's.
+    pub at: [f32; 4],
+    /// Who it is, from the threshold on.
+    pub name: Option<String>,
+    /// The score of the most alike person, a cosine.
+    pub score: Option<f32>,
+    /// Why it is not compared: `come closer`, ….
+    pub hint: Option<String>,
 }
 
 /// What came of erasing a person.

@@ -10,10 +10,22 @@ pub(crate) struct Slot<T> {
     changed: Condvar,
 }
 
+/// What waiting at the slot brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken<T> {
+    /// The newest thing.
+    Thing(T),
+    /// Nothing, but somebody wants the waiting one's attention.
+    Nudge,
+    /// The slot is closed and empty.
+    Closed,
+}
+
 #[derive(Debug)]
 struct State<T> {
     newest: Option<T>,
     replaced: u64,
+    nudged: bool,
     closed: bool,
 }
 
@@ -21,7 +33,7 @@ impl<T> Slot<T> {
     /// An empty slot.
     pub(crate) fn new() -> Self {
         Self {
-            state: Mutex::new(State { newest: None, replaced: 0, closed: false }),
+            state: Mutex::new(State { newest: None, replaced: 0, nudged: false, closed: false }),
             changed: Condvar::new(),
         }
     }
@@ -36,18 +48,27 @@ impl<T> Slot<T> {
         self.changed.notify_one();
     }
 
-    /// Waits for a thing. `None` when the slot is closed and empty: the last thing put in is still handed out.
-    pub(crate) fn take(&self) -> Option<T> {
+    /// Waits for a thing. Of a slot that is closed the last thing put in is still handed out.
+    pub(crate) fn take(&self) -> Taken<T> {
         let mut state = self.lock();
         loop {
             if let Some(thing) = state.newest.take() {
-                return Some(thing);
+                return Taken::Thing(thing);
             }
             if state.closed {
-                return None;
+                return Taken::Closed;
+            }
+            if std::mem::take(&mut state.nudged) {
+                return Taken::Nudge;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Has whoever waits look up from it, once.
+    pub(crate) fn nudge(&self) {
+        self.lock().nudged = true;
+        self.changed.notify_one();
     }
 
     /// Nothing more will come.
@@ -76,7 +97,7 @@ mod tests {
     fn the_newest_wins_and_the_others_are_counted() {
         let slot = Slot::new();
         (1..=4).for_each(|n| slot.put(n));
-        assert_eq!(slot.take(), Some(4));
+        assert_eq!(slot.take(), Taken::Thing(4));
         assert_eq!(slot.replaced(), 3);
     }
 
@@ -85,7 +106,7 @@ mod tests {
         let slot = Slot::new();
         slot.put("last");
         slot.close();
-        assert_eq!((slot.take(), slot.take()), (Some("last"), None));
+        assert_eq!((slot.take(), slot.take()), (Taken::Thing("last"), Taken::Closed));
     }
 
     #[test]
@@ -96,6 +117,17 @@ mod tests {
             move || slot.take()
         });
         slot.close();
-        assert_eq!(waiting.join().unwrap(), None);
+        assert_eq!(waiting.join().unwrap(), Taken::Closed);
+    }
+
+    #[test]
+    fn a_nudge_is_felt_once_and_after_the_things() {
+        let slot = Slot::new();
+        slot.nudge();
+        slot.put(1);
+        assert_eq!((slot.take(), slot.take()), (Taken::Thing(1), Taken::Nudge));
+        slot.nudge();
+        slot.close();
+        assert_eq!(slot.take(), Taken::Closed);
     }
 }

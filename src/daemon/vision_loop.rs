@@ -12,8 +12,10 @@ use crate::gallery::Gallery;
 use super::analysis::{AnalyseError, Analyser};
 use super::doorway::DoorId;
 use super::mailbox::{Mailbox, Note};
-use super::slot::Slot;
+use super::slot::{Slot, Taken};
+use super::studio::{Job, Studio};
 use super::supervise::Beat;
+use super::view::View;
 
 /// What the vision thread works with.
 pub(crate) struct VisionLoop {
@@ -24,6 +26,8 @@ pub(crate) struct VisionLoop {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) beat: Arc<Beat>,
+    pub(crate) view: Arc<View>,
+    pub(crate) studio: Arc<Studio>,
 }
 
 impl VisionLoop {
@@ -32,13 +36,30 @@ impl VisionLoop {
     /// # Errors
     /// When a network fails: what cannot see must not decide.
     pub(crate) fn run(mut self) -> Result<(), AnalyseError> {
-        while let Some(frame) = self.frames.take() {
-            let gallery = self.gallery.load_full();
-            let analyser = &mut self.analyser;
-            let analysis = self.beat.during(&*self.clock, || analyser.analyse(&frame, &gallery))?;
-            self.mailbox.analysis(self.door, analysis);
+        loop {
+            match self.frames.take() {
+                Taken::Closed => break,
+                Taken::Nudge => {}
+                Taken::Thing(frame) => self.look(frame)?,
+            }
+            // One picture a turn: the door's own frames come first.
+            if let Some(Job { image, answer }) = self.studio.next() {
+                let analyser = &mut self.analyser;
+                let studied = self.beat.during(&*self.clock, || analyser.study(&image))?;
+                // Nobody waits when the client hung up.
+                let _ = answer.send(studied);
+            }
         }
         self.mailbox.note(Note::RecordingOver { door: self.door });
+        Ok(())
+    }
+
+    fn look(&mut self, frame: Frame) -> Result<(), AnalyseError> {
+        let gallery = self.gallery.load_full();
+        let analyser = &mut self.analyser;
+        let analysis = self.beat.during(&*self.clock, || analyser.analyse(&frame, &gallery))?;
+        self.view.looked_at(frame, &analysis, self.clock.now());
+        self.mailbox.analysis(self.door, analysis);
         Ok(())
     }
 }

@@ -82,6 +82,34 @@ impl QualityGates {
         ];
         gates.into_iter().find_map(|(passed, issue)| (!passed).then_some(issue))
     }
+
+    /// What is wrong with a face, in figures: `eye distance 18 px, needs 28: use a larger picture`.
+    pub fn explain(&self, issue: QualityIssue, quality: &Quality) -> String {
+        match issue {
+            QualityIssue::TooSmall => format!(
+                "eye distance {:.0} px, needs {:.0}: use a larger picture or come closer",
+                quality.eye_distance_px, self.min_eye_distance_px
+            ),
+            QualityIssue::Blurred => format!(
+                "sharpness {:.1}, needs {:.1}: hold still, or use a picture in focus",
+                quality.sharpness, self.min_sharpness
+            ),
+            QualityIssue::TooDark => {
+                format!("light {:.0}, needs {:.0}: put light on the face", quality.light, self.min_light)
+            }
+            QualityIssue::TooBright => format!(
+                "light {:.0}, may be {:.0}: less light, or the camera's exposure is too long",
+                quality.light, self.max_light
+            ),
+            QualityIssue::TurnedAway => format!(
+                "turned {:.0}° to the side and {:.0}° up or down, may be {:.0}° and {:.0}°: look at the camera",
+                quality.yaw_deg.abs(),
+                quality.pitch_deg.abs(),
+                self.max_yaw_deg,
+                self.max_pitch_deg
+            ),
+        }
+    }
 }
 
 /// How far the tip of the nose stands out before the plane of the eyes, in eye distances: about 33 mm of 63 mm.
@@ -250,6 +278,36 @@ mod tests {
         ];
         for (quality, hint) in cases {
             assert_eq!(gates.judge(&quality).map(QualityIssue::hint), Some(hint), "{quality:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_face_is_said_with_its_figure_and_the_limit() {
+        let quality = Quality {
+            eye_distance_px: 18.2,
+            sharpness: 3.1,
+            light: 230.0,
+            yaw_deg: -51.0,
+            pitch_deg: 4.0,
+            roll_deg: 0.0,
+        };
+        let gates = QualityGates {
+            min_eye_distance_px: 28.0,
+            min_sharpness: 20.0,
+            min_light: 40.0,
+            max_light: 225.0,
+            max_yaw_deg: 40.0,
+            max_pitch_deg: 35.0,
+        };
+        for (issue, words) in [
+            (QualityIssue::TooSmall, "eye distance 18 px, needs 28: use a larger picture"),
+            (QualityIssue::Blurred, "sharpness 3.1, needs 20.0: hold still"),
+            (QualityIssue::TooDark, "light 230, needs 40: put light"),
+            (QualityIssue::TooBright, "light 230, may be 225: less light"),
+            (QualityIssue::TurnedAway, "turned 51° to the side and 4° up or down, may be 40° and 35°"),
+        ] {
+            let text = gates.explain(issue, &quality);
+            assert!(text.starts_with(words), "{text}");
         }
     }
 }

@@ -37,7 +37,8 @@ fn house() -> Site {
     }
     fs::write(site.path("feed.sh"), FEED).unwrap();
     site.write_config(&two_doors(
-        "[decision]\nregrant_after_ms = 500\nmax_frame_age_ms = 2000\n[throttle]\nattempts = 0\n[clock]\ntrust = \"always\"\n",
+        "[decision]\nregrant_after_ms = 500\nmax_frame_age_ms = 2000\n[throttle]\nattempts = 0\n[clock]\ntrust = \"always\"\n\
+         [liveness]\nwatch_ms = 0\n",
     ));
     done(&site, &["enroll", "--name", "Barack", "--images", photo("obama.jpg").to_str().unwrap()]);
     site

@@ -111,7 +111,7 @@ fn until_log(site: &Site, words: &str) {
 fn net_the_service_keeps_to_the_rule_book_as_an_operator_changes_it() {
     let site = door_with("obama2.jpg");
     site.write_config(
-        "[camera]\nsource = \"clip:clip?loop&fps=10\"\n[door]\nrelay = \"sim:relay.log\"\n\
+        "[camera]\nsource = \"clip:clip?loop&fps=10\"\n[door]\nrelay = \"sim:relay.log\"\n[liveness]\nwatch_ms = 0\n\
          [decision]\nregrant_after_ms = 500\nmax_frame_age_ms = 2000\n[clock]\ntrust = \"always\"\n\
          [inputs]\nrex = \"sim:rex\"\npanic = \"sim:panic\"\n",
     );
@@ -176,7 +176,7 @@ fn net_the_service_keeps_to_the_rule_book_as_an_operator_changes_it() {
 fn net_without_a_clock_to_trust_what_is_limited_in_time_refuses() {
     let site = door_with("obama2.jpg");
     site.write_config(
-        "[camera]\nsource = \"clip:clip?loop&fps=10\"\n[door]\nrelay = \"sim:relay.log\"\n\
+        "[camera]\nsource = \"clip:clip?loop&fps=10\"\n[door]\nrelay = \"sim:relay.log\"\n[liveness]\nwatch_ms = 0\n\
          [decision]\nregrant_after_ms = 500\nmax_frame_age_ms = 2000\n[clock]\ntrust = \"never\"\n",
     );
     let obama = photo("obama.jpg");

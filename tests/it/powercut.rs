@@ -19,13 +19,13 @@ use accessd::clock::{Clock, SystemClock};
 use accessd::daemon::analysis::{AnalyseError, Analyser, Analysis, SeenFace, StageTimes};
 use accessd::daemon::client::Client;
 use accessd::daemon::protocol::{Reply, Request};
-use accessd::daemon::{DoorParts, EnrolmentOptions, Parts, Patience, Shutdown};
+use accessd::daemon::{ConsoleTerms, DoorParts, EnrolmentOptions, Parts, Patience, Shutdown};
 use accessd::door::guard::GuardedStrike;
 use accessd::door::sim::Line;
 use accessd::door::{Pulse, Relock, Rules, StrikeKind, open_relay};
 use accessd::encoder::{Embedding, ModelId, Score};
 use accessd::frame::Frame;
-use accessd::gallery::Gallery;
+use accessd::gallery::{Gallery, NewTemplate};
 use accessd::journal::{EventKind, Filter, Stamp};
 use accessd::policy::Place;
 use accessd::store::{OpenMode, SqliteStore, Store, boot_id, check};
@@ -90,6 +90,10 @@ impl Analyser for SeesAda {
             faces: vec![face],
             times: StageTimes::default(),
         })
+    }
+
+    fn study(&mut self, _: &RgbImage) -> Result<Result<NewTemplate, String>, AnalyseError> {
+        Ok(Ok(template(&ADA)))
     }
 
     fn model(&self) -> &ModelId {
@@ -162,6 +166,7 @@ fn be_the_daemon(folder: &Path) {
         },
         socket: folder.join("control.sock"),
         trace: None,
+        console: ConsoleTerms::default(),
         version: "test".into(),
     };
     accessd::daemon::run(parts, Shutdown::by_hand(), Patience::Door).unwrap();

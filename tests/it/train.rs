@@ -310,7 +310,7 @@ fn net_a_trained_encoder_is_installed_enrolled_and_opens_the_simulated_door() {
     // A few steps on drawn faces make no good encoder, so the threshold is one that no door should have.
     door.write_config(
         "[camera]\nsource = \"clip:clip?loop&fps=10\"\n[door]\nrelay = \"sim:relay.log\"\n\
-         [encoder]\nmodel = \"own\"\n[decision]\nthreshold = 0.2\n",
+         [encoder]\nmodel = \"own\"\n[decision]\nthreshold = 0.2\n[liveness]\nwatch_ms = 0\n",
     );
     let enrolled = enroll("After");
     assert_eq!(enrolled.code, 0, "{}", enrolled.stderr);

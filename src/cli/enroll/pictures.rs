@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::super::adapters::{gates, load_networks};
-use super::super::picture::{Picture, explain};
+use super::super::picture::Picture;
 use crate::config::Config;
 use crate::daemon::ops::SAME_PERSON;
 use crate::encoder::compare;
@@ -130,7 +130,7 @@ fn the_one_face(image: &Path, mut faces: Vec<FoundFace>, gates: &QualityGates) -
     );
     let face = faces.remove(0);
     if let Some(issue) = gates.judge(&face.quality) {
-        bail!("{image}: {}", explain(issue, &face.quality, gates));
+        bail!("{image}: {}", gates.explain(issue, &face.quality));
     }
     Ok(face)
 }

@@ -27,11 +27,13 @@ use super::roles::{self, Peer};
 pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
     let peer = who(&stream);
     let (from, to) = stream.into_split();
-    let mut client = Client { from: Lines::new(from), to, desk, actor: String::new(), may_change: false };
+    let mut client =
+        Client { from: Lines::new(from), to, desk, uid: 0, actor: String::new(), may_change: false };
     let served = match peer {
         Ok(peer) => {
             let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
             client.may_change = peer.may_change(rustix::process::geteuid().as_raw(), &groups);
+            client.uid = peer.uid;
             client.actor = actor(peer.uid);
             client.converse().await
         }
@@ -46,6 +48,7 @@ pub(super) struct Client {
     from: Lines<OwnedReadHalf>,
     to: OwnedWriteHalf,
     pub(super) desk: Arc<Desk>,
+    uid: u32,
     pub(super) actor: String,
     may_change: bool,
 }
@@ -92,6 +95,20 @@ impl Client {
     }
 
     async fn answer(&mut self, request: Request) -> io::Result<()> {
+        let Request::As { account, request } = request else { return self.answer_one(request).await };
+        if !self.desk.console.users.contains(&self.uid) {
+            return self.refuse("only the console speaks for its accounts".into()).await;
+        }
+        if matches!(*request, Request::As { .. }) || !is_account(&account) {
+            return self.refuse(format!("{account:?} is no account of the console")).await;
+        }
+        let own = std::mem::replace(&mut self.actor, format!("console: {account}"));
+        let answered = self.answer_one(*request).await;
+        self.actor = own;
+        answered
+    }
+
+    async fn answer_one(&mut self, request: Request) -> io::Result<()> {
         if request.is_for_admins() && !self.may_change {
             log::warn!("{} may not change things and was refused", self.actor);
             return self.refuse(not_an_admin(&self.actor)).await;
@@ -113,6 +130,9 @@ impl Client {
             Request::Backup => return self.back_up().await,
             Request::Export { name } => self.export(name).await,
             Request::Erase { name, prove } => self.erase(name, prove).await,
+            Request::Figures => self.figures().await,
+            Request::Picture { door } => self.picture(door.as_deref()).await,
+            Request::EnrolPicture { name, picture, more } => self.enrol_picture(name, picture, more).await,
             request => match self.with_reader(|reader| ops::read(reader, &request)) {
                 Some(reply) => reply,
                 None => self.change(request).await,
@@ -249,6 +269,25 @@ pub(crate) fn actor(uid: u32) -> String {
     }
 }
 
+/// Whether the console may call an account so: what the journal says must not look like anything else.
+fn is_account(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
+    (1..=32).contains(&name.len()) && name.chars().all(fits)
+}
+
+/// A user's id, where there is such a user.
+pub(crate) fn uid_of(name: &str) -> Option<u32> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    user_id(&users, name)
+}
+
+fn user_id(users: &str, name: &str) -> Option<u32> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
+}
+
 /// A user's name in the format of passwd(5).
 fn user_name(users: &str, uid: u32) -> Option<&str> {
     users.lines().find_map(|line| {
@@ -268,7 +307,16 @@ mod tests {
         assert_eq!(user_name(users, 1000), Some("ada"));
         assert_eq!(user_name(users, 0), Some("root"));
         assert_eq!(user_name(users, 7), None);
+        assert_eq!((user_id(users, "ada"), user_id(users, "ad")), (Some(1000), None));
         assert_eq!(actor(0), "uid 0 (root)");
         assert_eq!(actor(3_999_999_999), "uid 3999999999");
+    }
+
+    #[test]
+    fn an_account_looks_like_nothing_else() {
+        assert!(is_account("ada") && is_account("ada.l-2_x"));
+        for name in ["", "Ada", "ada (root)", "a\nb", "ä", &"x".repeat(33)] {
+            assert!(!is_account(name), "{name:?}");
+        }
     }
 }

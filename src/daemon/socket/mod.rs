@@ -8,10 +8,11 @@
 mod connection;
 mod custody;
 mod lines;
+mod pictures;
 mod roles;
 mod signals;
 
-pub(crate) use connection::actor;
+pub(crate) use connection::{actor, uid_of};
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::runtime::{Builder, Runtime};
@@ -27,13 +29,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
+use crate::frame::Frame;
+use crate::gallery::Gallery;
 use crate::store::Store;
 
+use super::doorway::Doorway;
 use super::mailbox::{Mailbox, Note};
-use super::protocol::Reply;
+use super::ops::Terms;
+use super::protocol::{Figures, Reply};
+use super::slot::Slot;
 use super::status::Board;
+use super::studio::Studio;
 use super::supervise::{Halt, Shutdown};
-use super::{DaemonError, Limits};
+use super::view::View;
+use super::{ConsoleTerms, DaemonError, Limits};
 
 use signals::Signals;
 
@@ -59,6 +68,30 @@ pub(crate) struct Desk {
     pub(crate) journal: watch::Receiver<u64>,
     pub(crate) halt: Arc<Halt>,
     pub(crate) limits: Limits,
+    pub(crate) console: ConsoleTerms,
+    pub(crate) terms: Terms,
+    pub(crate) gallery: Arc<ArcSwap<Gallery>>,
+    /// What was worked out last, and for which state of the people.
+    pub(crate) figures: Mutex<Option<(u64, Box<Figures>)>>,
+    /// What the doors' cameras see, in the order of the doors.
+    pub(crate) eyes: Vec<Eye>,
+    pub(crate) studio: Arc<Studio>,
+}
+
+/// What one door's camera sees, for the console.
+pub(crate) struct Eye {
+    pub(crate) door: String,
+    pub(crate) view: Arc<View>,
+    /// Nudged when a picture waits for the networks.
+    pub(crate) frames: Arc<Slot<Frame>>,
+}
+
+impl Eye {
+    /// Of a door; nobody watches yet.
+    pub(crate) fn of(doorway: &Doorway) -> Self {
+        let (door, frames) = (doorway.place.door.clone(), doorway.frames.clone());
+        Self { door, view: Arc::default(), frames }
+    }
 }
 
 /// The socket, listening. Its file is removed with it.

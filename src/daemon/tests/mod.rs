@@ -1,6 +1,7 @@
 //! The whole daemon under real threads, with doubles at its edges.
 
 mod challenge;
+mod console;
 mod door;
 mod doors;
 mod hardware;
@@ -28,7 +29,9 @@ use super::client::Client;
 use super::fakes::{FakeRelay, FakeStore, Log, Shot, SkipClock, Stage, seen, template};
 use super::protocol::{DoorStatus, Reply, Request, Status};
 use super::readiness::Readiness;
-use super::{DaemonError, DoorParts, EnrolmentOptions, Exit, Limits, Parts, Shutdown, run_with};
+use super::{
+    ConsoleTerms, DaemonError, DoorParts, EnrolmentOptions, Exit, Limits, Parts, Shutdown, run_with,
+};
 
 use hardware::{FakeInputs, FakeLamp, Levels};
 
@@ -314,6 +317,7 @@ fn parts(
         },
         socket: folder.path().join("control.sock"),
         trace: Some(Box::new(trace.clone())),
+        console: ConsoleTerms::default(),
         version: "0.0.0".into(),
     }
 }
