@@ -13,6 +13,7 @@ mod doors;
 mod eval;
 mod faults;
 mod fetch;
+mod fuzz;
 mod journal;
 mod liveness;
 mod models;

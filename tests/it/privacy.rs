@@ -218,6 +218,11 @@ fn erasing_with_proof_on_a_live_service_leaves_nothing_and_shuts_every_backup() 
     assert!(told.contains("restored: 1 person") && told.contains("Ada was erased since"), "{told}");
     let people = ok(live.run(&["list"]));
     assert!(people.contains("Bob") && !people.contains("Ada"), "{people}");
+    let check = live.run(&["check"]).stdout;
+    assert!(
+        check.contains("1 person") && !check.contains("are missing"),
+        "what was replaced is not called deleted: {check}"
+    );
 
     // Nor does the key file of now open anything of hers on a new device.
     let restore = |keys: &[u8], folder: &str| {
