@@ -15,7 +15,7 @@ PHOTOS = target/photos
 DEMO = target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build models photos demo console-demo test-console test lint deb arm64-check cuda-check cuda-try e2e e2e-pi bench soak has-faces train-demo train-bench clean
+.PHONY: help setup build models photos demo console-demo test-console test lint deb arm64-check cuda-check cuda-try e2e e2e-pi bench soak fuzz has-faces train-demo train-bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -118,6 +118,13 @@ bench: models photos $(PEERS)/bin/python ## set accessd's speed beside ONNX Runt
 soak: models photos $(PEERS)/bin/python ## measure the service's memory before and after 20,000 frames
 	@$(PEERS)/bin/python benches/peers.py --only daemon --soak 20000
 
+# Seconds for each target; some of them: make fuzz SECONDS=600 TARGETS="onnx y4m"
+SECONDS = 60
+TARGETS =
+fuzz: setup ## feed everything that reads bytes from outside with wrong ones; prints how many
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked --version 0.13.2 cargo-fuzz
+	@scripts/fuzz $(SECONDS) $(TARGETS)
+
 # A folder of people s1 … s40, of whom s38 to s40 are never seen in training; another set takes settings of its own.
 FACES ?= ../shared/data/orl
 TRAINING ?= benches/training/orl.toml
@@ -138,8 +145,13 @@ $(TORCH)/bin/python: benches/training/requirements.txt | setup
 	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check --requirement benches/training/requirements.txt
 	@touch $@
 
+# A test that can tell more: make train-bench UNSEEN=10 SEEDS=12. RESUME=--resume goes on where it was cut off.
+UNSEEN = 3
+SEEDS = 3
+RESUME =
 train-bench: has-faces build $(TORCH)/bin/python ## set training beside PyTorch, in turn: seconds an epoch and EER for three seeds
-	@$(TORCH)/bin/python benches/training/compare.py --accessd $(ACCESSD) --data $(FACES) --out target/peer
+	@$(TORCH)/bin/python benches/training/compare.py --accessd $(ACCESSD) --data $(FACES) --out target/peer \
+	--unseen $(UNSEEN) --seeds $(SEEDS) $(RESUME)
 
 clean: ## remove everything that was built or fetched
 	@cargo clean

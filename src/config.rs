@@ -42,6 +42,10 @@ pub struct Config {
     pub learning: LearningConfig,
     /// Failed attempts.
     pub throttle: ThrottleConfig,
+    /// PINs.
+    pub pin: PinConfig,
+    /// What doubts lead to.
+    pub risk: RiskConfig,
     /// The calendar.
     pub clock: ClockConfig,
     /// The door's log.
@@ -276,12 +280,14 @@ pub struct InputsConfig {
     pub tamper: String,
     /// The panic button; active: lockdown.
     pub panic: String,
+    /// The keypad: `evdev:DEVICE`, `events:PATH` or `none`.
+    pub keypad: String,
 }
 
 impl Default for InputsConfig {
     fn default() -> Self {
         let none = || "none".to_owned();
-        Self { rex: none(), contact: none(), tamper: none(), panic: none() }
+        Self { rex: none(), contact: none(), tamper: none(), panic: none(), keypad: none() }
     }
 }
 
@@ -301,12 +307,22 @@ pub struct LampsConfig {
     pub right: String,
     /// Something is wrong.
     pub fault: String,
+    /// Enter your PIN.
+    pub pin: String,
 }
 
 impl Default for LampsConfig {
     fn default() -> Self {
         let none = || "none".to_owned();
-        Self { granted: none(), refused: none(), look: none(), left: none(), right: none(), fault: none() }
+        Self {
+            granted: none(),
+            refused: none(),
+            look: none(),
+            left: none(),
+            right: none(),
+            fault: none(),
+            pin: none(),
+        }
     }
 }
 
@@ -354,11 +370,57 @@ pub struct ThrottleConfig {
     pub attempts: u32,
     /// So many switch faces off, 0–10000; 0 never.
     pub face_off_after: u32,
+    /// So many wrong PINs make PINs pause, 3–10.
+    pub pin_attempts: u32,
+    /// So many of one person switch theirs off, 10–100.
+    pub pin_off_after: u32,
 }
 
 impl Default for ThrottleConfig {
     fn default() -> Self {
-        Self { attempts: 5, face_off_after: 50 }
+        Self { attempts: 5, face_off_after: 50, pin_attempts: 5, pin_off_after: 50 }
+    }
+}
+
+/// `[pin]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PinConfig {
+    /// Fewest digits of a new PIN, 4–12.
+    pub min_digits: usize,
+    /// How long face and PIN wait for each other, 5–60 s.
+    pub wait_s: u64,
+}
+
+impl Default for PinConfig {
+    fn default() -> Self {
+        Self { min_digits: 6, wait_s: 15 }
+    }
+}
+
+/// `[risk]`: `ignore`, `pin-if-set` or `pin`; for the clock `refuse` or `pin`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RiskConfig {
+    /// Somebody enrolled looks like whoever is recognised.
+    pub look_alike: String,
+    /// No photo check was made.
+    pub liveness: String,
+    /// The threshold is not supported by measurements.
+    pub threshold: String,
+    /// A limit on time applies and the clock is not trusted.
+    pub clock: String,
+}
+
+impl Default for RiskConfig {
+    fn default() -> Self {
+        let word = |word: &str| word.to_owned();
+        Self {
+            look_alike: word("pin-if-set"),
+            liveness: word("pin-if-set"),
+            threshold: word("ignore"),
+            clock: word("refuse"),
+        }
     }
 }
 

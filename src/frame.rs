@@ -181,10 +181,14 @@ pub fn image_from(path: &Path, bytes: &[u8], most_pixels: u64) -> Result<RgbImag
     if let Some(format) = foreign_format(bytes) {
         return Err(ImageError::Unsupported { path: owned(), format });
     }
-    match image::guess_format(bytes) {
+    let image = match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => decode_jpeg_file(path, bytes, most_pixels),
         Ok(format @ (ImageFormat::Png | ImageFormat::Pnm)) => decode_other(path, bytes, format, most_pixels),
         _ => Err(ImageError::NotAPicture { path: owned() }),
+    }?;
+    match image.dimensions() {
+        (0, _) | (_, 0) => Err(ImageError::Damaged { path: owned(), source: "it has no pixels".into() }),
+        _ => Ok(image),
     }
 }
 
@@ -408,6 +412,15 @@ mod tests {
         damaged[20] = 0x55;
         let message = folder.message("damaged.jpg", &damaged);
         assert!(message.contains("damaged.jpg: the file is damaged"), "{message}");
+    }
+
+    #[test]
+    fn a_picture_without_pixels_is_refused() {
+        let folder = Folder::new();
+        for bytes in [b"P5 0 5 255\n".as_slice(), b"P3 7 0 255\n", b"P6 0 0 255\n"] {
+            let message = folder.message("empty.ppm", bytes);
+            assert!(message.contains("empty.ppm: the file is damaged"), "{message}");
+        }
     }
 
     #[test]

@@ -17,9 +17,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-UNSEEN = ["s38", "s39", "s40"]
-
-
 def read_pgm(path):
     data = path.read_bytes()
     magic, width, height = re.sub(rb"#[^\n]*\n", b"", data[:200]).split(None, 3)[:3]
@@ -92,12 +89,14 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--unseen", default="s38,s39,s40")
     args = parser.parse_args()
     random.seed(args.seed)
     torch.manual_seed(args.seed)
     people = {p.name: [read_pgm(f) for f in sorted(p.glob("*.pgm"))] for p in sorted(args.data.iterdir()) if p.is_dir()}
-    train = [pictures for name, pictures in people.items() if name not in UNSEEN]
-    test = [people[name] for name in UNSEEN]
+    unseen = args.unseen.split(",")
+    train = [pictures for name, pictures in people.items() if name not in unseen]
+    test = [people[name] for name in unseen]
     branch = Branch()
     decay = [p for p in branch.parameters() if p.dim() > 1]
     plain = [p for p in branch.parameters() if p.dim() == 1]

@@ -122,7 +122,7 @@ mod tests {
             let said =
                 (0..5).flat_map(|seq| attempts.observe(&[look(seq)], MonoTime::from_millis(1_100))).next();
             match said.expect("a verdict") {
-                Verdict::Grant(grant) => (grant.name().to_owned(), grant.evidence().doubts()),
+                Verdict::Grant(grant) => (grant.name().to_owned(), grant.evidence().unwrap().doubts()),
                 Verdict::Refuse(reason, evidence) => (format!("{reason:?}"), evidence.doubts()),
                 Verdict::Tell(told) => panic!("nobody asked for {told:?}"),
             }

@@ -140,6 +140,17 @@ impl Attempts {
         verdicts
     }
 
+    /// A grant for this person opened nothing: the next looks may grant anew at once.
+    pub fn take_back(&mut self, person: PersonId) {
+        self.let_in.retain(|&(id, _)| id != person);
+    }
+
+    /// As if this person had been let in just now: nothing is granted to them for a while.
+    pub fn hold_back(&mut self, person: PersonId, now: MonoTime) {
+        self.take_back(person);
+        self.let_in.push((person, now));
+    }
+
     /// Forgets all evidence: the people, the camera or the mode changed. Who was let in lately stays known, so that
     /// nobody is let in twice by it.
     pub fn forget(&mut self) {
@@ -355,7 +366,7 @@ impl Attempt {
         self.granted = true;
         self.asked = None;
         self.window.clear();
-        Verdict::Grant(Grant { person, name, evidence, decided: now })
+        Verdict::Grant(Grant { person, name, evidence: Some(evidence), decided: now })
     }
 
     /// What the photo check says of the looks that name `person`: their mean.
@@ -748,7 +759,7 @@ mod tests {
             })
             .collect();
         let [Verdict::Grant(grant)] = &bob[..] else { panic!("{bob:?}") };
-        assert_eq!(grant.evidence().live, Some(Live { score: 0.9, needed: 0.4 }));
+        assert_eq!(grant.evidence().unwrap().live, Some(Live { score: 0.9, needed: 0.4 }));
         assert_eq!(show_ada(&mut attempts, 4, 12_000, &[Some(1.0); 3]), "  A", "ten seconds later");
     }
 
@@ -887,7 +898,7 @@ mod tests {
         }
         let verdicts = attempts.observe(&[look(1, 3, at(9_100), outcome('A'))], at(9_200));
         let [Verdict::Grant(grant)] = &verdicts[..] else { panic!("{verdicts:?}") };
-        assert_eq!(grant.evidence().frame_age_ms, 100);
+        assert_eq!(grant.evidence().unwrap().frame_age_ms, 100);
     }
 
     #[test]
@@ -995,7 +1006,7 @@ mod tests {
             (0..4).flat_map(show).collect::<Vec<_>>()
         };
         let [Verdict::Grant(grant)] = &ahead(50)[..] else { panic!("within the bound") };
-        assert_eq!(grant.evidence().frame_age_ms, 0);
+        assert_eq!(grant.evidence().unwrap().frame_age_ms, 0);
         for by_ms in [51, 600, 3_600_000] {
             let [Verdict::Refuse(RefusalReason::Stale, evidence)] = &ahead(by_ms)[..] else {
                 panic!("{by_ms}")
@@ -1012,7 +1023,11 @@ mod tests {
             .flat_map(|seq| attempts.observe(&[look(1, seq, at(1000 + seq), outcome('A'))], at(1100)))
             .collect();
         let [Verdict::Grant(grant)] = &said[..] else { panic!("{said:?}") };
-        assert_eq!(grant.evidence().frames_seen, 3, "the look with the wrong stamp is not among them");
+        assert_eq!(
+            grant.evidence().unwrap().frames_seen,
+            3,
+            "the look with the wrong stamp is not among them"
+        );
     }
 
     #[test]
@@ -1074,7 +1089,7 @@ mod tests {
             frames_seen: 4,
             rule: rule(),
         };
-        assert_eq!(grant.evidence(), &expected);
+        assert_eq!(grant.evidence(), Some(&expected));
     }
 
     #[test]
@@ -1250,7 +1265,7 @@ mod tests {
                 for verdict in attempts.observe(&[look(1, seq, at(captured), outcome('A'))], at(now)) {
                     if let Verdict::Grant(grant) = verdict {
                         prop_assert!(captured <= now + 50 && now <= captured + 500, "{} at {}", captured, now);
-                        prop_assert!(grant.evidence().frames_agreed >= 3);
+                        prop_assert!(grant.evidence().unwrap().frames_agreed >= 3);
                     }
                 }
             }
@@ -1266,7 +1281,7 @@ mod tests {
                 let looks: Vec<_> = shown.faces.into_iter().map(|(track, o)| look(track, seq, captured, o)).collect();
                 let late = Duration::from_millis(shown.age_ms);
                 for (look, verdict) in attempts.observe(&looks, captured + late).into_iter().map(|v| match v {
-                    Verdict::Grant(grant) => (grant.evidence().track, None),
+                    Verdict::Grant(grant) => (grant.evidence().unwrap().track, None),
                     Verdict::Refuse(why, evidence) => (evidence.track, Some((why, evidence.best))),
                     Verdict::Tell(told) => panic!("nobody asked for {told:?}"),
                 }) {

@@ -1,5 +1,5 @@
 //! PURE. From what was seen to a verdict: looks at one track go in with the time, a [`Verdict`] comes out.
-//! Only this module can make a [`Grant`].
+//! Only this module can make a [`Grant`], from looks or from a [`PinProof`].
 //!
 //! It stands between `gallery`, whose matches it weighs, and `journal`, which writes its grants down before `door`
 //! may act on them. It owns no thread, file or clock.
@@ -9,6 +9,7 @@ mod alike;
 mod attempt;
 mod crowd;
 mod learning;
+pub mod pin;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub use alike::{Doubt, LookAlikes};
 pub use attempt::{Attempts, FORGET_AFTER, MAX_LEAD, SUSPECTED_FOR};
 pub use crowd::Several;
 pub use learning::{Agreement, Learning, Lesson, NotLearnt, may_learn};
+pub use pin::PinProof;
 
 /// How long after the decision a grant may still move the relay. Writing it down takes some ms, on a bad SD card
 /// some hundred; after this time the person may be gone, and the door would open for whoever stands there now.
@@ -214,7 +216,7 @@ pub enum RefusalReason {
 /// use accessd::gallery::PersonId;
 ///
 /// fn forge(evidence: Evidence) -> Grant {
-///     Grant { person: PersonId(1), name: "Mallory".into(), evidence, decided: MonoTime::from_millis(0) }
+///     Grant { person: PersonId(1), name: "Mallory".into(), evidence: Some(Box::new(evidence)), decided: MonoTime::from_millis(0) }
 /// }
 /// ```
 ///
@@ -231,7 +233,7 @@ pub struct Grant {
     person: PersonId,
     name: String,
     /// Apart, so that what carries a grant stays small.
-    evidence: Box<Evidence>,
+    evidence: Option<Box<Evidence>>,
     decided: MonoTime,
 }
 
@@ -246,9 +248,9 @@ impl Grant {
         &self.name
     }
 
-    /// Why.
-    pub fn evidence(&self) -> &Evidence {
-        &self.evidence
+    /// What the looks showed; `None` when it rests on a PIN alone.
+    pub fn evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_deref()
     }
 
     /// When the decision fell.
@@ -291,7 +293,8 @@ impl Grant {
             frames_seen: 4,
             rule,
         };
-        Self { person: PersonId(person), name: name.to_owned(), evidence: Box::new(evidence), decided }
+        let evidence = Some(Box::new(evidence));
+        Self { person: PersonId(person), name: name.to_owned(), evidence, decided }
     }
 }
 

@@ -15,8 +15,9 @@ use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::{Clock, Trust};
 use crate::config::{CameraConfig, Config, DoorConfig, DoorSetup, InputsConfig, LampsConfig};
 use crate::daemon::analyser::Doubt;
-use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience};
+use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience, PinOptions};
 use crate::door::guard::GuardedStrike;
+use crate::door::keypad::{KeypadFactory, KeypadSpec, open_keypad};
 use crate::door::{
     DirectStrike, InputsFactory, Lamp, LineSpec, Pulse, Relay, RelayError, Relock, Rules, Sensor, StrikeKind,
     open_inputs, open_relay,
@@ -26,7 +27,7 @@ use crate::gallery::Gallery;
 use crate::liveness::challenge::{Dice, Terms};
 use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
-use crate::policy::{Patience as Attempts, Place, WhichDoor, which_door};
+use crate::policy::{OnRisk, Patience as Attempts, PinPatience, Place, Risks, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
 use crate::store::{HeadFile, Retention, SqliteStore};
 use crate::vision::quality::QualityGates;
@@ -136,6 +137,32 @@ pub(super) fn trust(config: &Config) -> Trust {
 pub(super) fn attempts(config: &Config) -> Attempts {
     let throttle = &config.throttle;
     Attempts { attempts: throttle.attempts, face_off_after: throttle.face_off_after }
+}
+
+/// How PINs are gone about.
+pub(super) fn pin_options(config: &Config) -> PinOptions {
+    let throttle = &config.throttle;
+    PinOptions {
+        digits: config.pin.min_digits,
+        wait: Duration::from_secs(config.pin.wait_s),
+        patience: PinPatience { attempts: throttle.pin_attempts, off_after: throttle.pin_off_after },
+    }
+}
+
+/// What doubts lead to.
+pub(super) fn risks(config: &Config) -> Risks {
+    let on = |word: &str| match word {
+        "pin" => OnRisk::Pin,
+        "pin-if-set" => OnRisk::PinIfSet,
+        _ => OnRisk::Ignore,
+    };
+    let risk = &config.risk;
+    Risks {
+        look_alike: on(&risk.look_alike),
+        liveness: on(&risk.liveness),
+        threshold: on(&risk.threshold),
+        clock_asks: risk.clock == "pin",
+    }
 }
 
 /// Where the threshold comes from, for the people of this encoder.
@@ -278,6 +305,21 @@ pub(super) fn wired_inputs(inputs: &InputsConfig) -> anyhow::Result<Vec<(Sensor,
         .collect()
 }
 
+/// The keypad, if there is one.
+pub(super) fn keypad_spec(inputs: &InputsConfig) -> anyhow::Result<Option<KeypadSpec>> {
+    let keypad = &inputs.keypad;
+    if keypad == NONE {
+        return Ok(None);
+    }
+    keypad.parse().map(Some).context("inputs.keypad cannot be used")
+}
+
+/// Opens it, again and again if need be.
+pub(super) fn keypad_factory(inputs: &InputsConfig) -> anyhow::Result<Option<KeypadFactory>> {
+    let spec = keypad_spec(inputs)?;
+    Ok(spec.map(|spec| Box::new(move || open_keypad(&spec)) as KeypadFactory))
+}
+
 /// The lamps that are not `none`, dark.
 pub(super) fn open_lamps(
     lamps: &LampsConfig,
@@ -290,6 +332,7 @@ pub(super) fn open_lamps(
         Lamp::Left => &lamps.left,
         Lamp::Right => &lamps.right,
         Lamp::Fault => &lamps.fault,
+        Lamp::Pin => &lamps.pin,
     };
     let wired = Lamp::ALL.into_iter().filter(|lamp| line(*lamp) != NONE);
     wired
@@ -448,6 +491,27 @@ mod tests {
         assert!(!asked && told.contains("liveness.mode is \"off\""), "{told}");
         let error = with("required").unwrap_err();
         assert!(error.contains("liveness.mode is \"required\", and no network in"), "{error}");
+    }
+
+    #[test]
+    fn each_word_of_a_risk_does_what_it_says() {
+        assert_eq!(
+            risks(&Config::default()),
+            Risks {
+                look_alike: OnRisk::PinIfSet,
+                liveness: OnRisk::PinIfSet,
+                threshold: OnRisk::Ignore,
+                clock_asks: false
+            }
+        );
+        let text = "[risk]\nlook_alike = \"pin\"\nliveness = \"ignore\"\nthreshold = \"pin-if-set\"\nclock = \"pin\"\n";
+        let expected = Risks {
+            look_alike: OnRisk::Pin,
+            liveness: OnRisk::Ignore,
+            threshold: OnRisk::PinIfSet,
+            clock_asks: true,
+        };
+        assert_eq!(risks(&Config::parse(text).unwrap()), expected);
     }
 
     #[test]

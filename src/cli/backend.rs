@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 
 use super::adapters::{bar, bookkeeping, rule, trust};
+use crate::access::pin::Pin;
 use crate::calibration::Bar;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -17,9 +18,9 @@ use crate::daemon::actor;
 use crate::daemon::client::Client;
 use crate::daemon::custody::backup_event;
 use crate::daemon::ops::{self, Terms};
-use crate::daemon::protocol::{EnrolProgress, Erasure, LookAlike, Reply, Request, Status};
+use crate::daemon::protocol::{EnrolProgress, Erasure, LookAlike, PinAnswer, Reply, Request, Status};
 use crate::encoder::{ModelId, Score};
-use crate::gallery::{NewTemplate, Person};
+use crate::gallery::{NewTemplate, Person, PersonId};
 use crate::journal::chain::{Against, Verification};
 use crate::journal::explain::Explanation;
 use crate::journal::{EventId, Filter, Record, Stamp};
@@ -136,9 +137,22 @@ impl Backend {
         }
     }
 
+    /// Whether the threshold in force is supported by measurements, as far as a running service says.
+    pub(super) fn threshold_supported(&mut self) -> anyhow::Result<bool> {
+        match self {
+            Self::Daemon(service) => Ok(service.status()?.far.is_none_or(|far| far.supported)),
+            Self::Direct(_) => Ok(true),
+        }
+    }
+
     /// Changes it.
     pub(super) fn change_policy(&mut self, change: Change) -> anyhow::Result<()> {
         done(self.ask(&Request::ChangePolicy { change })?)
+    }
+
+    /// Changes what is known of a person otherwise: a new one without a face, their PINs.
+    pub(super) fn change_person(&mut self, request: &Request) -> anyhow::Result<()> {
+        done(self.ask(request)?)
     }
 
     /// Renames a person.
@@ -278,6 +292,27 @@ impl Service {
         done(self.ask(request)?)
     }
 
+    /// Hands it what was typed.
+    pub(super) fn type_pin(
+        &mut self,
+        person: Option<PersonId>,
+        pin: Pin,
+        door: Option<String>,
+    ) -> anyhow::Result<PinAnswer> {
+        match self.ask(&Request::TypePin { person, pin, door })? {
+            Reply::Typed { answer } => Ok(answer),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// One person of those it knows.
+    pub(super) fn person(&mut self, name: &str) -> anyhow::Result<Person> {
+        match self.ask(&Request::Person { name: name.to_owned() })? {
+            Reply::People { mut people } if people.len() == 1 => Ok(people.remove(0)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Enrols at its camera and tells how it goes.
     pub(super) fn enrol_live(
         &mut self,
@@ -329,15 +364,16 @@ impl Direct {
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        let pin_digits = self.config.pin.min_digits;
         let terms = match request {
             // Of the encoder that enrolment has loaded.
             Request::Enrol { templates, .. } if !templates.is_empty() => {
                 let model = templates[0].model.clone();
-                Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config) }
+                Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config), pin_digits }
             }
             _ => {
                 let model = ModelId(self.config.encoder.model.clone());
-                Terms { model, bar: Bar::Set(Score(1.0)), rule: rule(&self.config) }
+                Terms { model, bar: Bar::Set(Score(1.0)), rule: rule(&self.config), pin_digits }
             }
         };
         refused(ops::answer(&mut self.store, &terms, request, &own_actor(), Stamp::now(&SystemClock)))

@@ -1,6 +1,7 @@
 //! `accessd bench`: how long each stage takes on this machine, from a JPEG to the person it shows. `make bench` sets
 //! the same stages beside other programs.
 
+mod book;
 mod deciding;
 mod drawing;
 
@@ -22,6 +23,8 @@ use super::adapters::{load_networks, rule};
 use super::backend::open_store;
 use super::output::{self, Output};
 use super::{Exit, Globals};
+use book::Book;
+
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::encoder::{Embedding, EmbeddingError, ModelId};
@@ -38,8 +41,9 @@ use deciding::Party;
 
 /// Measure each stage from a picture to a person on this machine
 ///
-/// Decodes a JPEG, seeks faces in it, aligns, embeds and matches one face against made-up people, over and over; and asks
-/// a PAD network, when one is installed, whether the face is live.
+/// Decodes a JPEG, seeks faces in it, aligns, embeds and matches one face against made-up people, over and over; decides by
+/// a rule book of 10,000 people and 200 rules, the longest way through it; and asks a PAD network, when one is installed,
+/// whether the face is live.
 #[derive(Args, Debug)]
 pub(super) struct Bench {
     /// Picture to use; a drawn one of the camera's size when not given
@@ -85,6 +89,8 @@ enum Stage {
     Decide,
     /// A face with its surroundings to how far it looks alive, by the first PAD network that is installed.
     Pad,
+    /// Whether somebody may enter, by a rule book of 10,000 people and 200 rules.
+    Rules,
     /// A grant written down until it is on disk, beside the configured database: what the relay waits for.
     Record,
     /// All templates copied once in memory: what matching, which reads them once, is held against.
@@ -104,6 +110,7 @@ impl Stage {
             Self::Match => "match",
             Self::Decide => "decide",
             Self::Pad => "pad",
+            Self::Rules => "rules",
             Self::Record => "record",
             Self::Copy => "copy",
         }
@@ -149,7 +156,7 @@ impl Bench {
         let mut stages = self.only.clone();
         if stages.is_empty() {
             stages.extend(Stage::OF_A_FRAME);
-            stages.push(Stage::Decide);
+            stages.push(Stage::Rules);
             stages.extend(subject.pad.is_some().then_some(Stage::Pad));
             stages.push(Stage::Record);
         }
@@ -174,9 +181,11 @@ impl Bench {
                 output::count(subject.faces, "face", "faces")
             ))?;
             out.line(format_args!(
-                "{}, {}\n",
+                "{}, {}; a rule book of {} people and {} rules\n",
                 output::count(subject.gallery.people(), "person", "people"),
-                output::count(self.rounds as usize, "round", "rounds")
+                output::count(self.rounds as usize, "round", "rounds"),
+                book::PEOPLE,
+                book::RULES
             ))?;
             out.table(&table(&times))?;
         }
@@ -256,6 +265,7 @@ struct Subject {
     /// As many bytes as the gallery's templates, twice.
     memory: (Vec<u8>, Vec<u8>),
     pad: Option<Liveness>,
+    book: Book,
     journal: Option<Scratch>,
 }
 
@@ -270,6 +280,7 @@ impl Subject {
         let gallery = crowd(networks.model().clone(), probe.dim(), people)?;
         let bytes = gallery.templates() * gallery.dim() * size_of::<f32>();
         let memory = (vec![1; bytes], vec![2; bytes]);
+        let book = Book::new()?;
         let party = Party::new(rule(&Config::default()), &gallery, &probe);
         Ok(Self {
             networks,
@@ -283,6 +294,7 @@ impl Subject {
             memory,
             pad: None,
             journal: None,
+            book,
         })
     }
 
@@ -302,6 +314,7 @@ impl Subject {
                 let crop = margin::crop(&self.picture, &self.face.face.bbox, net.margin(), net.side());
                 black_box(net.live(&crop)?);
             }
+            Stage::Rules => drop(black_box(self.book.decide())),
             Stage::Record => {
                 let scratch = self.journal.as_mut().context("there is no journal to write to")?;
                 scratch.store.append(&scratch.grant, Stamp::now(&SystemClock))?;

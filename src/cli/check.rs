@@ -8,7 +8,9 @@ use clap::Args;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::adapters::{NO_DOOR, doubt, learning, load_networks, patience, places, prefix, wired_inputs};
+use super::adapters::{
+    NO_DOOR, doubt, keypad_spec, learning, load_networks, patience, places, prefix, wired_inputs,
+};
 use super::backend::{Service, keys, open_to_read, own_actor};
 use super::exposed::exposed;
 use super::output::{self, Output, count};
@@ -18,6 +20,7 @@ use crate::camera::{CameraSpec, V4lDevice};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, InputsConfig};
 use crate::daemon::Patience;
+use crate::door::keypad::look_for_keypad;
 use crate::door::{self, LineSpec};
 use crate::encoder::ModelId;
 use crate::journal::Stamp;
@@ -126,7 +129,7 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     for door in config.doors() {
         let name = prefix(&config, &door);
         let of_door = [camera(&door.camera.source), relay(&door.door.relay)].into_iter();
-        let of_door = of_door.chain(inputs(&door.inputs));
+        let of_door = of_door.chain(inputs(&door.inputs)).chain(keypad(&door.inputs));
         findings.extend(of_door.map(|found| Finding { detail: format!("{name}{}", found.detail), ..found }));
     }
     findings.extend(rules_of_no_door(&config));
@@ -311,6 +314,19 @@ fn inputs(inputs: &InputsConfig) -> Vec<Finding> {
         LineSpec::Sim(_) | LineSpec::Pi(_) => ok(WHAT, format!("{} {spec}", sensor.as_str())),
     });
     each.collect()
+}
+
+/// The keypad, if there is to be one.
+fn keypad(inputs: &InputsConfig) -> Option<Finding> {
+    const WHAT: &str = "keypad";
+    Some(match keypad_spec(inputs) {
+        Ok(None) => return None,
+        Err(error) => fail(WHAT, format!("{error:#}")),
+        Ok(Some(spec)) => match look_for_keypad(&spec) {
+            Ok(found) => ok(WHAT, format!("{spec}: {found}")),
+            Err(error) => failure(WHAT, error),
+        },
+    })
 }
 
 fn socket(path: &Path) -> Finding {

@@ -10,11 +10,13 @@ use jiff::SignedDuration;
 use super::adapters::{door_called, open_strike_directly};
 use super::backend::Service;
 use super::output::Output;
-use super::{Exit, Globals};
+use super::{Exit, Globals, pin};
+use crate::access::pin::Pin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::DoorConfig;
-use crate::daemon::protocol::{DoorStatus, Request};
+use crate::daemon::protocol::{DoorStatus, PinAnswer, Request};
 use crate::door::Strike;
+use crate::gallery::PersonId;
 use crate::policy::{WhichDoor, which_door};
 
 /// The guard of a service that has just died may still hold the line: it locks and lets go.
@@ -42,6 +44,11 @@ enum Order {
         #[arg(long = "for", value_name = "TIME", default_value = "15m")]
         time: SignedDuration,
     },
+    /// Hand a PIN on as if it were typed at the door's keypad: one line of standard input, PIN or NUMBER*PIN
+    Pin {
+        /// Whose it is; whoever the door is asking when not given
+        name: Option<String>,
+    },
     /// Let faces open the door again after failed attempts
     FaceOn,
     /// Show how the door is
@@ -61,6 +68,7 @@ impl Door {
             Order::Unlock => order(globals, &Request::Unlock { door }),
             Order::Lock => order(globals, &Request::Lock { door }),
             Order::FaceOn => order(globals, &Request::FaceOn { door }),
+            Order::Pin { name } => type_pin(globals, name.as_deref(), door),
             Order::HoldOpen { time } => {
                 let for_s = u64::try_from(time.as_secs()).unwrap_or(0);
                 order(globals, &Request::HoldOpen { for_s, door })
@@ -74,6 +82,34 @@ impl Door {
 fn order(globals: &Globals, request: &Request) -> anyhow::Result<Exit> {
     Service::connect(&globals.load()?.paths.socket)?.order(request)?;
     Ok(Exit::Done)
+}
+
+/// Says what came of it; fails when the door stays shut.
+fn type_pin(globals: &Globals, name: Option<&str>, door: Option<String>) -> anyhow::Result<Exit> {
+    let mut service = Service::connect(&globals.load()?.paths.socket)?;
+    let named = name.map(|name| service.person(name)).transpose()?.map(|person| person.id);
+    let text = pin::line()?;
+    let (person, digits) = match text.split_once(['*', '-', '/', '+', '.']) {
+        Some((number, digits)) => {
+            let number = number.parse().map(PersonId);
+            (Some(number.context("what stands before the PIN is no number")?), digits)
+        }
+        None => (named, text.as_str()),
+    };
+    let answer = service.type_pin(person, Pin::new(digits)?, door)?;
+    let mut out = Output::new();
+    out.line(match answer {
+        PinAnswer::Open => "open".to_owned(),
+        PinAnswer::Look => "right; look at the camera".to_owned(),
+        PinAnswer::Wrong => "wrong PIN".to_owned(),
+        PinAnswer::Refused => "right, but not let in; `accessd log` says why".to_owned(),
+        PinAnswer::Paused { for_s } => format!("no PIN is taken for {for_s} s, after wrong ones"),
+        PinAnswer::Off => "this PIN is off after far too many wrong ones: accessd pin on NAME".to_owned(),
+        PinAnswer::NobodyAsked => "the door asks nobody for a PIN; give NUMBER*PIN, or the name".to_owned(),
+        PinAnswer::Busy => "the door is busy with another PIN or an enrolment; try again".to_owned(),
+    })?;
+    out.flush()?;
+    Ok(if matches!(answer, PinAnswer::Open | PinAnswer::Look) { Exit::Done } else { Exit::No })
 }
 
 fn status(globals: &Globals, door: Option<&str>, json: bool) -> anyhow::Result<Exit> {

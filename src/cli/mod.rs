@@ -34,6 +34,7 @@ mod models;
 mod output;
 mod person;
 mod picture;
+mod pin;
 mod policy;
 mod remove;
 mod rename;
@@ -121,6 +122,7 @@ enum Command {
     Policy(policy::Policy),
     Holiday(holiday::Holiday),
     Person(person::Person),
+    Pin(pin::Pin),
     Lockdown(lockdown::Lockdown),
     Verify(verify::Verify),
     Identify(identify::Identify),
@@ -179,6 +181,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Policy(policy) => policy.perform(&globals),
         Command::Holiday(holiday) => holiday.perform(&globals),
         Command::Person(person) => person.perform(&globals),
+        Command::Pin(pin) => pin.perform(&globals),
         Command::Lockdown(lockdown) => lockdown.perform(&globals),
         Command::Verify(verify) => verify.perform(&globals),
         Command::Identify(identify) => identify.perform(&globals),

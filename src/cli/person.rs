@@ -1,4 +1,5 @@
-//! `accessd person`: what is agreed with one person: groups, validity, number of entries.
+//! `accessd person`: people without a face, and what is agreed with one person: groups, validity, number of entries, what
+//! they must show.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +12,10 @@ use super::backend::Backend;
 use super::exit::UsageError;
 use super::output::Output;
 use super::{Exit, Globals, when};
-use crate::policy::{Change, Limit, PersonChange, Who};
+use crate::daemon::protocol::Request;
+use crate::policy::{Change, Limit, PersonChange, RuleError, Who, With};
 
-/// Say what is agreed with a person: groups, from when until when, how often
+/// Say what is agreed with a person: groups, from when until when, how often, with what
 #[derive(Args, Debug)]
 pub(super) struct Person {
     #[command(subcommand)]
@@ -22,6 +24,11 @@ pub(super) struct Person {
 
 #[derive(Debug, Subcommand)]
 enum Order {
+    /// Add somebody who comes in without being recognised; then give them a PIN
+    Add {
+        /// Their name
+        name: String,
+    },
     /// Change what is agreed; what is not named stays
     Set(Set),
 }
@@ -48,11 +55,17 @@ struct Set {
     /// Lets them in so many times; `none` takes the limit away
     #[arg(long, value_name = "N", value_parser = entries)]
     entries: Option<Limit<u32>>,
+    /// What they must show instead of what the rule asks for: face, face-and-pin or face-or-pin; `none` is what the rule asks
+    #[arg(long, value_name = "WHAT", value_parser = with)]
+    with: Option<Limit<With>>,
 }
 
 impl Person {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
-        let Order::Set(set) = self.order;
+        let set = match self.order {
+            Order::Set(set) => set,
+            Order::Add { name } => return add(globals, name),
+        };
         let (name, change) = (set.name.clone(), set.change()?);
         let mut backend = Backend::to_change(&globals.load()?)?;
         let name = backend.person(&name)?.name;
@@ -65,6 +78,19 @@ impl Person {
         out.flush()?;
         Ok(Exit::Done)
     }
+}
+
+fn add(globals: &Globals, name: String) -> anyhow::Result<Exit> {
+    let mut backend = Backend::to_enrol(&globals.load()?)?;
+    backend.change_person(&Request::AddPerson { name: name.clone() })?;
+    let name = backend.person(&name)?.name;
+    let mut out = Output::new();
+    out.line(format_args!(
+        "{name} is enrolled without a face; to let them in by PIN: accessd pin set {name:?}, and accessd person set \
+         {name:?} --with face-or-pin"
+    ))?;
+    out.flush()?;
+    Ok(Exit::Done)
 }
 
 impl Set {
@@ -83,10 +109,11 @@ impl Set {
             valid_from: self.valid_from,
             valid_until: self.valid_until,
             entries: if self.one_use { Some(Limit::At(1)) } else { self.entries },
+            with: self.with,
         };
         if change == PersonChange::default() {
             return Err(UsageError(
-                "nothing to change: give --group, --valid-from, --valid-until, --one-use or --entries".into(),
+                "nothing to change: give --group, --valid-from, --valid-until, --one-use, --entries or --with".into(),
             ));
         }
         Ok(change)
@@ -102,6 +129,10 @@ fn until(text: &str) -> Result<Limit<Timestamp>, when::WhenError> {
         text.parse::<Date>().ok().filter(|_| !text.contains(':')).and_then(|day| day.tomorrow().ok());
     let end = day_after.and_then(|day| day.to_zoned_datetime(TimeZone::system()).ok());
     end.map_or_else(|| from(text), |end| Ok(Limit::At(end.timestamp())))
+}
+
+fn with(text: &str) -> Result<Limit<With>, RuleError> {
+    if text == "none" { Ok(Limit::None) } else { text.parse().map(Limit::At) }
 }
 
 fn entries(text: &str) -> Result<Limit<u32>, std::num::ParseIntError> {

@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
-use super::adapters::{places, trust};
+use super::adapters::{places, risks, trust};
 use super::backend::Backend;
 use super::output::{self, Output};
 use super::{Exit, Globals, when};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::policy::{
-    Change, Dates, Days, Direction, Document, Effect, Entry, Gate, Now, OnHolidays, Passage, PersonRow,
-    PersonTerms, Place, Policy as Judge, Rule, RuleBook, RuleId, Says, Schedule, Side, Subject, TimeOfDay,
-    WhichDoor, Who, which_door,
+    Change, Dates, Days, Direction, Document, Doubts, Effect, Entry, Gate, Now, OnHolidays, Passage,
+    PersonRow, PersonTerms, Place, Policy as Judge, Refusal, Rule, RuleBook, RuleId, Says, Schedule, Shown,
+    Side, Subject, TimeOfDay, WhichDoor, Who, With, which_door,
 };
 
 /// Say who may enter when
@@ -28,7 +28,7 @@ pub(super) struct Policy {
 #[derive(Debug, Subcommand)]
 enum Order {
     /// Let a group in at some times; at any time where none is given
-    Allow(RuleArgs),
+    Allow(AllowArgs),
     /// Keep a group out at some times, whatever else lets them in
     Deny(RuleArgs),
     /// Keep the door unlocked for everybody at some times
@@ -51,6 +51,9 @@ enum Order {
         /// When instead of now, such as "2026-12-24 18:00"; supposes a clock that is right
         #[arg(long, value_name = "TIME", value_parser = when::parse)]
         at: Option<Timestamp>,
+        /// Who shows what: their face, face-and-pin, or pin alone
+        #[arg(long, value_name = "WHAT", default_value = "face")]
+        show: Showing,
         /// At which door; need not be said where there is one
         #[arg(long, value_name = "NAME")]
         door: Option<String>,
@@ -91,6 +94,34 @@ enum Order {
         /// The file
         file: PathBuf,
     },
+}
+
+/// What somebody is supposed to show.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Showing {
+    /// Their face.
+    Face,
+    /// Their face and their PIN.
+    FaceAndPin,
+    /// Their number and their PIN.
+    Pin,
+}
+
+impl Showing {
+    /// Of a face that leaves nothing to doubt.
+    fn shown(self) -> Shown {
+        let face = Some(Doubts::default()).filter(|_| !matches!(self, Self::Pin));
+        Shown { face, pin: !matches!(self, Self::Face) }
+    }
+}
+
+#[derive(Args, Debug)]
+struct AllowArgs {
+    #[command(flatten)]
+    rule: RuleArgs,
+    /// What they must show: face, face-and-pin, or face-or-pin
+    #[arg(long, value_name = "WHAT", default_value = "face")]
+    with: With,
 }
 
 #[derive(Args, Debug)]
@@ -144,7 +175,8 @@ impl WhenArgs {
             dates: self.dates,
             holidays,
         };
-        Rule { effect, who, when, after_first: self.after_first, doors: self.doors.into_iter().collect() }
+        let doors = self.doors.into_iter().collect();
+        Rule { effect, who, when, after_first: self.after_first, with: With::Face, doors }
     }
 }
 
@@ -153,12 +185,16 @@ impl Policy {
         let config = globals.load()?;
         let change = match self.order {
             Order::List { json } => return list(&Backend::to_read(&config)?.rule_book()?, json),
-            Order::Why { name, at, door } => return why(&config, &name, at, door.as_deref()),
+            Order::Why { name, at, show, door } => {
+                return why(&config, &name, at, show.shown(), door.as_deref());
+            }
             Order::Inside { json } => return inside(&Backend::to_read(&config)?.rule_book()?, json),
             Order::Forgive { name, .. } => Change::Forgive(name),
             Order::Passback { time, direction } => return passback(&config, time, direction),
             Order::Export => return export(&Backend::to_read(&config)?.rule_book()?),
-            Order::Allow(RuleArgs { who, when }) => Change::AddRule(when.rule(Effect::Allow, who)),
+            Order::Allow(AllowArgs { rule: RuleArgs { who, when }, with }) => {
+                Change::AddRule(Rule { with, ..when.rule(Effect::Allow, who) })
+            }
             Order::Deny(RuleArgs { who, when }) => Change::AddRule(when.rule(Effect::Deny, who)),
             Order::HoldOpen(when) => Change::AddRule(when.rule(Effect::HoldOpen, Who::Everybody)),
             Order::Remove { number } => Change::RemoveRule(RuleId(number)),
@@ -307,19 +343,27 @@ fn which_place(config: &Config, door: Option<&str>) -> Result<Place, WhichDoor> 
     Ok(places.swap_remove(at))
 }
 
-fn why(config: &Config, name: &str, at: Option<Timestamp>, door: Option<&str>) -> anyhow::Result<Exit> {
+fn why(
+    config: &Config,
+    name: &str,
+    at: Option<Timestamp>,
+    shown: Shown,
+    door: Option<&str>,
+) -> anyhow::Result<Exit> {
     let mut backend = Backend::to_read(config)?;
     let person = backend.person(name)?;
-    let judge = Judge::new(backend.rule_book()?)?;
+    let judge = Judge::new(backend.rule_book()?)?.with_risks(risks(config));
     let entries = judge.book().people.iter().filter_map(|row| {
         let wall = row.last_entry?;
         Some((row.id, Entry { wall, mono: None }))
     });
     let wall = at.unwrap_or_else(|| SystemClock.wall());
     let clock_trusted = at.is_some() || trust(config).holds(&SystemClock);
+    // Only a running service has its encoder's figures at hand.
+    let threshold_supported = backend.threshold_supported()?;
     let place = which_place(config, door)?;
-    let now = Now { wall, mono: None, clock_trusted, gate: Gate::Open, place: &place };
-    let steps = judge.explain(person.id, &entries.collect(), &now);
+    let now = Now { wall, mono: None, clock_trusted, threshold_supported, gate: Gate::Open, place: &place };
+    let steps = judge.explain(person.id, shown, &entries.collect(), &now);
     let mut out = Output::new();
     let shown = wall.to_zoned_datetime(judge.zone().clone());
     let way =
@@ -348,6 +392,10 @@ fn why(config: &Config, name: &str, at: Option<Timestamp>, door: Option<&str>) -
             Says::Passes => "nothing against it".to_owned(),
             Says::Silent(why) => format!("does not apply: {why}"),
             Says::Admits => format!("LETS THEM {lets}"),
+            Says::Asks(why) => format!("asks for the PIN: {why}"),
+            Says::Refuses(refusal @ Refusal::NeedsPin(..)) => {
+                format!("WAITS FOR THE PIN: {}", judge.words(refusal))
+            }
             Says::Refuses(refusal) => format!("KEEPS THEM {keeps}: {}", judge.words(refusal)),
         };
         out.line(format_args!("  {about}: {says}"))?;

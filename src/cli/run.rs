@@ -10,8 +10,8 @@ use clap::Args;
 
 use super::adapters::{
     NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, console_terms, dice, door_rules, doubt,
-    enrolment, forget_after, gates, inputs_factory, is_watched, learning, load_networks, open_lamps,
-    patience, places, rule, start_guard, trust,
+    enrolment, forget_after, gates, inputs_factory, is_watched, keypad_factory, learning, load_networks,
+    open_lamps, patience, pin_options, places, risks, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::exposed::exposed;
@@ -85,14 +85,17 @@ impl Run {
         for (((setup, place), camera), strike) in setups.iter().zip(places(config)).zip(cameras).zip(strikes)
         {
             // Clones share the weights; the tracks are each door's own.
-            let analyser = FaceAnalyser::new(networks.clone(), gates(config), clock.clone());
+            let analyser = FaceAnalyser::new(networks.clone(), gates(config), clock.clone())
+                .with_doubt(doubt.clone())
+                .watching(is_watched(config));
             doors.push(DoorParts {
                 place,
                 camera: camera.to_string(),
                 open_camera: camera_factory(camera, &setup.camera, clock.clone()),
-                analyser: Box::new(analyser.with_doubt(doubt.clone()).watching(is_watched(config))),
+                analyser: Box::new(analyser),
                 strike: Box::new(strike),
                 open_inputs: inputs_factory(&setup.inputs, clock.clone())?,
+                open_keypad: keypad_factory(&setup.inputs)?,
                 lamps: open_lamps(&setup.lamps, &clock)?,
                 rules: door_rules(&setup.door)?,
                 dice: dice(config)?,
@@ -103,6 +106,8 @@ impl Run {
         Ok(Parts {
             doors,
             photo_check,
+            pins: pin_options(config),
+            risks: risks(config),
             store: Box::new(store),
             clock,
             patience: attempts(config),

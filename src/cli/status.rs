@@ -50,6 +50,7 @@ fn rows(state: &State) -> Vec<(&'static str, String)> {
             "NOT TRUSTED, neither kept nor set since boot: what is limited in time refuses".into(),
         ));
     }
+    rows.extend(state.duress.iter().map(|who| ("DURESS", format!("{who}: accessd log --kind duress"))));
     rows
 }
 
@@ -63,6 +64,7 @@ fn of_door(door: &DoorStatus, several: bool) -> Vec<(&'static str, String)> {
         ("relay", door.relay.clone()),
         ("camera", format!("{}: {:.1} frames/s{latency}, {age}", door.camera, door.fps)),
     ];
+    rows.extend(door.prompt.iter().map(|what| ("asks", what.clone())));
     rows.extend(door.told.iter().map(|told| ("told", format!("{told}, to who stands at the door"))));
     rows.extend(door.advice.iter().map(|advice| ("told", format!("{advice}, to who stands at the door"))));
     rows.extend(door.throttle.iter().map(|what| ("THROTTLED", what.clone())));

@@ -144,7 +144,7 @@ pub(super) fn contradictions(config: &Config, at: &[DoorAt], sections: &[(String
 }
 
 /// What one door alone can use.
-fn uses(door: &DoorSetup) -> [(&'static str, &str); 11] {
+fn uses(door: &DoorSetup) -> [(&'static str, &str); 15] {
     let DoorSetup { camera, door, inputs, lamps } = door;
     [
         ("door.name", &door.name),
@@ -154,10 +154,14 @@ fn uses(door: &DoorSetup) -> [(&'static str, &str); 11] {
         ("inputs.contact", &inputs.contact),
         ("inputs.tamper", &inputs.tamper),
         ("inputs.panic", &inputs.panic),
+        ("inputs.keypad", &inputs.keypad),
         ("lamps.granted", &lamps.granted),
         ("lamps.refused", &lamps.refused),
         ("lamps.look", &lamps.look),
+        ("lamps.left", &lamps.left),
+        ("lamps.right", &lamps.right),
         ("lamps.fault", &lamps.fault),
+        ("lamps.pin", &lamps.pin),
     ]
 }
 

@@ -75,12 +75,14 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("inputs.contact", Takes::SpecOrNone(INPUTS)),
     ("inputs.tamper", Takes::SpecOrNone(INPUTS)),
     ("inputs.panic", Takes::SpecOrNone(INPUTS)),
+    ("inputs.keypad", Takes::SpecOrNone(&["evdev", "events"])),
     ("lamps.granted", Takes::SpecOrNone(LINES)),
     ("lamps.refused", Takes::SpecOrNone(LINES)),
     ("lamps.look", Takes::SpecOrNone(LINES)),
     ("lamps.left", Takes::SpecOrNone(LINES)),
     ("lamps.right", Takes::SpecOrNone(LINES)),
     ("lamps.fault", Takes::SpecOrNone(LINES)),
+    ("lamps.pin", Takes::SpecOrNone(LINES)),
     ("enrolment.samples", whole(1, 20)),
     ("enrolment.timeout_s", whole(5, 600)),
     ("enrolment.interval_ms", whole(0, 5000)),
@@ -89,6 +91,14 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("learning.above", number(0.0, 0.5)),
     ("throttle.attempts", whole(0, 100)),
     ("throttle.face_off_after", whole(0, 10_000)),
+    ("throttle.pin_attempts", whole(3, 10)),
+    ("throttle.pin_off_after", whole(10, 100)),
+    ("pin.min_digits", whole(4, 12)),
+    ("pin.wait_s", whole(5, 60)),
+    ("risk.look_alike", ON_RISK),
+    ("risk.liveness", ON_RISK),
+    ("risk.threshold", ON_RISK),
+    ("risk.clock", Takes::Word(&["refuse", "pin"])),
     ("clock.trust", Takes::Word(&["auto", "always", "never"])),
     ("journal.keep_days", whole(0, 36_500)),
     ("journal.keep_events", whole(0, 100_000_000)),
@@ -109,6 +119,9 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("limits.profile", Takes::Word(&["door", "emulator"])),
     ("log.level", Takes::Word(&["error", "warn", "info", "debug", "trace"])),
 ];
+
+/// What a doubt about a face leads to.
+const ON_RISK: Takes = Takes::Word(&["ignore", "pin-if-set", "pin"]);
 
 const fn whole(min: i64, max: i64) -> Takes {
     Takes::Whole { min, max, step: 1 }

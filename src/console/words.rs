@@ -53,6 +53,8 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::Advice,
             EventKind::NotPassed,
             EventKind::Challenge,
+            EventKind::PinAsked,
+            EventKind::WrongPin,
         ],
     ),
     (
@@ -69,6 +71,9 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::Throttled,
             EventKind::FaceOff,
             EventKind::FaceOn,
+            EventKind::PinThrottled,
+            EventKind::PinOff,
+            EventKind::Duress,
         ],
     ),
     (
@@ -89,6 +94,9 @@ pub(super) const GROUPS: [(&str, &str, &[EventKind]); 6] = [
             EventKind::Restore,
             EventKind::Learnt,
             EventKind::LearntForgotten,
+            EventKind::PinSet,
+            EventKind::PinCleared,
+            EventKind::PinOn,
         ],
     ),
     (
@@ -126,7 +134,9 @@ pub(super) fn tone(kind: EventKind) -> Tone {
         | K::InputsLost
         | K::Lockdown
         | K::Throttled
-        | K::FaceOff => Tone::Alarm,
+        | K::FaceOff
+        | K::PinOff
+        | K::Duress => Tone::Alarm,
         K::Enrol
         | K::EnrolMore
         | K::Rename
@@ -191,6 +201,14 @@ pub(super) fn kind_name(kind: EventKind) -> &'static str {
         K::Throttled => "Paused after failed attempts",
         K::FaceOff => "Faces switched off",
         K::FaceOn => "Faces on again",
+        K::PinSet => "PIN given",
+        K::PinCleared => "PIN taken away",
+        K::PinAsked => "Asked for the PIN",
+        K::WrongPin => "Wrong PIN",
+        K::PinThrottled => "Paused after wrong PINs",
+        K::PinOff => "PIN switched off",
+        K::PinOn => "PIN on again",
+        K::Duress => "Called for help",
     }
 }
 

@@ -11,17 +11,20 @@ use tokio::sync::watch;
 
 use crate::access::{Adviser, Attempts, LookAlikes, Rule};
 use crate::clock::{Clock, MonoTime};
+use crate::door::keypad::KeypadFactory;
 use crate::door::{Driver, Inputs, InputsFactory};
 use crate::journal::{Event, EventKind, Stamp};
 use crate::policy::{self, Throttle};
 
 use super::analysis::{AnalyseError, Analyser};
 use super::camera_loop::{Backoff, CameraLoop};
-use super::control::{CameraWatch, Control, HouseRules, LampBoard, Looks};
+use super::control::{Asking, CameraWatch, Control, HouseRules, LampBoard, Looks, Pins};
 use super::doorway::{DoorId, Doors, Doorway};
 use super::input_loop::InputLoop;
+use super::keypad_loop::KeypadLoop;
 use super::mailbox::{Mailbox, Note};
 use super::ops::Terms;
+use super::pin_loop::PinLoop;
 use super::readiness::Readiness;
 use super::settings;
 use super::slot::Slot;
@@ -74,6 +77,7 @@ struct Prepared {
     analyser: Box<dyn Analyser>,
     open_camera: CameraFactory,
     inputs: Option<(Box<dyn Inputs>, InputsFactory)>,
+    open_keypad: Option<KeypadFactory>,
     told: Value,
 }
 
@@ -84,7 +88,18 @@ fn prepare(
     patience: policy::Patience,
     now: MonoTime,
 ) -> Result<Prepared, DaemonError> {
-    let DoorParts { place, open_camera, camera, analyser, strike, open_inputs, lamps, rules, dice } = parts;
+    let DoorParts {
+        place,
+        open_camera,
+        camera,
+        analyser,
+        strike,
+        open_inputs,
+        open_keypad,
+        lamps,
+        rules,
+        dice,
+    } = parts;
     let relay = strike.describe();
     let driver = Driver::start(rules, strike, now).map_err(DaemonError::Relay)?;
     let inputs = match open_inputs {
@@ -104,12 +119,13 @@ fn prepare(
         camera: CameraWatch::new(now),
         lamps: LampBoard::new(lamps),
         throttle: Throttle::new(patience),
+        asking: Asking::default(),
         holding: None,
         going: Vec::new(),
         recording_over: false,
         proven: false,
     };
-    Ok(Prepared { doorway, analyser, open_camera, inputs, told })
+    Ok(Prepared { doorway, analyser, open_camera, inputs, open_keypad, told })
 }
 
 /// What the threads of all doors share.
@@ -131,7 +147,7 @@ impl Shared {
         door: Prepared,
         view: Arc<View>,
     ) -> (Doorway, Watched, Vec<(Worker, Work)>) {
-        let Prepared { doorway, analyser, open_camera, inputs, .. } = door;
+        let Prepared { doorway, analyser, open_camera, inputs, open_keypad, .. } = door;
         let (mailbox, clock, halt) = (&self.mailbox, &self.clock, &self.halt);
         let name = doorway.place.door.clone();
         let worker = |thread| Worker { thread, door: self.several.then(|| name.clone()) };
@@ -175,6 +191,15 @@ impl Shared {
             };
             threads.push((worker("inputs"), Box::new(inputs)));
         }
+        if let Some(open) = open_keypad {
+            let (mailbox, clock, halt) = (mailbox.clone(), clock.clone(), halt.clone());
+            let keypad = KeypadLoop { door: id, open, mailbox, clock, halt };
+            let keypad = move || {
+                keypad.run();
+                Ok(())
+            };
+            threads.push((worker("keypad"), Box::new(keypad)));
+        }
         let watched = Watched { name, frames: doorway.frames.clone(), camera_beat, vision_beat };
         (doorway, watched, threads)
     }
@@ -198,14 +223,14 @@ impl Daemon {
         let model = prepared.first().ok_or(DaemonError::NoDoor)?.analyser.model().clone();
         store.believe_clock(parts.trust.holds(&*clock));
         let book = store.rule_book().map_err(DaemonError::Read)?;
-        let house = HouseRules::new(book, parts.trust, &*clock).map_err(DaemonError::Policy)?;
         let gallery = store.gallery(&model).map_err(DaemonError::Read)?;
         let reader = store.reader().map_err(DaemonError::Read)?;
         let (rule, known) = parts.bar.apply(&gallery, &parts.rule);
+        let supported = known.as_ref().is_none_or(|known| known.supported);
+        let house = HouseRules::new(book, parts.risks, supported, parts.trust, &*clock)
+            .map_err(DaemonError::Policy)?;
         let alike = LookAlikes::of(&gallery, &rule);
-        for door in &mut prepared {
-            door.doorway.attempts.set_rule(rule.clone(), alike.clone());
-        }
+        prepared.iter_mut().for_each(|door| door.doorway.attempts.set_rule(rule.clone(), alike.clone()));
         let mut start = json!({
             "version": parts.version, "model": model, "people": gallery.people(), "threshold": rule.threshold,
             "photo_check": parts.photo_check, "pid": std::process::id(),
@@ -242,7 +267,12 @@ impl Daemon {
         let views: Vec<Arc<View>> = eyes.iter().map(|eye| eye.view.clone()).collect();
         let desk = Desk {
             console: parts.console,
-            terms: Terms { model: model.clone(), rule: parts.rule.clone(), bar: parts.bar.clone() },
+            terms: Terms {
+                model: model.clone(),
+                rule: parts.rule.clone(),
+                bar: parts.bar.clone(),
+                pin_digits: parts.pins.digits,
+            },
             gallery: gallery.clone(),
             figures: std::sync::Mutex::new(None),
             eyes,
@@ -274,9 +304,17 @@ impl Daemon {
             watched.push(watch);
             threads.extend(of_door);
         }
+        // Each door has one PIN looked at at a time.
+        let (jobs, pins) = sync_channel(doorways.len());
+        let pins = PinLoop { jobs: pins, mailbox: mailbox.clone(), halt: halt.clone() };
+        let pins = move || {
+            pins.run();
+            Ok(())
+        };
+        threads.push(("pin".into(), Box::new(pins)));
         let control = Control {
             doors: Doors(doorways),
-            terms: Terms { model, rule: parts.rule, bar: parts.bar },
+            terms: Terms { model, rule: parts.rule, bar: parts.bar, pin_digits: parts.pins.digits },
             store,
             gallery: shared.gallery,
             options: parts.enrolment,
@@ -292,6 +330,7 @@ impl Daemon {
             last_grant: None,
             enrolling: None,
             house,
+            pins: Pins::new(jobs, &parts.pins),
         };
         let (tell, outcome) = sync_channel(1);
         let control = move || {

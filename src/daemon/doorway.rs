@@ -12,7 +12,7 @@ use crate::frame::Frame;
 use crate::policy::{Place, Throttle, WhichDoor, which_door};
 use crate::vision::tracks::TrackId;
 
-use super::control::{CameraWatch, Going, Holding, LampBoard, Looks};
+use super::control::{Asking, CameraWatch, Going, Holding, LampBoard, Looks};
 use super::slot::Slot;
 use super::status::DoorBoard;
 
@@ -32,6 +32,8 @@ pub(crate) struct Doorway {
     pub(crate) camera: CameraWatch,
     pub(crate) lamps: LampBoard,
     pub(crate) throttle: Throttle,
+    /// Who is asked for a PIN, and what was typed.
+    pub(crate) asking: Asking,
     pub(crate) holding: Option<Holding>,
     /// For whom it is unlocked, until it is opened.
     pub(crate) going: Vec<Going>,

@@ -12,6 +12,7 @@ use image::RgbImage;
 use jiff::Timestamp;
 
 use crate::access::Proof;
+use crate::access::pin::StoredPin;
 use crate::camera::{Camera, CameraError};
 use crate::clock::{Clock, MonoTime, SystemClock};
 use crate::door::{Relay, RelayError};
@@ -22,7 +23,7 @@ use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Change, NumberedRule, Passage, PersonRow, PersonTerms, Place, RuleBook, RuleId};
 use crate::seal::RecoveryCode;
-use crate::store::{Consent, Custody, Export, Header, Search, Store, StoreError, Traces};
+use crate::store::{Consent, Custody, Export, Header, PinChange, Search, Store, StoreError, Traces};
 use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;
 use crate::vision::{BBox, Face};
@@ -181,6 +182,7 @@ struct Inner {
     last_id: i64,
     book: RuleBook,
     agreed: BTreeMap<PersonId, PersonTerms>,
+    pins: BTreeMap<PersonId, StoredPin>,
     passages: BTreeMap<PersonId, Vec<Passage>>,
     forgiven: BTreeMap<PersonId, Timestamp>,
     refused: Option<EventKind>,
@@ -340,6 +342,39 @@ impl Store for FakeStore {
         Ok(id)
     }
 
+    fn add_person(&mut self, name: &str, actor: &str, at: Stamp) -> Result<PersonId, StoreError> {
+        self.enrol(name, &[], actor, at)
+    }
+
+    fn pin(&self, person: PersonId) -> Result<Option<StoredPin>, StoreError> {
+        Ok(self.inner.lock().unwrap().pins.get(&person).cloned())
+    }
+
+    fn change_pin(
+        &mut self,
+        name: &str,
+        change: &PinChange,
+        actor: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        let id = self.person(name)?.id;
+        let kind = {
+            let pins = &mut self.inner.lock().unwrap().pins;
+            match change {
+                PinChange::Set(pin) => drop(pins.insert(id, pin.clone())),
+                PinChange::Duress(hash) => pins.get_mut(&id).unwrap().duress = Some(*hash),
+                PinChange::Clear => drop(pins.remove(&id)),
+                PinChange::Forgive => pins.get_mut(&id).unwrap().failures = 0,
+            }
+            match change {
+                PinChange::Clear => EventKind::PinCleared,
+                PinChange::Forgive => EventKind::PinOn,
+                _ => EventKind::PinSet,
+            }
+        };
+        self.append(&Self::about(kind, id, name, actor), at).map(|_| ())
+    }
+
     fn add_templates(
         &mut self,
         name: &str,
@@ -455,6 +490,7 @@ impl Store for FakeStore {
             name: person.name.clone(),
             terms: inner.agreed.get(&person.id).cloned().unwrap_or_default(),
             last_entry: None,
+            has_pin: inner.pins.contains_key(&person.id),
             passages: inner.passages.get(&person.id).cloned().unwrap_or_default(),
             forgiven: inner.forgiven.get(&person.id).copied(),
         });
@@ -544,6 +580,12 @@ impl Store for FakeStore {
             && let Some(left) = inner.agreed.get_mut(&person.id).and_then(|terms| terms.entries_left.as_mut())
         {
             *left = left.saturating_sub(1);
+        }
+        let pin = event.person.as_ref().and_then(|person| inner.pins.get_mut(&person.id));
+        match (event.kind, pin) {
+            (EventKind::WrongPin, Some(pin)) => pin.failures += 1,
+            (EventKind::Grant, Some(pin)) if event.detail["with"] != "face" => pin.failures = 0,
+            _ => {}
         }
         let id = EventId(inner.records.len() as i64 + 1);
         let (boot_id, clock_trusted) = ("boot".into(), None);

@@ -6,8 +6,12 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::access::PinProof;
+use crate::access::pin::Pin;
 use crate::clock::MonoTime;
+use crate::door::keypad::Typed;
 use crate::door::{Order, Sensor};
+use crate::gallery::PersonId;
 use crate::journal::Event;
 
 use super::analysis::Analysis;
@@ -64,6 +68,32 @@ pub(crate) enum Note {
         /// Those of this door.
         door: DoorId,
     },
+    /// Something was typed at a door's keypad.
+    Typed {
+        /// Which door's.
+        door: DoorId,
+        /// What.
+        typed: Typed,
+    },
+    /// What was typed has been held against somebody's PINs.
+    PinChecked {
+        /// At this door.
+        door: DoorId,
+        /// What it proves.
+        proof: Option<PinProof>,
+    },
+    /// A keypad cannot be read; it is being tried again.
+    KeypadFailed {
+        /// Of this door.
+        door: DoorId,
+        /// What it said.
+        what: String,
+    },
+    /// It can be read again.
+    KeypadBack {
+        /// That of this door.
+        door: DoorId,
+    },
     /// The recording is over and its last frame has been analysed.
     RecordingOver {
         /// At this door.
@@ -98,6 +128,17 @@ pub(crate) enum Command {
         order: Order,
         /// Who asks.
         actor: String,
+        /// Where the answer goes.
+        reply: tokio::sync::oneshot::Sender<Reply>,
+    },
+    /// A PIN that a client hands on.
+    TypePin {
+        /// At which door, as it was named.
+        door: Option<String>,
+        /// Whose it is said to be.
+        person: Option<PersonId>,
+        /// The PIN.
+        pin: Pin,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Reply>,
     },

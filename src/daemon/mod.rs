@@ -7,6 +7,8 @@
 //! | main    | the other threads                          | their ends and beats      | –             |
 //! | camera, one a door | its camera                      | frames                    | camera errors: opens it again; a panic, or drivers that hang at all doors: the daemon stops |
 //! | inputs, one a door | exit button, contact, tamper switch | their edges           | input errors: opens them again; a panic: the daemon stops |
+//! | keypad, one a door | its keypad                      | keys                      | it is gone: opens it again; a panic: the daemon stops |
+//! | pin     | nothing; hashes PINs                       | what was typed            | a panic: the daemon stops |
 //! | vision, one a door | its tracks; the networks are shared | the slot              | the daemon stops |
 //! | control | store, rules, all doors with their relays  | the mailbox, door deadlines | locks all doors, writes a fault, the daemon stops |
 //! | socket  | the listener, a read-only view of the store | clients, signals         | the daemon stops |
@@ -26,8 +28,10 @@ pub(crate) mod enrolment;
 mod fakes;
 mod figures;
 mod input_loop;
+mod keypad_loop;
 mod mailbox;
 pub mod ops;
+mod pin_loop;
 pub mod protocol;
 mod readiness;
 mod settings;
@@ -51,6 +55,7 @@ use std::time::Duration;
 use crate::access::{Learning, Rule};
 use crate::calibration::Bar;
 use crate::clock::Clock;
+use crate::door::keypad::KeypadFactory;
 use crate::door::{InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
 use crate::liveness::challenge::Dice;
 use crate::policy::Place;
@@ -82,6 +87,8 @@ pub struct DoorParts {
     pub strike: Box<dyn Strike>,
     /// Opens what else is wired to the door, if anything is.
     pub open_inputs: Option<InputsFactory>,
+    /// Opens the keypad, if there is one.
+    pub open_keypad: Option<KeypadFactory>,
     /// Lamps and their lines.
     pub lamps: Vec<(Lamp, Box<dyn Relay>)>,
     /// How long the strike is unlocked, and when it is locked early.
@@ -102,6 +109,10 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// How many failed attempts are borne.
     pub patience: crate::policy::Patience,
+    /// How PINs are gone about.
+    pub pins: PinOptions,
+    /// What doubts lead to.
+    pub risks: crate::policy::Risks,
     /// Whether the calendar is believed.
     pub trust: crate::clock::Trust,
     /// What a grant takes, but for the threshold.
@@ -124,6 +135,24 @@ pub struct Parts {
     pub console: ConsoleTerms,
     /// accessd's version.
     pub version: String,
+}
+
+/// How PINs are gone about.
+#[derive(Clone, Copy, Debug)]
+pub struct PinOptions {
+    /// Fewest digits of a new one.
+    pub digits: usize,
+    /// How long face and PIN wait for each other.
+    pub wait: Duration,
+    /// How many wrong ones are borne.
+    pub patience: crate::policy::PinPatience,
+}
+
+impl Default for PinOptions {
+    fn default() -> Self {
+        let patience = crate::policy::PinPatience { attempts: 5, off_after: 50 };
+        Self { digits: 6, wait: Duration::from_secs(15), patience }
+    }
 }
 
 /// What the web console may.

@@ -1,12 +1,13 @@
 //! What an operator can ask of the people and the journal, done in one place: the daemon does it for its clients, and
 //! the command line does the same directly when no daemon runs.
 
+use crate::access::pin::{self, Against, Cost, Pin, Salt, StoredPin};
 use crate::access::{LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::{self, EventId, EventKind, Filter, Stamp};
-use crate::store::{Store, StoreError};
+use crate::store::{PinChange, Store, StoreError};
 
 use super::custody;
 use super::protocol::{LookAlike, Reply, Request};
@@ -28,6 +29,8 @@ pub struct Terms {
     pub rule: Rule,
     /// Where the threshold comes from.
     pub bar: Bar,
+    /// Fewest digits of a PIN.
+    pub pin_digits: usize,
 }
 
 impl Terms {
@@ -84,9 +87,65 @@ pub fn change(
             store.forget_learnt(name.as_deref(), actor, at).map(|samples| Reply::Forgotten { samples })
         }
         Request::Remove { name } => store.remove(name, actor, at).map(|()| Reply::Done),
+        Request::AddPerson { name } => store.add_person(name, actor, at).map(|_| Reply::Done),
+        Request::SetPin { name, pin } => new_pin(store, terms, name, pin)
+            .and_then(|change| store.change_pin(name, &change, actor, at))
+            .map(|()| Reply::Done),
+        Request::SetDuressPin { name, pin } => duress_pin(store, name, pin, at)
+            .and_then(|change| store.change_pin(name, &change, actor, at))
+            .map(|()| Reply::Done),
+        Request::ClearPin { name } => {
+            store.change_pin(name, &PinChange::Clear, actor, at).map(|()| Reply::Done)
+        }
+        Request::PinOn { name } => {
+            store.change_pin(name, &PinChange::Forgive, actor, at).map(|()| Reply::Done)
+        }
         _ => return custody::change(store, request, actor, at),
     };
     Some(reply.unwrap_or_else(|error| refused(&error)))
+}
+
+/// A PIN for somebody, hashed. It takes some 20 ms, on the control thread, which an operator's order may.
+fn new_pin(store: &dyn Store, terms: &Terms, name: &str, pin: &Pin) -> Result<PinChange, StoreError> {
+    let people = store.people()?.len();
+    store.person(name)?;
+    pin.may_be_given(people, terms.pin_digits).map_err(|error| StoreError::Pin(error.to_string()))?;
+    let salt = salt()?;
+    let hash = pin.hash(&salt, Cost::DOOR);
+    let digits = pin.digits();
+    Ok(PinChange::Set(StoredPin { salt, cost: Cost::DOOR, hash, duress: None, digits, failures: 0 }))
+}
+
+/// A second PIN for somebody who has one: as long, so that nobody can tell them apart by counting, and another one.
+fn duress_pin(store: &dyn Store, name: &str, pin: &Pin, at: Stamp) -> Result<PinChange, StoreError> {
+    let refused = |why: String| Err(StoreError::Pin(why));
+    let person = store.person(name)?;
+    let Some(stored) = store.pin(person.id)? else {
+        return refused(format!("{name} has no PIN yet; first: accessd pin set {name:?}"));
+    };
+    if pin.digits() != stored.digits {
+        let (has, digits) = (pin.digits(), stored.digits);
+        return refused(format!(
+            "a duress PIN has as many digits as the usual one, {digits}, and this one has {has}"
+        ));
+    }
+    if let Err(error) = pin.may_be_given(0, 0) {
+        return refused(error.to_string());
+    }
+    let (salt, cost) = (stored.salt, stored.cost);
+    let against = Against { person: Some(person.id), stored: Some(StoredPin { duress: None, ..stored }) };
+    if pin::check(pin, &against, at.mono).is_some() {
+        return refused("a duress PIN must be another one than the usual one".into());
+    }
+    Ok(PinChange::Duress(pin.hash(&salt, cost)))
+}
+
+fn salt() -> Result<Salt, StoreError> {
+    let mut salt = Salt::default();
+    match rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty()) {
+        Ok(read) if read == salt.len() => Ok(salt),
+        _ => Err(StoreError::Pin("the system gives no random bytes; try again".into())),
+    }
 }
 
 /// Templates to be stored for one person.
@@ -246,6 +305,7 @@ fn what(request: &Request) -> &'static str {
         Request::Unlock { .. } | Request::Lock { .. } | Request::HoldOpen { .. } | Request::FaceOn { .. } => {
             "moving the door"
         }
+        Request::TypePin { .. } => "typing a PIN",
         _ => "this",
     }
 }

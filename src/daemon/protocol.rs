@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gallery::{NewTemplate, Person};
+use crate::access::pin::Pin;
+use crate::gallery::{NewTemplate, Person, PersonId};
 use crate::journal::chain::{Against, Verification};
 use crate::journal::explain::Explanation;
 use crate::journal::{EventId, Filter, Record};
@@ -116,6 +117,45 @@ pub enum Request {
         #[serde(default)]
         door: Option<String>,
     },
+    /// Adds a person without a face.
+    AddPerson {
+        /// Their name.
+        name: String,
+    },
+    /// Gives a person a PIN; a duress PIN from before goes.
+    SetPin {
+        /// Who.
+        name: String,
+        /// The PIN.
+        pin: Pin,
+    },
+    /// Gives a person who has a PIN another one that opens as usual and calls for help.
+    SetDuressPin {
+        /// Who.
+        name: String,
+        /// The PIN.
+        pin: Pin,
+    },
+    /// Takes a person's PINs away.
+    ClearPin {
+        /// Who.
+        name: String,
+    },
+    /// Takes a person's PIN again after too many wrong ones.
+    PinOn {
+        /// Who.
+        name: String,
+    },
+    /// What was typed at a door; replies [`Reply::Typed`].
+    TypePin {
+        /// Whose it is said to be; `None` is whoever is being asked.
+        person: Option<PersonId>,
+        /// The PIN.
+        pin: Pin,
+        /// At which door; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
     /// What the threshold is worth, and who is hard to tell apart.
     Figures,
     /// A small picture of what a door's camera sees now, where the config allows it.
@@ -191,7 +231,9 @@ impl Request {
             | Self::Picture { .. }
             | Self::Explain { .. }
             | Self::Verify { .. }
-            | Self::Consents { .. } => false,
+            | Self::Consents { .. }
+            // What anybody at the keypad may.
+            | Self::TypePin { .. } => false,
             Self::As { request, .. } => request.is_for_admins(),
             Self::Enrol { .. }
             | Self::EnrolLive { .. }
@@ -203,6 +245,11 @@ impl Request {
             | Self::Remove { .. }
             | Self::ChangePolicy { .. }
             | Self::FaceOn { .. }
+            | Self::AddPerson { .. }
+            | Self::SetPin { .. }
+            | Self::SetDuressPin { .. }
+            | Self::ClearPin { .. }
+            | Self::PinOn { .. }
             | Self::RecordConsent { .. }
             | Self::Export { .. }
             | Self::Backup
@@ -266,6 +313,11 @@ pub enum Reply {
         /// The rule book.
         book: Box<RuleBook>,
     },
+    /// What came of a PIN that was typed.
+    Typed {
+        /// In a word.
+        answer: PinAnswer,
+    },
     /// What the threshold is worth.
     Figures(Box<Figures>),
     /// What the camera sees.
@@ -310,6 +362,31 @@ pub enum Reply {
         /// What failed, on what, and what to try.
         message: String,
     },
+}
+
+/// What a PIN that was typed has led to. One that calls for help answers as the usual one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinAnswer {
+    /// The door is open.
+    Open,
+    /// It was right; the face is still to be seen.
+    Look,
+    /// It was wrong, or there is no such person, or they have none.
+    Wrong,
+    /// It was right, and they may not come in now; the log says why.
+    Refused,
+    /// After wrong PINs none is taken for so long.
+    Paused {
+        /// In s.
+        for_s: u64,
+    },
+    /// After far too many it is not taken before an operator says so.
+    Off,
+    /// Nobody is being asked for a PIN: the number comes first.
+    NobodyAsked,
+    /// Another one is being looked at, or somebody is being enrolled.
+    Busy,
 }
 
 /// What the threshold is worth, for the people of this moment.
@@ -451,6 +528,9 @@ pub struct Status {
     /// Whether the calendar is believed; while it is not, what is limited in time refuses.
     #[serde(default)]
     pub clock_trusted: bool,
+    /// Who called for help last, and when. Told to those who may change things alone.
+    #[serde(default)]
+    pub duress: Option<String>,
 }
 
 /// The state of one door.
@@ -483,6 +563,9 @@ pub struct DoorStatus {
     /// What failed attempts have led to, if anything.
     #[serde(default)]
     pub throttle: Option<String>,
+    /// What the door is asking somebody for.
+    #[serde(default)]
+    pub prompt: Option<String>,
     /// `deciding` or `enrolling NAME`.
     pub mode: String,
     /// What the person at the door is asked to do, if anything.

@@ -71,6 +71,7 @@ struct Now {
     far: Option<Far>,
     lockdown: bool,
     clock_trusted: bool,
+    duress: Option<String>,
 }
 
 impl Board {
@@ -109,6 +110,11 @@ impl Board {
         (now.lockdown, now.clock_trusted) = (lockdown, clock_trusted);
     }
 
+    /// Somebody has called for help. It is no trouble of a door: no lamp may show it.
+    pub(crate) fn set_duress(&self, told: String) {
+        lock(&self.now).duress = Some(told);
+    }
+
     /// What an operator sees.
     pub(crate) fn status(&self, at: MonoTime) -> Status {
         let doors = self.doors.iter().map(|door| door.status(at)).collect();
@@ -125,6 +131,7 @@ impl Board {
             far: now.far,
             lockdown: now.lockdown,
             clock_trusted: now.clock_trusted,
+            duress: now.duress.clone(),
         }
     }
 }
@@ -145,6 +152,7 @@ struct AtDoor {
     enrolling: Option<String>,
     faults: BTreeMap<&'static str, String>,
     gate: Gate,
+    prompt: Option<String>,
     told: Option<(String, MonoTime)>,
     advice: Option<Advice>,
 }
@@ -214,6 +222,11 @@ impl DoorBoard {
         lock(&self.now).gate = gate;
     }
 
+    /// What it asks somebody for.
+    pub(crate) fn set_prompt(&self, prompt: Option<String>) {
+        lock(&self.now).prompt = prompt;
+    }
+
     /// Sets or clears what is wrong with one part.
     pub(crate) fn set_fault(&self, part: &'static str, fault: Option<String>) {
         let mut now = lock(&self.now);
@@ -246,6 +259,7 @@ impl DoorBoard {
                 Gate::Paused(left) => Some(format!("no face opens the door for {} s", left.as_secs())),
                 Gate::Off => Some("no face opens the door before `accessd door face-on`".into()),
             },
+            prompt: now.prompt.clone(),
             mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
             advice: now.advice.map(|advice| advice.as_str().to_owned()),
             faults: now.faults.values().cloned().collect(),

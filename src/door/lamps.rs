@@ -7,6 +7,9 @@
 //! | `Look`    | while a face is in view that is not decided on: look at the camera; it blinks when there is something else to do |
 //! | `Left`, `Right` | while the person is asked to turn the head to that side; both: to close the eyes |
 //! | `Fault`   | while something is wrong: the camera, an input, a door held or forced open |
+//! | `Pin`     | while the door waits for somebody's PIN                                   |
+//!
+//! A call for help under duress is not among what is wrong: no lamp shows it.
 
 use std::time::Duration;
 
@@ -43,12 +46,14 @@ pub enum Lamp {
     Right,
     /// Something is wrong with the door.
     Fault,
+    /// Enter your PIN.
+    Pin,
 }
 
 impl Lamp {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Granted, Self::Refused, Self::Look, Self::Left, Self::Right, Self::Fault];
+    pub const ALL: [Self; 7] =
+        [Self::Granted, Self::Refused, Self::Look, Self::Left, Self::Right, Self::Fault, Self::Pin];
 
     /// For messages.
     pub fn as_str(self) -> &'static str {
@@ -59,6 +64,7 @@ impl Lamp {
             Self::Left => "left",
             Self::Right => "right",
             Self::Fault => "fault",
+            Self::Pin => "pin",
         }
     }
 }
@@ -68,9 +74,22 @@ impl Lamp {
 pub struct Lamps {
     refused: Option<MonoTime>,
     seen: Option<MonoTime>,
+    waits: Waits,
     asked: Option<(Step, MonoTime)>,
     /// How often the lamp `Look` blinks before each pause.
     blinks: Option<u32>,
+}
+
+/// What the door waits for from somebody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waits {
+    /// For nothing.
+    #[default]
+    Nothing,
+    /// For a PIN.
+    Pin,
+    /// For a face, after a PIN.
+    Face,
 }
 
 impl Lamps {
@@ -82,6 +101,11 @@ impl Lamps {
     /// A face is in view.
     pub fn seen(&mut self, now: MonoTime) {
         self.seen = Some(now);
+    }
+
+    /// The door waits for this now.
+    pub fn waits(&mut self, waits: Waits) {
+        self.waits = waits;
     }
 
     /// The person is told something by a challenge.
@@ -116,11 +140,17 @@ impl Lamps {
             Lamp::Granted => unlocked,
             Lamp::Refused => refused && !unlocked,
             Lamp::Look => {
-                lately(self.seen, SEEN_FOR) && !refused && !unlocked && asked.is_none() && self.is_lit(now)
+                let seen = lately(self.seen, SEEN_FOR) && self.waits == Waits::Nothing;
+                (seen || self.waits == Waits::Face)
+                    && !refused
+                    && !unlocked
+                    && asked.is_none()
+                    && self.is_lit(now)
             }
             Lamp::Left => matches!(asked, Some(Step::Left | Step::Blink)),
             Lamp::Right => matches!(asked, Some(Step::Right | Step::Blink)),
             Lamp::Fault => fault,
+            Lamp::Pin => self.waits == Waits::Pin,
         }
     }
 }
@@ -151,6 +181,18 @@ mod tests {
         assert_eq!(on(&lamps, false, false, 3_199), "r");
         assert_eq!(on(&lamps, false, false, 3_200), "");
         assert_eq!(on(&lamps, true, true, 1_300), "gf");
+    }
+
+    #[test]
+    fn a_person_is_asked_for_what_is_missing() {
+        let mut lamps = Lamps::default();
+        lamps.seen(at(0));
+        lamps.waits(Waits::Pin);
+        assert_eq!(on(&lamps, false, false, 100), "p", "not to look, which they have done");
+        lamps.waits(Waits::Face);
+        assert_eq!(on(&lamps, false, false, 9_000), "l");
+        lamps.waits(Waits::Nothing);
+        assert_eq!(on(&lamps, false, false, 9_000), "");
     }
 
     #[test]

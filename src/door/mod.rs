@@ -8,6 +8,7 @@ mod driver;
 mod gpio;
 pub mod guard;
 mod inputs;
+pub mod keypad;
 mod lamps;
 mod leaf;
 #[cfg(feature = "rppal")]
@@ -27,7 +28,7 @@ pub use controller::{
 pub use driver::{Driver, Handled, Transition};
 pub use gpio::{ChipInfo, chips, find_line};
 pub use inputs::{InputError, Inputs, InputsFactory, Reading, open_inputs};
-pub use lamps::{Lamp, Lamps};
+pub use lamps::{Lamp, Lamps, Waits};
 pub use leaf::LeafNotice;
 pub use spec::{ChipName, GpioSpec, LineName, LineSpec, LineSpecError, PiSpec, Pull, Wiring};
 pub use strike::{DirectStrike, Strike, StrikeKind, StrikeKindError};

@@ -238,7 +238,7 @@ mod tests {
 
     fn evidence() -> Value {
         let grant = crate::access::Grant::for_tests(3, "Ada", MonoTime::from_millis(0));
-        detail(grant.evidence())
+        detail(&grant.evidence())
     }
 
     fn circumstances() -> Circumstances {

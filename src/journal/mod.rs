@@ -114,6 +114,22 @@ pub enum EventKind {
     FaceOff,
     /// An operator lets faces open the door again.
     FaceOn,
+    /// A person got a PIN, or a PIN to be typed under duress.
+    PinSet,
+    /// A person's PINs were taken away.
+    PinCleared,
+    /// Somebody recognised is asked for their PIN.
+    PinAsked,
+    /// A wrong PIN was typed.
+    WrongPin,
+    /// After wrong PINs none is taken for some time, of one person or of anybody.
+    PinThrottled,
+    /// After far too many wrong PINs a person's is not taken before an operator says so.
+    PinOff,
+    /// An operator lets a person's PIN be taken again.
+    PinOn,
+    /// Somebody typed the PIN that calls for help. The door opened as usual.
+    Duress,
     /// A person was let in or out and did not open the door.
     NotPassed,
     /// What a person agreed to was written down.
@@ -274,6 +290,10 @@ pub fn record_grant<E>(
     let grant = admitted.grant();
     let mut evidence = decision(grant.evidence(), around);
     evidence["by"] = admitted.by().into();
+    evidence["with"] = admitted.factors().as_str().into();
+    // Of one length and at one place, whichever it was: what is written takes as long. The alarm itself comes once the door
+    // is open; should the power go in between, this is left of it.
+    evidence["code"] = if admitted.under_duress() { 2 } else { 1 }.into();
     if admitted.side() == Side::Out {
         evidence["side"] = "out".into();
     }
@@ -289,8 +309,10 @@ pub fn record_grant<E>(
 }
 
 /// What a decision writes down: its evidence and what there was around it.
-pub fn decision(evidence: &Evidence, around: &Circumstances) -> serde_json::Value {
-    let mut figures = detail(evidence);
+///
+/// A decision that no look led to has no evidence.
+pub fn decision(evidence: Option<&Evidence>, around: &Circumstances) -> serde_json::Value {
+    let mut figures = evidence.map_or_else(|| serde_json::json!({}), detail);
     if let (Some(figures), serde_json::Value::Object(more)) = (figures.as_object_mut(), detail(around)) {
         figures.extend(more);
     }
@@ -340,7 +362,7 @@ mod tests {
         assert_eq!(written.person, Some(PersonRef { id: PersonId(3), name: "Ada".into() }));
         assert_eq!(written.actor, None, "the door's own decision");
         let evidence: Evidence = serde_json::from_value(written.detail).unwrap();
-        assert_eq!(&evidence, grant().evidence());
+        assert_eq!(Some(&evidence), grant().evidence());
     }
 
     #[test]
@@ -398,6 +420,8 @@ mod tests {
                     "supported": true,
                 },
                 "by": "rule 1: allow everybody always",
+                "with": "face",
+                "code": 1,
             },
         });
         let text = serde_json::to_string(&record).unwrap();

@@ -198,6 +198,11 @@ fn fold(node: &NodeProto, constants: &HashMap<String, Constant>) -> Result<Optio
     }
 }
 
+/// How many values a shape has; `None` when there is no such number.
+fn count(dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim))
+}
+
 fn reshape(x: &Constant, shape: &Constant) -> Result<Constant, String> {
     let mut dims: Vec<usize> = Vec::new();
     let mut free = None;
@@ -212,11 +217,10 @@ fn reshape(x: &Constant, shape: &Constant) -> Result<Constant, String> {
             d => return Err(format!("reshape to a dimension of {d}")),
         });
     }
-    let fixed: usize = dims.iter().product();
     if let Some(i) = free {
-        dims[i] = x.values.len() / fixed.max(1);
+        dims[i] = x.values.len() / count(&dims).unwrap_or(usize::MAX).max(1);
     }
-    if dims.iter().product::<usize>() != x.values.len() {
+    if count(&dims) != Some(x.values.len()) {
         return Err(format!("{} values do not fit the shape {dims:?}", x.values.len()));
     }
     Ok(Constant { shape: dims, values: x.values.clone() })
@@ -233,11 +237,14 @@ fn dequantise(
         |name: &str, default: i64| node.attribute.iter().find(|a| a.name == name).map_or(default, |a| a.i);
     let block = attr("block_size", 0).max(0) as usize;
     let axis = attr("axis", 1);
-    let axis = if axis < 0 { axis + x.shape.len() as i64 } else { axis } as usize;
+    // An axis that is not there is as good as one of a single index.
+    let axis =
+        usize::try_from(if axis < 0 { axis + x.shape.len() as i64 } else { axis }).unwrap_or(usize::MAX);
     if zero.is_some_and(|z| z.values.len() != scale.values.len()) {
         return Err("scale and zero point differ in size".into());
     }
-    let inner: usize = x.shape.get(axis + 1..).unwrap_or_default().iter().product();
+    let within = axis.checked_add(1).and_then(|next| x.shape.get(next..)).unwrap_or_default();
+    let inner = count(within).ok_or("its shape is too large")?;
     let along = x.shape.get(axis).copied().unwrap_or(1);
     let index: Box<dyn Fn(usize) -> usize> = match (scale.values.len(), block) {
         (1, _) => Box::new(|_| 0),
@@ -605,3 +612,35 @@ impl Walk<'_> {
 
 /// The epsilon under which all batch norms are stored and run.
 pub const BN_EPS: f32 = 1e-5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn constant(shape: &[usize], values: &[f32]) -> Constant {
+        Constant { shape: shape.to_vec(), values: values.to_vec() }
+    }
+
+    #[test]
+    fn a_reshape_to_more_values_than_can_be_counted_is_refused() {
+        let huge = constant(&[3], &[2.0_f32.powi(40), 2.0_f32.powi(40), 4.0]);
+        assert!(reshape(&constant(&[4], &[0.0; 4]), &huge).unwrap_err().contains("4 values do not fit"));
+        let free = constant(&[3], &[2.0_f32.powi(40), 2.0_f32.powi(40), -1.0]);
+        assert!(reshape(&constant(&[4], &[0.0; 4]), &free).is_err());
+        let kept = constant(&[2], &[-1.0, 2.0]);
+        assert_eq!(reshape(&constant(&[4], &[0.0; 4]), &kept).unwrap().shape, [2, 2]);
+    }
+
+    #[test]
+    fn scales_along_an_axis_that_is_not_there_are_refused() {
+        let attribute = |i| AttributeProto { name: "axis".into(), i, ..AttributeProto::default() };
+        for axis in [-1, -9, 7, i64::MIN, i64::MAX] {
+            let node = NodeProto { attribute: vec![attribute(axis)], ..NodeProto::default() };
+            let (one, two) = (constant(&[], &[2.0]), constant(&[2], &[2.0, 3.0]));
+            assert_eq!(dequantise(&node, &one, &one, None).unwrap().values, [4.0], "{axis}");
+            assert!(dequantise(&node, &one, &two, None).is_err(), "{axis}");
+            let empty = constant(&[0, 1 << 40, 1 << 40], &[]);
+            assert!(dequantise(&node, &empty, &two, None).is_err(), "{axis}");
+        }
+    }
+}

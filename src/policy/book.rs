@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::factors::With;
 use super::passback::{Direction, Passage};
 use super::place::WhichDoor;
 use super::rule::{Dates, Rule, RuleId, Who};
@@ -48,6 +49,9 @@ pub struct PersonTerms {
     /// So many entries are left; `None` is without number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries_left: Option<u32>,
+    /// What they must show, instead of what the rule asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<With>,
 }
 
 impl PersonTerms {
@@ -68,6 +72,7 @@ impl fmt::Display for PersonTerms {
             self.valid_from.map(|from| format!("from {from}")),
             self.valid_until.map(|until| format!("until {until}")),
             self.entries_left.map(|left| format!("entries left: {left}")),
+            self.with.map(|with| format!("with {with}")),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         f.write_str(if parts.is_empty() { "nothing in particular".into() } else { parts.join(", ") }.as_str())
@@ -85,6 +90,9 @@ pub struct PersonRow {
     pub terms: PersonTerms,
     /// When a door last let them in.
     pub last_entry: Option<Timestamp>,
+    /// Whether they have a PIN.
+    #[serde(default)]
+    pub has_pin: bool,
     /// Where they were last seen to go, area by area; kept where doors lead both ways.
     #[serde(default)]
     pub passages: Vec<Passage>,
@@ -135,6 +143,9 @@ pub struct PersonChange {
     pub valid_until: Option<Limit<Timestamp>>,
     /// Entries left.
     pub entries: Option<Limit<u32>>,
+    /// What they must show.
+    #[serde(default)]
+    pub with: Option<Limit<With>>,
 }
 
 /// A limit or none.
@@ -166,6 +177,7 @@ impl PersonChange {
             valid_from: self.valid_from.map_or(before.valid_from, Limit::get),
             valid_until: self.valid_until.map_or(before.valid_until, Limit::get),
             entries_left: self.entries.map_or(before.entries_left, Limit::get),
+            with: self.with.map_or(before.with, Limit::get),
         }
     }
 }

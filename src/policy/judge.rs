@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
-use super::book::{NumberedRule, PersonTerms, RuleBook};
+use super::book::{NumberedRule, PersonRow, PersonTerms, RuleBook};
+use super::factors::{self, Demand, Doubts, Risks, Shown, Why, With};
 use super::passback::{self, Passage};
 use super::place::{Place, Side, same_name};
-use super::rule::{Effect, RuleId, Schedule, Who};
-use super::{Admitted, Entries, Gate, Now};
-use crate::access::Grant;
+use super::rule::{Effect, Rule, RuleId, Schedule, Who};
+use super::{Admitted, Entries, Factors, Gate, Now, TurnedAway};
+use crate::access::{Grant, PinProof};
 use crate::gallery::PersonId;
 
 /// A book that cannot be used.
@@ -71,6 +72,12 @@ pub enum Refusal {
     ClockNotTrusted,
     /// No rule lets them in now.
     NoRule,
+    /// This rule lets them in once they give their PIN.
+    NeedsPin(RuleId, Why),
+    /// This rule would let them in with their PIN, and they have none.
+    NoPin(RuleId, Why),
+    /// This rule would let them in with their face; a PIN alone does not do.
+    NeedsFace(RuleId),
 }
 
 impl fmt::Display for Refusal {
@@ -106,7 +113,19 @@ impl fmt::Display for Refusal {
             Self::WaitsForFirst(rule, who) => write!(f, "rule {} waits for the first of {who}", rule.0),
             Self::ClockNotTrusted => f.write_str("the clock is not trusted, and a limit on time applies"),
             Self::NoRule => f.write_str("no rule lets them in now"),
+            Self::NeedsPin(_, why) => write!(f, "the PIN is asked for: {why}"),
+            Self::NoPin(_, why) => {
+                write!(f, "a PIN is asked for and they have none (accessd pin set): {why}")
+            }
+            Self::NeedsFace(rule) => write!(f, "rule {} asks for the face, a PIN alone does not do", rule.0),
         }
+    }
+}
+
+impl Refusal {
+    /// Which of two is told at the end of the book: the one that a PIN would turn, else the later one.
+    fn or(self, later: Self) -> Self {
+        if matches!(self, Self::NeedsPin(..)) { self } else { later }
     }
 }
 
@@ -142,6 +161,8 @@ pub enum Says {
     Admits,
     /// It keeps them out, which decides.
     Refuses(Refusal),
+    /// It does not keep them out if they give their PIN.
+    Asks(Why),
 }
 
 /// One step of the judgement.
@@ -170,6 +191,7 @@ pub struct Policy {
     book: RuleBook,
     zone: TimeZone,
     people: HashMap<PersonId, usize>,
+    risks: Risks,
 }
 
 /// The zone of that name; the machine's for none.
@@ -199,7 +221,12 @@ impl Policy {
     pub fn new(book: RuleBook) -> Result<Self, PolicyError> {
         let zone = check_zone(book.zone.as_deref())?;
         let people = book.people.iter().enumerate().map(|(at, row)| (row.id, at)).collect();
-        Ok(Self { book, zone, people })
+        Ok(Self { book, zone, people, risks: Risks::default() })
+    }
+
+    /// With what doubts about a face lead to; without it they lead to nothing.
+    pub fn with_risks(self, risks: Risks) -> Self {
+        Self { risks, ..self }
     }
 
     /// The book.
@@ -221,6 +248,12 @@ impl Policy {
     pub fn words(&self, refusal: &Refusal) -> String {
         match refusal {
             Refusal::Denied(rule) => self.name_of(*rule),
+            Refusal::NeedsPin(rule, _) | Refusal::NoPin(rule, _) => {
+                format!("{refusal}; {}", self.name_of(*rule))
+            }
+            Refusal::NeedsFace(rule) => {
+                format!("a PIN alone does not do; {}", self.name_of(*rule))
+            }
             Refusal::WaitsForFirst(rule, who) => {
                 format!("{}; nobody of {who} has come in yet", self.name_of(*rule))
             }
@@ -228,29 +261,50 @@ impl Policy {
         }
     }
 
-    /// Turns a grant into an admission, or says why not.
+    /// Turns a grant into an admission, or says why not. A PIN counts when it is the grant's person's; a grant that rests
+    /// on no looks shows no face.
     ///
     /// # Errors
-    /// The refusal; the grant is gone then.
-    pub fn admit(&self, grant: Grant, entries: &Entries, now: &Now<'_>) -> Result<Admitted, Refusal> {
-        let rule = self.decide(grant.person(), entries, now)?;
-        let Place { door, side, .. } = now.place;
-        Ok(Admitted { grant, by: self.name_of(rule), door: door.clone(), side: *side })
+    /// The refusal, with the grant: it may be admitted after all once the PIN has been typed.
+    pub fn admit(
+        &self,
+        grant: Grant,
+        pin: Option<&PinProof>,
+        entries: &Entries,
+        now: &Now<'_>,
+    ) -> Result<Admitted, TurnedAway> {
+        let pin = pin.filter(|pin| pin.person() == grant.person());
+        let shown = Shown { face: grant.evidence().map(Doubts::of), pin: pin.is_some() };
+        match self.decide(grant.person(), shown, entries, now) {
+            Ok(rule) => {
+                let Place { door, side, .. } = now.place;
+                let (by, factors) = (self.name_of(rule), Factors::of(shown));
+                let under_duress = pin.is_some_and(PinProof::under_duress);
+                Ok(Admitted { grant, by, factors, under_duress, door: door.clone(), side: *side })
+            }
+            Err(refusal) => Err(TurnedAway { refusal, grant: Box::new(grant) }),
+        }
     }
 
-    /// Whether a person may enter now, and by which rule.
+    /// Whether a person may enter now with what they have shown, and by which rule.
     ///
     /// # Errors
     /// Why they may not.
-    pub fn decide(&self, person: PersonId, entries: &Entries, now: &Now<'_>) -> Result<RuleId, Refusal> {
-        self.walk(person, entries, now, |_| {})
+    pub fn decide(
+        &self,
+        person: PersonId,
+        shown: Shown,
+        entries: &Entries,
+        now: &Now<'_>,
+    ) -> Result<RuleId, Refusal> {
+        self.walk(person, shown, entries, now, |_| {})
     }
 
     /// The steps of the same judgement, in order; the last one decides.
-    pub fn explain(&self, person: PersonId, entries: &Entries, now: &Now<'_>) -> Vec<Step> {
+    pub fn explain(&self, person: PersonId, shown: Shown, entries: &Entries, now: &Now<'_>) -> Vec<Step> {
         let mut steps = Vec::new();
         // The last step says what the walk returns.
-        let _ = self.walk(person, entries, now, |step| steps.push(step));
+        let _ = self.walk(person, shown, entries, now, |step| steps.push(step));
         steps
     }
 
@@ -304,11 +358,12 @@ impl Policy {
     fn walk(
         &self,
         person: PersonId,
+        shown: Shown,
         entries: &Entries,
         now: &Now<'_>,
         mut tell: impl FnMut(Step),
     ) -> Result<RuleId, Refusal> {
-        let Some(row) = self.people.get(&person).map(|at| &self.book.people[*at]) else {
+        let Some(row) = self.row(person) else {
             let says = Says::Refuses(Refusal::NotEnrolled);
             tell(Step { subject: Subject::Enrolled, says });
             return Err(Refusal::NotEnrolled);
@@ -320,57 +375,90 @@ impl Policy {
         let no_entries = (comes_in && terms.entries_left == Some(0)).then_some(Refusal::NoEntriesLeft);
         let validity = outside_validity(terms, now).filter(|_| comes_in);
         let (within, entry) = (Duration::from_secs(self.book.passback_s.into()), entries.get(&person));
+        let passback = passback::against(row, self.book.direction, within, entry, now);
+        // Failed faces say nothing about who shows none; a PIN besides, typed or to be asked for, stands against them.
+        let gate = at_the_gate(now.gate).filter(|_| shown.face.is_some());
+        let pin_for_faces = row.has_pin.then_some(Why::FailedAttempts);
+        let no_clock = self.risks.clock_asks && validity == Some(Refusal::ClockNotTrusted);
         let checks = [
-            (Subject::Lockdown, self.book.lockdown.then_some(Refusal::Lockdown)),
-            (Subject::Attempts, at_the_gate(now.gate)),
-            (Subject::Validity, validity),
-            (Subject::Entries, no_entries),
-            (Subject::Passback, passback::against(row, self.book.direction, within, entry, now)),
+            (Subject::Lockdown, self.book.lockdown.then_some(Refusal::Lockdown), None),
+            (Subject::Attempts, gate, pin_for_faces),
+            (Subject::Validity, validity, no_clock.then_some(Why::Clock)),
+            (Subject::Entries, no_entries, None),
+            (Subject::Passback, passback, None),
         ];
-        for (subject, refusal) in checks {
-            let says = refusal.clone().map_or(Says::Passes, Says::Refuses);
+        let mut because = None;
+        for (subject, refusal, instead) in checks {
+            let says = match (&refusal, instead) {
+                (None, _) => Says::Passes,
+                (Some(_), Some(why)) => Says::Asks(why),
+                (Some(refusal), None) => Says::Refuses(refusal.clone()),
+            };
             tell(Step { subject, says });
-            refusal.map_or(Ok(()), Err)?;
+            match (refusal, instead) {
+                (None, _) => {}
+                (Some(_), Some(why)) => because = because.or(Some(why)),
+                (Some(refusal), None) => return Err(refusal),
+            }
         }
-        self.denials(terms, entries, now, &mut tell)?;
+        let demand = Demand {
+            shown,
+            has_pin: row.has_pin,
+            risks: self.risks,
+            supported: now.threshold_supported,
+            because,
+        };
+        let demand = self.denials(terms, demand, entries, now, &mut tell)?;
         let is_named =
             |numbered: &NumberedRule| numbered.rule.effect == Effect::Allow && numbered.rule.names(now.place);
         if !comes_in && !self.book.rules.iter().any(is_named) {
-            tell(Step { subject: Subject::Rule(RuleId::WAY_OUT), says: Says::Admits });
-            return Ok(RuleId::WAY_OUT);
+            return leave(demand, &mut tell);
         }
-        self.allowances(terms, entries, now, &mut tell)
+        self.allowances(terms, demand, entries, now, &mut tell)
+    }
+
+    /// Whether a rule that nobody can hold against a clock asks for the PIN. Not when it waits for somebody: who came in
+    /// within its window is not known then either.
+    fn pin_instead_of_clock(&self, rule: &Rule) -> bool {
+        self.risks.clock_asks && rule.after_first.is_none()
+    }
+
+    fn row(&self, person: PersonId) -> Option<&PersonRow> {
+        self.people.get(&person).map(|at| &self.book.people[*at])
     }
 
     fn denials(
         &self,
         terms: &PersonTerms,
+        demand: Demand,
         entries: &Entries,
         now: &Now<'_>,
         tell: &mut impl FnMut(Step),
-    ) -> Result<(), Refusal> {
+    ) -> Result<Demand, Refusal> {
+        let mut because = demand.because;
         for numbered in self.book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::Deny) {
-            let refusal = match self.applies(numbered, terms, entries, now) {
-                Applies::Yes => Ok(Refusal::Denied(numbered.id)),
-                Applies::Unknown => Ok(Refusal::ClockNotTrusted),
-                Applies::AfterFirst(_) => Err("its first person has not come in"),
-                Applies::No(why) => Err(why),
+            let says = match self.applies(numbered, terms, entries, now) {
+                Applies::Yes => Says::Refuses(Refusal::Denied(numbered.id)),
+                Applies::Unknown if self.pin_instead_of_clock(&numbered.rule) => Says::Asks(Why::Clock),
+                Applies::Unknown => Says::Refuses(Refusal::ClockNotTrusted),
+                Applies::AfterFirst(_) => Says::Silent("its first person has not come in"),
+                Applies::No(why) => Says::Silent(why),
             };
-            let subject = Subject::Rule(numbered.id);
-            match refusal {
-                Ok(refusal) => {
-                    tell(Step { subject, says: Says::Refuses(refusal.clone()) });
-                    return Err(refusal);
-                }
-                Err(why) => tell(Step { subject, says: Says::Silent(why) }),
+            tell(Step { subject: Subject::Rule(numbered.id), says: says.clone() });
+            match says {
+                Says::Refuses(refusal) => return Err(refusal),
+                Says::Asks(why) => because = because.or(Some(why)),
+                _ => {}
             }
         }
-        Ok(())
+        Ok(Demand { because, ..demand })
     }
 
+    /// The first rule that allows and whose factors were shown; else what comes nearest to it.
     fn allowances(
         &self,
         terms: &PersonTerms,
+        demand: Demand,
         entries: &Entries,
         now: &Now<'_>,
         tell: &mut impl FnMut(Step),
@@ -378,22 +466,35 @@ impl Policy {
         let mut end = Refusal::NoRule;
         for numbered in self.book.rules.iter().filter(|numbered| numbered.rule.effect == Effect::Allow) {
             let subject = Subject::Rule(numbered.id);
-            let why = match self.applies(numbered, terms, entries, now) {
-                Applies::Yes => {
+            let with = terms.with.unwrap_or(numbered.rule.with);
+            let met = match self.applies(numbered, terms, entries, now) {
+                Applies::Yes => Ok(demand.met(with)),
+                Applies::Unknown if self.pin_instead_of_clock(&numbered.rule) => {
+                    let because = demand.because.or(Some(Why::Clock));
+                    Ok(Demand { because, ..demand }.met(with))
+                }
+                Applies::No(why) => Err(why),
+                Applies::AfterFirst(who) => {
+                    end = end.or(Refusal::WaitsForFirst(numbered.id, who));
+                    Err("its first person has not come in")
+                }
+                Applies::Unknown => {
+                    end = end.or(Refusal::ClockNotTrusted);
+                    Err("the clock is not trusted")
+                }
+            };
+            let says = match met {
+                Ok(Ok(())) => {
                     tell(Step { subject, says: Says::Admits });
                     return Ok(numbered.id);
                 }
-                Applies::No(why) => why,
-                Applies::AfterFirst(who) => {
-                    end = Refusal::WaitsForFirst(numbered.id, who);
-                    "its first person has not come in"
+                Ok(Err(missing)) => {
+                    end = end.or(factors::refusal(numbered.id, missing));
+                    Says::Silent("it asks for more than was shown")
                 }
-                Applies::Unknown => {
-                    end = Refusal::ClockNotTrusted;
-                    "the clock is not trusted"
-                }
+                Err(why) => Says::Silent(why),
             };
-            tell(Step { subject, says: Says::Silent(why) });
+            tell(Step { subject, says });
         }
         tell(Step { subject: Subject::End, says: Says::Refuses(end.clone()) });
         Err(end)
@@ -442,6 +543,16 @@ impl Policy {
         let mut terms = recent.filter_map(|(id, _)| self.people.get(id));
         terms.any(|at| self.book.people[*at].terms.is_of(who))
     }
+}
+
+/// The way out, which no rule is about: a face or a PIN of theirs will do, and doubts about the face keep nobody inside.
+fn leave(demand: Demand, tell: &mut impl FnMut(Step)) -> Result<RuleId, Refusal> {
+    let subject = Subject::Rule(RuleId::WAY_OUT);
+    let met = Demand { risks: Risks::default(), ..demand }.met(With::FaceOrPin);
+    let refusal = met.err().map(|missing| factors::refusal(RuleId::WAY_OUT, missing));
+    let says = refusal.clone().map_or(Says::Admits, Says::Refuses);
+    tell(Step { subject, says });
+    refusal.map_or(Ok(RuleId::WAY_OUT), Err)
 }
 
 fn at_the_gate(gate: Gate) -> Option<Refusal> {

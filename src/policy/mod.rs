@@ -5,11 +5,12 @@
 //! judged here opens the door. It reads no clock and no database: the book is a value, and so is the time.
 //!
 //! The order of judgement is fixed, and [`Policy::explain`] prints it: enrolled, lockdown, failed attempts, validity,
-//! entries left, anti-passback, rules that deny, rules that allow. What no rule allows is refused. At a door that leads
-//! out, only rules that name it count, and where none does, whoever is enrolled may leave: nobody is to be kept inside by
-//! hours that are about coming in.
+//! entries left, anti-passback, rules that deny, rules that allow. What no rule allows is refused. A rule allows with what it
+//! asks for: a face, a face and a PIN, or either. At a door that leads out, only rules that name it count, and where none
+//! does, whoever is enrolled may leave: nobody is to be kept inside by hours that are about coming in.
 
 mod book;
+mod factors;
 mod judge;
 mod passback;
 mod place;
@@ -28,11 +29,12 @@ use crate::gallery::PersonId;
 pub use book::{
     Change, Document, Holiday, Limit, NumberedRule, PersonChange, PersonRow, PersonTerms, RuleBook,
 };
+pub use factors::{Doubts, OnRisk, Risks, Shown, Why, With};
 pub use judge::{HoldOpen, Policy, PolicyError, Refusal, Says, Step, Subject, check_zone};
 pub use passback::{Direction, DirectionError, Passage};
 pub use place::{Place, Side, SideError, WhichDoor, same_name, which_door};
 pub use rule::{Dates, Days, Effect, OnHolidays, Rule, RuleError, RuleId, Schedule, TimeOfDay, Who};
-pub use throttle::{Gate, Patience, Throttle};
+pub use throttle::{Gate, Patience, PinPatience, PinPause, PinThrottle, Throttle};
 
 /// The time as a judgement sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +45,8 @@ pub struct Now<'a> {
     pub mono: Option<MonoTime>,
     /// Whether the calendar time is to be believed: kept by a battery, or synchronised since boot.
     pub clock_trusted: bool,
+    /// Whether measurements show that the threshold keeps the rate that is wanted.
+    pub threshold_supported: bool,
     /// Whether faces are looked at, after failed attempts.
     pub gate: Gate,
     /// At which door.
@@ -87,8 +91,49 @@ pub type Entries = BTreeMap<PersonId, Entry>;
 pub struct Admitted {
     grant: Grant,
     by: String,
+    factors: Factors,
+    under_duress: bool,
     door: String,
     side: Side,
+}
+
+/// What an admission rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factors {
+    /// A face.
+    Face,
+    /// A face and the person's PIN.
+    FaceAndPin,
+    /// The person's PIN.
+    Pin,
+}
+
+impl Factors {
+    fn of(shown: Shown) -> Self {
+        match (shown.face, shown.pin) {
+            (Some(_), false) => Self::Face,
+            (Some(_), true) => Self::FaceAndPin,
+            (None, _) => Self::Pin,
+        }
+    }
+
+    /// For the journal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Face => "face",
+            Self::FaceAndPin => "face and PIN",
+            Self::Pin => "PIN",
+        }
+    }
+}
+
+/// A grant that is not admitted, with why.
+#[derive(Debug, PartialEq)]
+pub struct TurnedAway {
+    /// Why.
+    pub refusal: Refusal,
+    /// The grant: it opens nothing, unless it is admitted after all, in its time.
+    pub grant: Box<Grant>,
 }
 
 impl Admitted {
@@ -100,6 +145,16 @@ impl Admitted {
     /// The rule that admits, as the journal names it: `rule 2: allow staff mon-fri 07:00-19:00`.
     pub fn by(&self) -> &str {
         &self.by
+    }
+
+    /// What it rests on.
+    pub fn factors(&self) -> Factors {
+        self.factors
+    }
+
+    /// Whether the PIN was the one that calls for help.
+    pub fn under_duress(&self) -> bool {
+        self.under_duress
     }
 
     /// Which door it is for.
@@ -121,7 +176,8 @@ impl Admitted {
     #[cfg(test)]
     pub(crate) fn for_tests(grant: Grant) -> Self {
         let by = "rule 1: allow everybody always".to_owned();
-        Self { grant, by, door: "door".to_owned(), side: Side::In }
+        let (door, side) = ("door".to_owned(), Side::In);
+        Self { grant, by, factors: Factors::Face, under_duress: false, door, side }
     }
 }
 

@@ -142,6 +142,7 @@ mod tests {
             last_entry: None,
             passages: vec![],
             forgiven: None,
+            has_pin: false,
         }
     }
 
@@ -166,8 +167,14 @@ mod tests {
 
         fn passes(&mut self, side: Side, second: i64) -> Result<(), Refusal> {
             let place = place(side, self.both_ways);
-            let now =
-                Now { wall: at(second), mono: None, clock_trusted: true, gate: Gate::Open, place: &place };
+            let now = Now {
+                wall: at(second),
+                mono: None,
+                clock_trusted: true,
+                threshold_supported: true,
+                gate: Gate::Open,
+                place: &place,
+            };
             if let Some(refusal) = against(&self.row, self.direction, self.within, self.entry.as_ref(), &now)
             {
                 return Err(refusal);

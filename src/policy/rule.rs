@@ -11,6 +11,7 @@ use std::str::FromStr;
 use jiff::civil::{Date, DateTime, Weekday};
 use serde::{Deserialize, Serialize};
 
+use super::factors::With;
 use super::place::{Place, same_name};
 
 /// A text that is no part of a rule.
@@ -23,7 +24,7 @@ pub struct RuleError {
     pub what: &'static str,
 }
 
-fn wrong(text: &str, what: &'static str) -> RuleError {
+pub(super) fn wrong(text: &str, what: &'static str) -> RuleError {
     RuleError { text: text.to_owned(), what }
 }
 
@@ -353,7 +354,7 @@ impl fmt::Display for Schedule {
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Rule {
     /// What it does.
     pub effect: Effect,
@@ -363,6 +364,8 @@ pub struct Rule {
     pub when: Schedule,
     /// Only once a member of this group has been let in within the present window.
     pub after_first: Option<Who>,
+    /// What they must show; of rules that allow.
+    pub with: With,
     /// At these doors; at all of them when none is named.
     pub doors: BTreeSet<String>,
 }
@@ -399,6 +402,8 @@ struct Written {
     holidays: OnHolidays,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after_first: Option<Who>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    with: Option<With>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     doors: BTreeSet<String>,
 }
@@ -407,9 +412,14 @@ fn everybody() -> Who {
     Who::Everybody
 }
 
-impl From<Written> for Rule {
-    fn from(written: Written) -> Self {
-        let Written { effect, who, days, from, until, dates, holidays, after_first, doors } = written;
+impl TryFrom<Written> for Rule {
+    type Error = RuleError;
+    fn try_from(written: Written) -> Result<Self, RuleError> {
+        let Written { effect, who, days, from, until, dates, holidays, after_first, with, doors } = written;
+        let with = with.unwrap_or_default();
+        if effect != Effect::Allow && with != With::Face {
+            return Err(wrong(&with.to_string(), "is asked by rules that allow, and by no others"));
+        }
         let always = Schedule::ALWAYS;
         let when = Schedule {
             days: days.unwrap_or(always.days),
@@ -418,7 +428,7 @@ impl From<Written> for Rule {
             dates,
             holidays,
         };
-        Self { effect, who, when, after_first, doors }
+        Ok(Self { effect, who, when, after_first, with, doors })
     }
 }
 
@@ -435,6 +445,7 @@ impl From<Rule> for Written {
             dates,
             holidays,
             after_first: rule.after_first,
+            with: Some(rule.with).filter(|with| *with != With::Face),
             doors: rule.doors,
         }
     }
@@ -449,6 +460,9 @@ impl fmt::Display for Rule {
         }
         if let Some(who) = &self.after_first {
             write!(f, ", once {who} came in")?;
+        }
+        if self.with != With::Face {
+            write!(f, ", with {}", self.with)?;
         }
         let doors: Vec<&str> = self.doors.iter().map(String::as_str).collect();
         if doors.is_empty() { Ok(()) } else { write!(f, ", at {}", doors.join(" and ")) }

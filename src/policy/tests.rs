@@ -6,9 +6,13 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::access::PinProof;
 
 const ADA: PersonId = PersonId(1);
 const BOB: PersonId = PersonId(2);
+
+/// A face that leaves nothing to doubt.
+const FACE: Shown = Shown { face: Some(Doubts { look_alike: false, unproven: false }), pin: false };
 
 fn ts(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -22,7 +26,14 @@ fn door(name: &str, side: Side) -> Place {
 }
 
 fn now(wall: &str) -> Now<'static> {
-    Now { wall: ts(wall), mono: None, clock_trusted: true, gate: Gate::Open, place: &DOOR }
+    Now {
+        wall: ts(wall),
+        mono: None,
+        clock_trusted: true,
+        threshold_supported: true,
+        gate: Gate::Open,
+        place: &DOOR,
+    }
 }
 
 fn rule(effect: Effect, who: &str, days: &str, from: &str, until: &str) -> Rule {
@@ -32,7 +43,14 @@ fn rule(effect: Effect, who: &str, days: &str, from: &str, until: &str) -> Rule 
         until: until.parse().unwrap(),
         ..Schedule::ALWAYS
     };
-    Rule { effect, who: who.parse().unwrap(), when, after_first: None, doors: BTreeSet::new() }
+    Rule {
+        effect,
+        who: who.parse().unwrap(),
+        when,
+        after_first: None,
+        with: With::Face,
+        doors: BTreeSet::new(),
+    }
 }
 
 fn always() -> Rule {
@@ -42,7 +60,15 @@ fn always() -> Rule {
 fn person(id: PersonId, name: &str, groups: &[&str]) -> PersonRow {
     let terms =
         PersonTerms { groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..Default::default() };
-    PersonRow { id, name: name.into(), terms, last_entry: None, passages: Vec::new(), forgiven: None }
+    PersonRow {
+        id,
+        name: name.into(),
+        terms,
+        last_entry: None,
+        passages: Vec::new(),
+        forgiven: None,
+        has_pin: false,
+    }
 }
 
 /// Ada is of the staff, Bob cleans.
@@ -56,7 +82,7 @@ fn book(zone: &str, rules: Vec<Rule>) -> RuleBook {
 }
 
 fn ask(book: &RuleBook, who: PersonId, at: &str) -> Result<RuleId, Refusal> {
-    Policy::new(book.clone()).unwrap().decide(who, &Entries::new(), &now(at))
+    Policy::new(book.clone()).unwrap().decide(who, FACE, &Entries::new(), &now(at))
 }
 
 #[test]
@@ -204,7 +230,7 @@ fn every_refusal_has_its_reason_in_its_order() {
 fn without_a_clock_what_is_limited_in_time_refuses_and_the_rest_works() {
     let blind = Now { clock_trusted: false, ..now("2026-11-23T12:00:00Z") };
     let decide =
-        |book: &RuleBook, who| Policy::new(book.clone()).unwrap().decide(who, &Entries::new(), &blind);
+        |book: &RuleBook, who| Policy::new(book.clone()).unwrap().decide(who, FACE, &Entries::new(), &blind);
     let staff = rule(Effect::Allow, "staff", "mon-fri", "07:00", "19:00");
     assert_eq!(decide(&book("UTC", vec![staff.clone()]), ADA), Err(Refusal::ClockNotTrusted));
     assert_eq!(decide(&book("UTC", vec![staff.clone()]), BOB), Err(Refusal::NoRule));
@@ -240,11 +266,12 @@ fn nobody_enters_twice_within_the_time_whatever_the_calendar_does() {
             wall: ts(wall),
             mono: mono_ms.map(MonoTime::from_millis),
             clock_trusted: true,
+            threshold_supported: true,
             gate: Gate::Open,
             place: &DOOR,
         };
-        assert_eq!(policy.decide(ADA, &entries, &now).err(), refused, "{wall} {mono_ms:?}");
-        assert_eq!(policy.decide(BOB, &entries, &now), Ok(RuleId(1)));
+        assert_eq!(policy.decide(ADA, FACE, &entries, &now).err(), refused, "{wall} {mono_ms:?}");
+        assert_eq!(policy.decide(BOB, FACE, &entries, &now), Ok(RuleId(1)));
     }
 }
 
@@ -266,7 +293,7 @@ fn the_first_of_a_group_opens_for_the_others_and_the_door() {
         (entered(ADA, "2026-11-23T08:30:00Z"), Ok(RuleId(1)), false),
         (entered(ADA, "2026-11-23T09:30:00Z"), Ok(RuleId(1)), true),
     ] {
-        assert_eq!(policy.decide(BOB, &entries, &at), bob, "{entries:?}");
+        assert_eq!(policy.decide(BOB, FACE, &entries, &at), bob, "{entries:?}");
         let hold = policy.hold_open(&entries, &at);
         assert_eq!(hold.is_some(), held, "{entries:?}");
         assert!(hold.is_none_or(|hold| hold.left == Duration::from_secs(5 * 3600)));
@@ -287,7 +314,7 @@ fn after_failed_attempts_nobody_is_let_in_and_a_pause_says_how_long() {
         (Gate::Off, Some(Refusal::FaceOff)),
     ] {
         let at = Now { gate, ..now("2026-11-23T12:00:00Z") };
-        assert_eq!(policy.decide(ADA, &Entries::new(), &at).err(), refusal);
+        assert_eq!(policy.decide(ADA, FACE, &Entries::new(), &at).err(), refusal);
     }
     assert_eq!(policy.words(&Refusal::Paused(minute)), "paused for 60 s after failed attempts");
     assert_eq!(policy.words(&Refusal::Denied(RuleId(1))), "rule 1: allow everybody always");
@@ -298,7 +325,7 @@ fn an_explanation_ends_with_what_decides() {
     let mut staff = rule(Effect::Allow, "staff", "mon-fri", "07:00", "19:00");
     staff.when.holidays = OnHolidays::Not;
     let policy = Policy::new(book("UTC", vec![staff, always()])).unwrap();
-    let steps = policy.explain(BOB, &Entries::new(), &now("2026-11-23T12:00:00Z"));
+    let steps = policy.explain(BOB, FACE, &Entries::new(), &now("2026-11-23T12:00:00Z"));
     let last = |n: usize| &steps[steps.len() - n];
     assert_eq!(last(2).says, Says::Silent("they are not of this group"));
     assert_eq!(*last(1), Step { subject: Subject::Rule(RuleId(2)), says: Says::Admits });
@@ -310,11 +337,152 @@ fn an_explanation_ends_with_what_decides() {
 fn an_admission_names_its_rule_and_is_of_the_grant() {
     let policy = Policy::new(book("UTC", vec![always()])).unwrap();
     let grant = Grant::for_tests(1, "Ada", MonoTime::from_millis(9));
-    let admitted = policy.admit(grant, &Entries::new(), &now("2026-11-23T12:00:00Z")).unwrap();
+    let admitted = policy.admit(grant, None, &Entries::new(), &now("2026-11-23T12:00:00Z")).unwrap();
     assert_eq!((admitted.by(), admitted.grant().name()), ("rule 1: allow everybody always", "Ada"));
     let removed = Grant::for_tests(9, "Zoe", MonoTime::from_millis(9));
-    let refused = policy.admit(removed, &Entries::new(), &now("2026-11-23T12:00:00Z"));
-    assert_eq!(refused, Err(Refusal::NotEnrolled));
+    let refused = policy.admit(removed, None, &Entries::new(), &now("2026-11-23T12:00:00Z"));
+    assert_eq!(refused.unwrap_err().refusal, Refusal::NotEnrolled);
+}
+
+#[test]
+fn what_must_be_shown_follows_from_rule_person_and_doubts() {
+    let face = |look_alike, unproven| Shown { face: Some(Doubts { look_alike, unproven }), pin: false };
+    let (both, pin) = (Shown { pin: true, ..FACE }, Shown { face: None, pin: true });
+    let (one, at) = (RuleId(1), now("2026-11-23T12:00:00Z"));
+    let decide = |with: With, theirs: Option<With>, has_pin, risks, shown, now: &Now<'_>| {
+        let mut book = book("UTC", vec![Rule { with, ..always() }]);
+        (book.people[0].terms.with, book.people[0].has_pin) = (theirs, has_pin);
+        Policy::new(book).unwrap().with_risks(risks).decide(ADA, shown, &Entries::new(), now)
+    };
+    let asked = |why| Err(Refusal::NeedsPin(one, why));
+    let calm = Risks::default();
+    for (with, theirs, has_pin, shown, expected) in [
+        (With::Face, None, true, FACE, Ok(one)),
+        (With::Face, None, true, pin, Err(Refusal::NeedsFace(one))),
+        (With::FaceAndPin, None, true, FACE, asked(Why::Rule)),
+        (With::FaceAndPin, None, true, both, Ok(one)),
+        (With::FaceAndPin, None, true, pin, Err(Refusal::NeedsFace(one))),
+        (With::FaceAndPin, None, false, FACE, Err(Refusal::NoPin(one, Why::Rule))),
+        (With::FaceOrPin, None, true, FACE, Ok(one)),
+        (With::FaceOrPin, None, true, pin, Ok(one)),
+        // What is agreed goes before the rule, either way.
+        (With::Face, Some(With::FaceAndPin), true, FACE, asked(Why::Rule)),
+        (With::Face, Some(With::FaceOrPin), true, pin, Ok(one)),
+        (With::FaceAndPin, Some(With::Face), true, FACE, Ok(one)),
+    ] {
+        let decided = decide(with, theirs, has_pin, calm, shown, &at);
+        assert_eq!(decided, expected, "{with:?} {theirs:?} {shown:?}");
+    }
+    let risks = |risk| Risks { look_alike: risk, liveness: risk, threshold: risk, clock_asks: false };
+    let unsupported = Now { threshold_supported: false, ..at };
+    for (shown, now, why) in [
+        (face(true, false), at, Why::LookAlike),
+        (face(false, true), at, Why::Unproven),
+        (FACE, unsupported, Why::Unsupported),
+    ] {
+        let decide = |risk, has_pin| decide(With::Face, None, has_pin, risks(risk), shown, &now);
+        assert_eq!((decide(OnRisk::Ignore, true), decide(OnRisk::Ignore, false)), (Ok(one), Ok(one)));
+        assert_eq!((decide(OnRisk::PinIfSet, true), decide(OnRisk::PinIfSet, false)), (asked(why), Ok(one)));
+        assert_eq!(
+            (decide(OnRisk::Pin, true), decide(OnRisk::Pin, false)),
+            (asked(why), Err(Refusal::NoPin(one, why)))
+        );
+    }
+    // Doubts about a face are none about a PIN.
+    let by_pin = decide(With::FaceOrPin, None, true, risks(OnRisk::Pin), pin, &unsupported);
+    assert_eq!(by_pin, Ok(one));
+    // Failed faces: a PIN besides opens, and PINs alone are not touched.
+    let off = Now { gate: Gate::Off, ..at };
+    assert_eq!(decide(With::Face, None, true, calm, FACE, &off), asked(Why::FailedAttempts));
+    assert_eq!(decide(With::Face, None, true, calm, both, &off), Ok(one));
+    assert_eq!(decide(With::Face, None, false, calm, FACE, &off), Err(Refusal::FaceOff));
+    assert_eq!(decide(With::FaceOrPin, None, true, calm, pin, &off), Ok(one));
+}
+
+#[test]
+fn one_rule_that_is_satisfied_is_enough_and_the_nearest_is_told() {
+    let night = Rule { with: With::FaceAndPin, ..always() };
+    let day = rule(Effect::Allow, "staff", "mon-fri", "07:00", "19:00");
+    let mut book = book("UTC", vec![night, day]);
+    book.people[0].has_pin = true;
+    let policy = Policy::new(book).unwrap();
+    let decide = |shown, at| policy.decide(ADA, shown, &Entries::new(), &now(at));
+    assert_eq!(decide(FACE, "2026-11-23T12:00:00Z"), Ok(RuleId(2)));
+    let (asked, both) = (Refusal::NeedsPin(RuleId(1), Why::Rule), Shown { pin: true, ..FACE });
+    assert_eq!(decide(FACE, "2026-11-23T22:00:00Z"), Err(asked.clone()));
+    assert_eq!(decide(both, "2026-11-23T22:00:00Z"), Ok(RuleId(1)));
+    assert_eq!(
+        policy.words(&asked),
+        "the PIN is asked for: it takes face and PIN; rule 1: allow everybody always, with face and PIN"
+    );
+    let steps = policy.explain(ADA, FACE, &Entries::new(), &now("2026-11-23T22:00:00Z"));
+    assert_eq!(steps.last().unwrap().says, Says::Refuses(asked));
+}
+
+#[test]
+fn without_a_clock_a_limit_on_time_may_ask_for_the_pin_instead() {
+    let blind = Now { clock_trusted: false, ..now("2026-11-23T12:00:00Z") };
+    let asks = Risks { clock_asks: true, ..Risks::default() };
+    let both = Shown { pin: true, ..FACE };
+    let staff = rule(Effect::Allow, "staff", "mon-fri", "07:00", "19:00");
+    let decide = |mut book: RuleBook, shown, has_pin| {
+        book.people[0].has_pin = has_pin;
+        Policy::new(book).unwrap().with_risks(asks).decide(ADA, shown, &Entries::new(), &blind)
+    };
+    let one = RuleId(1);
+    let hours = || book("UTC", vec![staff.clone()]);
+    assert_eq!(decide(hours(), FACE, true), Err(Refusal::NeedsPin(one, Why::Clock)));
+    assert_eq!(decide(hours(), FACE, false), Err(Refusal::NoPin(one, Why::Clock)));
+    assert_eq!(decide(hours(), both, true), Ok(one));
+    let mut visitor = book("UTC", vec![always()]);
+    visitor.people[0].terms.valid_until = Some(ts("2020-01-01T00:00:00Z"));
+    assert_eq!(decide(visitor.clone(), FACE, true), Err(Refusal::NeedsPin(one, Why::Clock)));
+    let night = rule(Effect::Deny, "staff", "daily", "22:00", "05:00");
+    assert_eq!(
+        decide(book("UTC", vec![night, always()]), FACE, true),
+        Err(Refusal::NeedsPin(RuleId(2), Why::Clock))
+    );
+    // A rule without a limit needs no PIN, and who waits for somebody waits.
+    assert_eq!(decide(book("UTC", vec![staff.clone(), always()]), FACE, true), Ok(RuleId(2)));
+    let waits = Rule { after_first: Some(Who::Everybody), ..staff };
+    assert_eq!(decide(book("UTC", vec![waits]), both, true), Err(Refusal::ClockNotTrusted));
+}
+
+#[test]
+fn a_pin_of_another_person_counts_for_nothing_and_a_duress_pin_is_told() {
+    let mut book = book("UTC", vec![Rule { with: With::FaceAndPin, ..always() }]);
+    book.people[0].has_pin = true;
+    let policy = Policy::new(book).unwrap();
+    let at = MonoTime::from_millis(9);
+    let admit = |proof: Option<&PinProof>| {
+        let grant = Grant::for_tests(1, "Ada", at);
+        policy.admit(grant, proof, &Entries::new(), &now("2026-11-23T12:00:00Z"))
+    };
+    let refused = admit(Some(&PinProof::for_tests(2, false, at))).unwrap_err();
+    assert_eq!((refused.refusal, refused.grant.name()), (Refusal::NeedsPin(RuleId(1), Why::Rule), "Ada"));
+    for under_duress in [false, true] {
+        let admitted = admit(Some(&PinProof::for_tests(1, under_duress, at))).unwrap();
+        assert_eq!((admitted.factors(), admitted.under_duress()), (Factors::FaceAndPin, under_duress));
+    }
+    let by_pin = PinProof::for_tests(1, false, at).grant("Ada".into());
+    let proof = PinProof::for_tests(1, false, at);
+    let refused = policy.admit(by_pin, Some(&proof), &Entries::new(), &now("2026-11-23T12:00:00Z"));
+    assert_eq!(refused.unwrap_err().refusal, Refusal::NeedsFace(RuleId(1)));
+}
+
+#[test]
+fn what_must_be_shown_is_written_and_only_rules_that_allow_ask_for_it() {
+    let rule: Rule = serde_json::from_str(r#"{"effect":"allow","with":"face-or-pin"}"#).unwrap();
+    assert_eq!(rule.to_string(), "allow everybody always, with face or PIN");
+    assert_eq!(serde_json::from_str::<Rule>(&serde_json::to_string(&rule).unwrap()).unwrap(), rule);
+    for effect in ["deny", "hold-open"] {
+        let text = format!(r#"{{"effect":"{effect}","with":"face-and-pin"}}"#);
+        assert!(serde_json::from_str::<Rule>(&text).unwrap_err().to_string().contains("rules that allow"));
+    }
+    for with in [With::Face, With::FaceAndPin, With::FaceOrPin] {
+        assert_eq!(with.word().parse(), Ok(with));
+    }
+    assert!("card".parse::<With>().unwrap_err().to_string().contains("`face-and-pin`"));
 }
 
 #[test]
@@ -381,7 +549,7 @@ fn rules_that_name_doors_count_at_those_and_whoever_is_enrolled_may_leave() {
     book.people[0].terms.entries_left = Some(0);
     let sunday = |place| Now { place, ..now("2026-11-22T12:00:00Z") };
     let ask = |book: &RuleBook, who, now: &Now<'_>| {
-        Policy::new(book.clone()).unwrap().decide(who, &Entries::new(), now)
+        Policy::new(book.clone()).unwrap().decide(who, FACE, &Entries::new(), now)
     };
     book.people[0].terms.entries_left = None;
     assert_eq!(ask(&book, ADA, &sunday(&entry)), Ok(RuleId(1)));
@@ -391,7 +559,7 @@ fn rules_that_name_doors_count_at_those_and_whoever_is_enrolled_may_leave() {
     let late = Now { place: &exit, clock_trusted: false, ..now("2026-11-22T23:00:00Z") };
     assert_eq!(ask(&book, ADA, &late), Ok(RuleId::WAY_OUT));
     assert_eq!(ask(&book, BOB, &sunday(&exit)), Ok(RuleId::WAY_OUT));
-    let steps = Policy::new(book.clone()).unwrap().explain(BOB, &Entries::new(), &sunday(&exit));
+    let steps = Policy::new(book.clone()).unwrap().explain(BOB, FACE, &Entries::new(), &sunday(&exit));
     assert_eq!(steps.last(), Some(&Step { subject: Subject::Rule(RuleId::WAY_OUT), says: Says::Admits }));
     // Not in lockdown, not while faces are off, and not whom a rule keeps in that names the door.
     let off = Now { gate: Gate::Off, ..late };
@@ -429,7 +597,7 @@ fn anti_passback_by_direction_is_one_of_the_steps() {
     let noon = "2026-11-23T12:00:00Z";
     policy.set_passage(ADA, "inside", Some(Passage::through(&entry, ts(noon))));
     let later = "2026-11-23T12:01:00Z";
-    let steps = policy.explain(ADA, &Entries::new(), &at(&entry, later));
+    let steps = policy.explain(ADA, FACE, &Entries::new(), &at(&entry, later));
     let refusal = Refusal::IsInside { ago: Duration::from_secs(60) };
     assert_eq!(
         steps.last(),
@@ -439,12 +607,12 @@ fn anti_passback_by_direction_is_one_of_the_steps() {
         policy.words(&refusal),
         "anti-passback: is inside since 60 s, must leave first (or: accessd policy forgive)"
     );
-    assert_eq!(policy.decide(ADA, &Entries::new(), &at(&exit, later)), Ok(RuleId::WAY_OUT));
-    assert_eq!(policy.decide(BOB, &Entries::new(), &at(&entry, later)), Ok(RuleId(1)));
+    assert_eq!(policy.decide(ADA, FACE, &Entries::new(), &at(&exit, later)), Ok(RuleId::WAY_OUT));
+    assert_eq!(policy.decide(BOB, FACE, &Entries::new(), &at(&entry, later)), Ok(RuleId(1)));
     policy.set_passage(ADA, "inside", Some(Passage::through(&exit, ts(later))));
-    assert!(policy.decide(ADA, &Entries::new(), &at(&exit, later)).is_err());
+    assert!(policy.decide(ADA, FACE, &Entries::new(), &at(&exit, later)).is_err());
     policy.set_passage(ADA, "inside", None);
-    assert!(policy.decide(ADA, &Entries::new(), &at(&exit, later)).is_ok());
+    assert!(policy.decide(ADA, FACE, &Entries::new(), &at(&exit, later)).is_ok());
 }
 
 #[test]
@@ -477,11 +645,29 @@ fn ten_thousand_people_and_two_hundred_rules_take_less_than_a_millisecond() {
     let rounds: u32 = 500;
     let begun = std::time::Instant::now();
     for n in 0..rounds {
-        assert_eq!(policy.decide(PersonId(n.into()), &entries, &at), Err(Refusal::NoRule));
+        assert_eq!(policy.decide(PersonId(n.into()), FACE, &entries, &at), Err(Refusal::NoRule));
     }
     let each = begun.elapsed() / rounds;
     println!("a decision takes {each:?}");
     assert!(each <= Duration::from_millis(1), "{each:?}");
+}
+
+fn any_with() -> impl Strategy<Value = With> {
+    prop_oneof![Just(With::Face), Just(With::FaceAndPin), Just(With::FaceOrPin)]
+}
+
+prop_compose! {
+    fn any_risks()(risks in prop::array::uniform3(prop_oneof![Just(OnRisk::Ignore), Just(OnRisk::PinIfSet), Just(OnRisk::Pin)]), clock_asks: bool) -> Risks {
+        let [look_alike, liveness, threshold] = risks;
+        Risks { look_alike, liveness, threshold, clock_asks }
+    }
+}
+
+prop_compose! {
+    /// What somebody with or without a PIN can show.
+    fn any_shown()(face in prop::option::of((any::<bool>(), any::<bool>())), pin: bool) -> Shown {
+        Shown { face: face.map(|(look_alike, unproven)| Doubts { look_alike, unproven }), pin }
+    }
 }
 
 prop_compose! {
@@ -492,10 +678,12 @@ prop_compose! {
         from in 0..24_u16, until in 0..=24_u16,
         holidays in prop_oneof![Just(OnHolidays::Too), Just(OnHolidays::Not), Just(OnHolidays::Only)],
         first in prop::option::of(prop_oneof![Just("everybody"), Just("staff")]),
+        with in any_with(),
     ) -> Rule {
         let mut rule = rule(effect, who, days, &format!("{from}:00"), &format!("{until}:00"));
         rule.when.holidays = holidays;
         rule.after_first = first.map(|who| who.parse().unwrap());
+        rule.with = if effect == Effect::Allow { with } else { With::Face };
         rule
     }
 }
@@ -506,13 +694,15 @@ prop_compose! {
         zone in prop_oneof![Just("UTC"), Just("Europe/Berlin"), Just("America/New_York"), Just("Australia/Lord_Howe")],
         from in prop::option::of(0..20_000_i64), until in prop::option::of(0..20_000_i64),
         entries_left in prop::option::of(0..3_u32), passback_s in prop_oneof![Just(0), 1..100_000_u32],
-        lockdown in prop::bool::weighted(0.1),
+        lockdown in prop::bool::weighted(0.1), with in prop::option::of(any_with()), has_pin: bool,
     ) -> RuleBook {
         let mut book = RuleBook { lockdown, passback_s, ..book(zone, rules) };
         book.holidays.push(Holiday { dates: "2026-01-01..2026-01-03".parse().unwrap(), name: "new year".into(), yearly: true });
         let at = |hours: Option<i64>| hours.map(|h| ts("2026-01-01T00:00:00Z") + Duration::from_secs(h.unsigned_abs() * 3600));
         (book.people[0].terms.valid_from, book.people[0].terms.valid_until) = (at(from), at(until));
         book.people[0].terms.entries_left = entries_left;
+        book.people[0].terms.with = with;
+        book.people[0].has_pin = has_pin;
         book
     }
 }
@@ -520,25 +710,28 @@ prop_compose! {
 proptest! {
     #[test]
     fn nobody_is_ever_let_in_against_a_limit(
-        book in any_book(), minute in 0..1_200_000_u64, entered in prop::option::of(0..1_200_000_u64), clock_trusted: bool, paused: bool,
+        book in any_book(), minute in 0..1_200_000_u64, entered in prop::option::of(0..1_200_000_u64), clock_trusted: bool, paused: bool, shown in any_shown(),
     ) {
         let moment = |minute: u64| ts("2026-01-01T00:00:00Z") + Duration::from_secs(minute * 60);
-        let now = Now { wall: moment(minute), mono: None, clock_trusted, gate: if paused { Gate::Off } else { Gate::Open }, place: &DOOR };
+        let gate = if paused { Gate::Off } else { Gate::Open };
+        let now = Now { wall: moment(minute), mono: None, clock_trusted, threshold_supported: true, gate, place: &DOOR };
         let entries: Entries = entered.map(|m| (ADA, Entry { wall: moment(m), mono: None })).into_iter().collect();
         let policy = Policy::new(book.clone()).unwrap();
-        let decided = policy.decide(ADA, &entries, &now);
+        // Nobody types the PIN of somebody who has none.
+        let shown = Shown { pin: shown.pin && book.people[0].has_pin, ..shown };
+        let decided = policy.decide(ADA, shown, &entries, &now);
         // The explanation is of the same judgement.
-        let last = policy.explain(ADA, &entries, &now).pop().unwrap();
+        let last = policy.explain(ADA, shown, &entries, &now).pop().unwrap();
         match &decided {
             Ok(rule) => prop_assert_eq!(last, Step { subject: Subject::Rule(*rule), says: Says::Admits }),
             Err(refusal) => prop_assert_eq!(last.says, Says::Refuses(refusal.clone())),
         }
-        prop_assert_eq!(policy.decide(PersonId(99), &entries, &now), Err(Refusal::NotEnrolled));
+        prop_assert_eq!(policy.decide(PersonId(99), shown, &entries, &now), Err(Refusal::NotEnrolled));
         let hold = policy.hold_open(&entries, &now);
         prop_assert!(hold.is_none() || (clock_trusted && !book.lockdown));
         let Ok(rule) = decided else { return Ok(()) };
         let terms = &book.people[0].terms;
-        prop_assert!(!book.lockdown && !paused);
+        prop_assert!(!book.lockdown && (!paused || shown.pin));
         prop_assert!(terms.valid_from.is_none_or(|from| clock_trusted && from <= now.wall));
         prop_assert!(terms.valid_until.is_none_or(|until| clock_trusted && now.wall < until));
         prop_assert!(terms.entries_left != Some(0));
@@ -558,6 +751,49 @@ proptest! {
             n.rule.effect == Effect::Deny && n.rule.after_first.is_none() && terms.is_of(&n.rule.who) && covers(n.id)
         });
         prop_assert!(!denied);
+    }
+
+    /// Nobody without what is needed; who shows more is not worse off; and whoever is asked for a PIN comes in by it.
+    #[test]
+    fn nobody_is_ever_let_in_without_the_factor_that_is_needed(
+        book in any_book(), minute in 0..1_200_000_u64, clock_trusted: bool, supported: bool, gate in 0..3_u8,
+        shown in any_shown(), risks in any_risks(),
+    ) {
+        let has_pin = book.people[0].has_pin;
+        let shown = Shown { pin: shown.pin && has_pin, ..shown };
+        let gate = [Gate::Open, Gate::Paused(Duration::from_secs(9)), Gate::Off][usize::from(gate)];
+        let wall = ts("2026-01-01T00:00:00Z") + Duration::from_secs(minute * 60);
+        let now = Now { wall, mono: None, clock_trusted, threshold_supported: supported, gate, place: &DOOR };
+        let entries = Entries::new();
+        let policy = Policy::new(book.clone()).unwrap().with_risks(risks);
+        let decide = |shown| policy.decide(ADA, shown, &entries, &now);
+        let nothing = Shown::default();
+        prop_assert!(decide(nothing).is_err());
+        let decided = decide(shown);
+        let with_pin = Shown { pin: true, ..shown };
+        if has_pin && decided.is_ok() {
+            prop_assert!(decide(with_pin).is_ok(), "a PIN besides keeps nobody out");
+        }
+        if let Err(Refusal::NeedsPin(..)) = decided {
+            prop_assert!(has_pin && !shown.pin && shown.face.is_some());
+            prop_assert!(decide(with_pin).is_ok(), "nobody is asked in vain");
+        }
+        let Ok(id) = decided else { return Ok(()) };
+        let rule = &book.rules.iter().find(|n| n.id == id).unwrap().rule;
+        let with = book.people[0].terms.with.unwrap_or(rule.with);
+        match shown {
+            Shown { face: None, pin } => prop_assert!(pin && with == With::FaceOrPin),
+            Shown { face: Some(_), pin: true } => {}
+            Shown { face: Some(doubts), pin: false } => {
+                prop_assert!(with != With::FaceAndPin && gate == Gate::Open);
+                let borne = |doubt: bool, risk| !doubt || risk == OnRisk::Ignore || (risk == OnRisk::PinIfSet && !has_pin);
+                prop_assert!(borne(doubts.look_alike, risks.look_alike));
+                prop_assert!(borne(doubts.unproven, risks.liveness));
+                prop_assert!(borne(!supported, risks.threshold));
+                prop_assert!(clock_trusted || (rule.when.is_always() && rule.after_first.is_none()), "the clock asks for a PIN");
+            }
+        }
+        prop_assert!(!book.lockdown);
     }
 
     /// Day by day and minute by minute, in another way than the schedule does it.

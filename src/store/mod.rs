@@ -14,6 +14,7 @@ mod journal;
 mod lock;
 mod open;
 mod people;
+mod pins;
 mod policy;
 mod repair;
 mod restore;
@@ -27,6 +28,7 @@ mod verify;
 
 use std::path::PathBuf;
 
+use crate::access::pin::StoredPin;
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
 use crate::journal::chain::{Against, Verification};
@@ -39,6 +41,7 @@ pub use check::{Checkup, Finding, check};
 pub use custody::{Consent, Custody, Export};
 pub use heads::HeadFile;
 pub use open::{OpenMode, boot_id};
+pub use pins::PinChange;
 pub use repair::repair;
 pub use restore::{Restored, Restoring};
 pub use retention::Retention;
@@ -84,6 +87,9 @@ pub enum StoreError {
     /// A change of the rule book that cannot be.
     #[error("the rule book stays as it is: {0}")]
     Policy(String),
+    /// A PIN that cannot be, or that stands in the way of more people.
+    #[error("the PINs stay as they are: {0}")]
+    Pin(String),
     /// The file cannot be used as accessd's database.
     #[error("database {}: {what}", path.display())]
     Database {
@@ -118,7 +124,8 @@ pub trait Store: Custody + Send {
     /// Adds a person with their first templates and an `enrol` event.
     ///
     /// # Errors
-    /// [`StoreError::NameTaken`], [`StoreError::BadName`], [`StoreError::BadTemplates`] or the database's.
+    /// [`StoreError::NameTaken`], [`StoreError::BadName`], [`StoreError::BadTemplates`], [`StoreError::Pin`] when PINs would be
+    /// too short for so many, or the database's.
     fn enrol(
         &mut self,
         name: &str,
@@ -126,6 +133,12 @@ pub trait Store: Custody + Send {
         actor: &str,
         at: Stamp,
     ) -> Result<PersonId, StoreError>;
+
+    /// Adds a person without templates, whom no face names, with an `enrol` event.
+    ///
+    /// # Errors
+    /// [`StoreError::NameTaken`], [`StoreError::BadName`] or the database's.
+    fn add_person(&mut self, name: &str, actor: &str, at: Stamp) -> Result<PersonId, StoreError>;
 
     /// Adds templates to a person with an `enrol_more` event.
     ///
@@ -195,8 +208,27 @@ pub trait Store: Custody + Send {
     /// [`StoreError::Policy`], [`StoreError::UnknownPerson`] or the database's.
     fn change_policy(&mut self, change: &Change, actor: &str, at: Stamp) -> Result<(), StoreError>;
 
+    /// A person's PIN, if they have one.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn pin(&self, person: PersonId) -> Result<Option<StoredPin>, StoreError>;
+
+    /// Changes a person's PIN, with its event.
+    ///
+    /// # Errors
+    /// [`StoreError::Pin`], [`StoreError::UnknownPerson`] or the database's.
+    fn change_pin(
+        &mut self,
+        name: &str,
+        change: &PinChange,
+        actor: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError>;
+
     /// Writes an event; it is on disk (fsync) when this returns. A grant takes one of the person's entries with it, where
-    /// those are numbered, also when the door then did not open for it.
+    /// those are numbered, also when the door then did not open for it. A wrong PIN counts against its person, and a grant
+    /// by PIN ends that count.
     ///
     /// # Errors
     /// When it could not be made durable.

@@ -14,7 +14,7 @@ use crate::gallery::PersonId;
 use crate::journal::{EventKind, PersonRef};
 use crate::policy::{
     Change, Direction, Document, Holiday, NumberedRule, Passage, PersonRow, PersonTerms, Rule, RuleBook,
-    RuleId, check_zone,
+    RuleId, With, check_zone,
 };
 
 /// What a change did, for its event.
@@ -240,25 +240,31 @@ fn rows(conn: &Connection) -> Result<Vec<PersonRow>, Trouble> {
     let mut rows = conn.prepare_cached(
         "SELECT people.id, name, valid_from, valid_until, entries_left, forgiven.wall,
             (SELECT wall FROM events WHERE person = people.id AND kind = 'grant'
-                AND coalesce(json_extract(detail, '$.side'), 'in') = 'in' ORDER BY id DESC LIMIT 1)
+                AND coalesce(json_extract(detail, '$.side'), 'in') = 'in' ORDER BY id DESC LIMIT 1),
+            must_show, EXISTS (SELECT 1 FROM pins WHERE pins.person = people.id)
          FROM people LEFT JOIN terms ON terms.person = people.id LEFT JOIN forgiven ON forgiven.person = people.id
          ORDER BY name_key",
     )?;
     let rows = rows.query_map([], |row| {
         let limits = (row.get(2)?, row.get(3)?, row.get(4)?);
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, limits, row.get(5)?, row.get(6)?))
+        let shows = (row.get::<_, Option<String>>(7)?, row.get(8)?);
+        let times = (row.get(5)?, row.get(6)?);
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, limits, times, shows))
     })?;
     rows.map(|row| {
-        let (id, name, (from, until, entries_left), forgiven, last) = row?;
+        let (id, name, (from, until, entries_left), (forgiven, last), (with, has_pin)) = row?;
+        let with = with.map(|with| with.parse::<With>()).transpose();
+        let with = with.map_err(|error| Trouble::Damaged(format!("what {name:?} must show: {error}")))?;
         let terms = PersonTerms {
             groups: groups.remove(&id).unwrap_or_default(),
             valid_from: moment(from)?,
             valid_until: moment(until)?,
             entries_left,
+            with,
         };
         let passages = passages.remove(&id).unwrap_or_default();
         let (last_entry, forgiven) = (moment(last)?, moment(forgiven)?);
-        Ok(PersonRow { id: PersonId(id), name, terms, last_entry, passages, forgiven })
+        Ok(PersonRow { id: PersonId(id), name, terms, last_entry, passages, forgiven, has_pin })
     })
     .collect()
 }
@@ -287,8 +293,15 @@ fn set_terms(tx: &Transaction<'_>, person: &PersonRef, terms: &PersonTerms) -> R
         )?;
     }
     tx.execute(
-        "INSERT OR REPLACE INTO terms (person, valid_from, valid_until, entries_left) VALUES (?1, ?2, ?3, ?4)",
-        params![person.id.0, terms.valid_from.map(micros), terms.valid_until.map(micros), terms.entries_left],
+        "INSERT OR REPLACE INTO terms (person, valid_from, valid_until, entries_left, must_show)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            person.id.0,
+            terms.valid_from.map(micros),
+            terms.valid_until.map(micros),
+            terms.entries_left,
+            terms.with.map(With::word)
+        ],
     )?;
     Ok(())
 }

@@ -16,7 +16,8 @@ use super::people::{self, Name};
 use super::retention::{self, Retention};
 use super::sealing::Sealer;
 use super::trouble::{self, Trouble};
-use super::{Store, StoreError, journal, policy, templates, verify};
+use super::{PinChange, Store, StoreError, journal, pins, policy, templates, verify};
+use crate::access::pin::StoredPin;
 use crate::clock::MonoTime;
 use crate::encoder::ModelId;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateSource};
@@ -266,10 +267,26 @@ impl Store for SqliteStore {
         let sealer = self.sealer()?.clone();
         self.write(&format!("enrolling {:?}", name.text), |tx, pen| {
             people::must_be_free(tx, &name, None)?;
+            pins::check_room(tx, 1, None)?;
             let id = people::insert(tx, &name, at.wall)?;
             templates::insert(tx, &sealer, id, templates, at.wall)?;
             let person = PersonRef { id, name: name.text.clone() };
             let event = by(actor, EventKind::Enrol, person, enrolment(templates));
+            chain::append(tx, &event, at, pen)?;
+            people::changed(tx)?;
+            Ok(id)
+        })
+    }
+
+    fn add_person(&mut self, name: &str, actor: &str, at: Stamp) -> Result<PersonId, StoreError> {
+        let name = Name::new(name)?;
+        self.write(&format!("adding {:?}", name.text), |tx, pen| {
+            people::must_be_free(tx, &name, None)?;
+            pins::check_room(tx, 1, None)?;
+            let id = people::insert(tx, &name, at.wall)?;
+            let person = PersonRef { id, name: name.text.clone() };
+            let event =
+                by(actor, EventKind::Enrol, person, json!({ "templates": 0, "what": "without a face" }));
             chain::append(tx, &event, at, pen)?;
             people::changed(tx)?;
             Ok(id)
@@ -395,6 +412,30 @@ impl Store for SqliteStore {
         })
     }
 
+    fn pin(&self, person: PersonId) -> Result<Option<StoredPin>, StoreError> {
+        self.read("reading a PIN", |conn| pins::of(conn, person))
+    }
+
+    fn change_pin(
+        &mut self,
+        name: &str,
+        change: &PinChange,
+        actor: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        self.commit(&format!("changing the PIN of {name:?}"), |tx, pen| {
+            let person = people::known(tx, name)?;
+            let policy::Done { kind, person, what } = pins::change(tx, &person, change)?;
+            let detail = if what.is_empty() { json!({}) } else { json!({ "what": what }) };
+            let event = Event { person, actor: Some(actor.to_owned()), ..Event::new(kind, detail) };
+            chain::append(tx, &event, at, pen)?;
+            Ok(())
+        })?;
+        // The old hash is not to be left in the log.
+        self.erase_traces();
+        Ok(())
+    }
+
     fn append(&mut self, event: &Event, at: Stamp) -> Result<EventId, StoreError> {
         self.append_grant(event, None, at)
     }
@@ -431,6 +472,7 @@ impl Store for SqliteStore {
                 }
                 people::used(tx, person.id, at.wall)?;
             }
+            pins::count(tx, event)?;
             if let (Some(passage), Some(person)) = (passage, &event.person) {
                 policy::set_passage(tx, person.id, &passage.area, Some(passage))?;
             }

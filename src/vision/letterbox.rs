@@ -55,18 +55,18 @@ impl Letterbox {
         scaler.run(image.as_raw(), &mut self.rgb);
     }
 
-    /// Blue, green and red plane, each `height × width`, 0 to 255.
-    pub fn bgr_planes(&self) -> Vec<f32> {
+    /// A plane for each of these channels (0 is red), each `height × width`, 0 to 255.
+    pub fn planes(&self, channels: [usize; 3]) -> Vec<f32> {
         let (w, h) = (self.width as usize, self.height as usize);
         let mut planes = vec![0.0; 3 * w * h];
         let (iw, ih) = (self.inner.0 as usize, self.inner.1 as usize);
         if self.rgb.is_empty() {
             return planes;
         }
-        for (channel, plane) in planes.chunks_exact_mut(w * h).enumerate() {
+        for (channel, plane) in channels.into_iter().zip(planes.chunks_exact_mut(w * h)) {
             for (row, from) in plane.chunks_exact_mut(w).zip(self.rgb.chunks_exact(3 * iw)).take(ih) {
                 for (to, pixel) in row.iter_mut().zip(from.chunks_exact(3)) {
-                    *to = f32::from(pixel[2 - channel]);
+                    *to = f32::from(pixel[channel]);
                 }
             }
         }
@@ -109,7 +109,7 @@ mod tests {
         let image = RgbImage::from_pixel(300, 150, Rgb([10, 20, 30]));
         let boxed = filled(&image, 100, 32);
         assert_eq!((boxed.width, boxed.height), (128, 64));
-        let planes = boxed.bgr_planes();
+        let planes = boxed.planes([2, 1, 0]);
         let at = |c: usize, x: usize, y: usize| planes[c * 128 * 64 + y * 128 + x];
         assert_eq!([at(0, 99, 49), at(1, 99, 49), at(2, 99, 49)], [30.0, 20.0, 10.0]);
         assert_eq!([at(0, 100, 0), at(2, 0, 50)], [0.0, 0.0]);
@@ -133,6 +133,6 @@ mod tests {
     #[test]
     fn tiny_and_empty_pictures_do_not_panic() {
         assert_eq!(filled(&RgbImage::new(1, 500), 320, 32).width, 32);
-        assert_eq!(filled(&RgbImage::new(0, 0), 320, 32).bgr_planes(), vec![0.0; 3 * 32 * 32]);
+        assert_eq!(filled(&RgbImage::new(0, 0), 320, 32).planes([0, 1, 2]), vec![0.0; 3 * 32 * 32]);
     }
 }

@@ -133,7 +133,7 @@ impl Network {
 
     fn levels(&self, input: &Letterbox, device: &Device) -> Result<Vec<Level>> {
         let (w, h) = (input.width as usize, input.height as usize);
-        let xs = Tensor::from_vec(input.bgr_planes(), (1, 3, h, w), device)?;
+        let xs = Tensor::from_vec(input.planes([2, 1, 0]), (1, 3, h, w), device)?;
         let levels = STRIDES.into_iter().zip(self.forward(&xs)?).map(|(stride, heads)| {
             let values = heads.permute((1, 2, 0))?.flatten_all()?.to_vec1::<f32>()?;
             let (cells, _) = values.as_chunks::<HEAD_CHANNELS>();
@@ -178,7 +178,8 @@ impl Fused {
             Ok((pw, side_by_side(|p| &p.1, ConvSpec::depthwise3(HEAD_CHANNELS, 1))))
         });
         Ok(Self {
-            stem: fold(file, "stem", ConvSpec::dense3(3, 16, 2), Act::Relu)?,
+            // Pixels come red first, and go in as they are.
+            stem: fold(file, "stem", ConvSpec::dense3(3, 16, 2), Act::Relu)?.on_reversed_inputs(),
             stages: stages.collect::<Result<_>>()?,
             lateral: (0..3).map(|i| pair(format!("lateral{i}"), 64, 64, Act::Relu)).collect::<Result<_>>()?,
             heads: heads.collect::<Result<_>>()?,
@@ -222,19 +223,17 @@ impl Fused {
         }
         let (_, net, heads) = self.built.as_mut().expect("just built");
         for (y, row) in input.rows() {
-            for (to, from) in net.input_row(y).chunks_exact_mut(3).zip(row.chunks_exact(3)) {
-                for (to, from) in to.iter_mut().zip(from.iter().rev()) {
-                    *to = f32::from(*from);
-                }
-            }
+            net.fill_row(y, row);
         }
         net.run();
         let level = |(stride, head): (usize, &MapId)| {
             let map = net.map(*head);
-            let cells = (0..map.height).flat_map(|y| (0..map.width).map(move |x| (x, y)));
-            let cells: Vec<[f32; HEAD_CHANNELS]> = cells
-                .map(|(x, y)| map.pixel_at(x, y).try_into().expect("the heads have this many channels"))
-                .collect();
+            let mut cells = Vec::with_capacity(map.height * map.width);
+            for y in 0..map.height {
+                // Without the zeros at the sides; the heads fill their pixels.
+                let row = map.row(y).as_chunks::<HEAD_CHANNELS>().0;
+                cells.extend_from_slice(&row[1..=map.width]);
+            }
             Level { stride, columns: map.width, cells }
         };
         STRIDES.into_iter().zip(heads.iter()).map(level).collect()
@@ -258,7 +257,7 @@ fn levels_of_op(
             op
         }
     };
-    let planes = Tensor::from_vec(input.bgr_planes(), (3, size.0, size.1), device)?;
+    let planes = Tensor::from_vec(input.planes([0, 1, 2]), (3, size.0, size.1), device)?;
     let pixels = planes.permute((1, 2, 0))?.contiguous()?;
     let values: Vec<f32> = pixels.apply_op1_no_bwd(op.as_ref())?.to_vec1()?;
     let level = |(stride, (first, len)): (usize, (usize, usize))| {

@@ -123,6 +123,7 @@ fn be_the_daemon(folder: &Path) {
             analyser: Box::new(SeesAda(ModelId("made-up@1".into()))),
             strike: Box::new(strike),
             open_inputs: None,
+            open_keypad: None,
             lamps: Vec::new(),
             rules: Rules {
                 pulse: Pulse::from_millis(3_000).unwrap(),
@@ -135,6 +136,8 @@ fn be_the_daemon(folder: &Path) {
         store: Box::new(store),
         clock,
         patience: accessd::policy::Patience { attempts: 5, face_off_after: 50 },
+        pins: accessd::daemon::PinOptions::default(),
+        risks: accessd::policy::Risks::default(),
         trust: accessd::clock::Trust::Always,
         gates: QualityGates {
             min_eye_distance_px: 28.0,

@@ -218,6 +218,11 @@ fn erasing_with_proof_on_a_live_service_leaves_nothing_and_shuts_every_backup() 
     assert!(told.contains("restored: 1 person") && told.contains("Ada was erased since"), "{told}");
     let people = ok(live.run(&["list"]));
     assert!(people.contains("Bob") && !people.contains("Ada"), "{people}");
+    let check = live.run(&["check"]).stdout;
+    assert!(
+        check.contains("1 person") && !check.contains("are missing"),
+        "what was replaced is not called deleted: {check}"
+    );
 
     // Nor does the key file of now open anything of hers on a new device.
     let restore = |keys: &[u8], folder: &str| {
@@ -366,11 +371,8 @@ fn whoever_has_not_been_seen_for_long_is_removed_and_nobody_else() {
     store.enrol("Bob", &[template(&BOB)], "x", at(0)).unwrap();
     store.enrol("Eve", &[template(&ADA)], "x", at(100)).unwrap();
     let grant = accessd::journal::Event {
-        kind: EventKind::Grant,
         person: Some(accessd::journal::PersonRef { id: ada, name: "Ada".into() }),
-        actor: None,
-        door: None,
-        detail: serde_json::json!({}),
+        ..accessd::journal::Event::new(EventKind::Grant, serde_json::json!({}))
     };
     store.append(&grant, at(90)).unwrap();
     assert_eq!(store.expire(at(0).wall, at(120)).unwrap(), [""; 0]);

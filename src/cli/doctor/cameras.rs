@@ -1,11 +1,12 @@
 //! Every camera of this machine: what it offers, and what twenty pictures of it look like.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::adapters::{prefix, wanted};
 use super::{Finding, State};
-use crate::camera::{self, Camera, CameraSpec, WantedFormat};
+use crate::camera::{self, Camera, CameraSpec, V4lDevice, WantedFormat};
 use crate::clock::{Clock, MonoTime, SystemClock};
 use crate::config::Config;
 use crate::frame::Frame;
@@ -32,8 +33,11 @@ struct Look {
 }
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    let mut findings = listed(wanted(&config.camera));
-    for door in config.doors() {
+    let doors = config.doors();
+    let configured: Vec<CameraSpec> =
+        doors.iter().filter_map(|door| door.camera.source.parse().ok()).collect();
+    let mut findings = listed(&configured, wanted(&config.camera));
+    for door in doors {
         let found = match door.camera.source.parse::<CameraSpec>() {
             Ok(spec) => tried(&spec, wanted(&door.camera), true),
             Err(error) => {
@@ -45,36 +49,55 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// The V4L2 devices, all of them tried, but for the configured one, which is tried as such.
+/// The V4L2 devices with what they offer, each of them tried but for the doors' own, which are tried as such.
 #[cfg(feature = "v4l")]
-fn listed(wanted: WantedFormat) -> Vec<Finding> {
+fn listed(configured: &[CameraSpec], wanted: WantedFormat) -> Vec<Finding> {
     let devices = camera::devices();
     if devices.is_empty() {
         let what = "no V4L2 camera here: plug one in, or give a program (camera.source = \"command:rpicam-vid …\" on a \
                     Raspberry Pi) or a recording";
         return vec![Finding::new("cameras", State::Note, what)];
     }
-    let each = devices.into_iter().map(|device| {
+    let each = devices.into_iter().flat_map(|device| {
         let place = device.by_id.as_ref().unwrap_or(&device.path).display().to_string();
         let name = format!("{} ({}), camera.source = \"v4l:{place}\"", device.path.display(), device.name);
         match camera::offers(&device.path, wanted) {
             Ok(offers) if offers.is_empty() => {
-                Finding::new("cameras", State::Note, format!("{name}: no format that accessd reads"))
+                vec![Finding::new("cameras", State::Note, format!("{name}: no format that accessd reads"))]
             }
             Ok(offers) => {
                 let shown: Vec<String> = offers.iter().take(LISTED).map(ToString::to_string).collect();
                 let more = offers.len().saturating_sub(LISTED);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                Finding::new("cameras", State::Ok, format!("{name}: {}{more}", shown.join(", ")))
+                let listed = format!("{name}: {}{more}", shown.join(", "));
+                let mut findings = vec![Finding::new("cameras", State::Ok, listed)];
+                if !configured.iter().any(|spec| is_device(spec, &device.path)) {
+                    let spec = CameraSpec::V4l(V4lDevice::Path(device.path));
+                    findings.extend(tried(&spec, wanted, false));
+                }
+                findings
             }
-            Err(error) => Finding::new("cameras", State::Warn, format!("{name}: cannot be asked: {error}")),
+            Err(error) => {
+                vec![Finding::new("cameras", State::Warn, format!("{name}: cannot be asked: {error}"))]
+            }
         }
     });
     each.collect()
 }
 
+/// Whether a configured camera is the device at `path`, whichever of its names is configured.
+#[cfg_attr(not(feature = "v4l"), allow(dead_code, reason = "without V4L2 no devices are listed"))]
+fn is_device(configured: &CameraSpec, path: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match configured {
+        CameraSpec::V4l(V4lDevice::Index(index)) => path == Path::new(&format!("/dev/video{index}")),
+        CameraSpec::V4l(V4lDevice::Path(named)) => real(named) == real(path),
+        CameraSpec::Command(_) | CameraSpec::Clip(_) => false,
+    }
+}
+
 #[cfg(not(feature = "v4l"))]
-fn listed(_wanted: WantedFormat) -> Vec<Finding> {
+fn listed(_configured: &[CameraSpec], _wanted: WantedFormat) -> Vec<Finding> {
     vec![Finding::new("cameras", State::Note, "this accessd was built without V4L2 cameras (feature v4l)")]
 }
 
@@ -271,5 +294,19 @@ mod tests {
     fn a_camera_that_is_not_there_fails_when_it_is_the_configured_one() {
         let spec: CameraSpec = "clip:/no/such/recording".parse().unwrap();
         assert_eq!(tried(&spec, WANTED, true)[0].state, State::Fail);
+        assert_eq!(tried(&spec, WANTED, false)[0].state, State::Warn);
+    }
+
+    #[test]
+    fn the_configured_camera_is_known_by_each_of_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (node, by_id) = (folder.path().join("video7"), folder.path().join("usb-cam-index0"));
+        std::fs::write(&node, "").unwrap();
+        std::os::unix::fs::symlink("video7", &by_id).unwrap();
+        let spec = |text: &str| -> CameraSpec { text.parse().unwrap() };
+        assert!(is_device(&spec(&format!("v4l:{}", by_id.display())), &node));
+        assert!(is_device(&spec("v4l:7"), Path::new("/dev/video7")));
+        assert!(!is_device(&spec("v4l:7"), Path::new("/dev/video70")));
+        assert!(!is_device(&spec("clip:walk"), &node));
     }
 }

@@ -76,6 +76,14 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Throttled => "THROTTLED",
         EventKind::FaceOff => "FACES OFF",
         EventKind::FaceOn => "faces on",
+        EventKind::PinSet => "PIN set",
+        EventKind::PinCleared => "PIN cleared",
+        EventKind::PinAsked => "enter PIN",
+        EventKind::WrongPin => "wrong PIN",
+        EventKind::PinThrottled => "PIN PAUSED",
+        EventKind::PinOff => "PIN OFF",
+        EventKind::PinOn => "PIN on",
+        EventKind::Duress => "DURESS",
         EventKind::Chained => "chained",
         EventKind::Pruned => "pruned",
         EventKind::Config => "settings",
@@ -92,10 +100,7 @@ fn word(kind: EventKind) -> &'static str {
 
 fn detail(kind: EventKind, detail: &Value) -> String {
     match kind {
-        EventKind::Grant => evidence(detail).map(|e| match detail.get("by").and_then(Value::as_str) {
-            Some(by) => format!("{}, {by}", granted(&e)),
-            None => granted(&e),
-        }),
+        EventKind::Grant => admitted(detail),
         EventKind::Refusal => refused(detail),
         EventKind::Advice => {
             Advice::deserialize(&detail["advice"]).ok().map(|advice| format!("{:?}", advice.as_str()))
@@ -109,6 +114,15 @@ fn detail(kind: EventKind, detail: &Value) -> String {
 fn evidence(detail: &Value) -> Option<Evidence> {
     let inner = detail.get("evidence").unwrap_or(detail);
     Evidence::deserialize(inner).ok()
+}
+
+/// The figures of a grant, whether a PIN was typed, and the rule.
+fn admitted(detail: &Value) -> Option<String> {
+    let text = |key: &str| detail.get(key).and_then(Value::as_str).map(str::to_owned);
+    let figures = evidence(detail).map(|evidence| granted(&evidence));
+    let pin = text("with").filter(|with| with != "face").map(|_| "PIN".to_owned());
+    let parts: Vec<String> = [figures, pin, text("by")].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn granted(evidence: &Evidence) -> String {

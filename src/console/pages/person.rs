@@ -201,6 +201,7 @@ fn wanted(fields: &Fields, before: &PersonTerms, zone: &TimeZone) -> Result<Pers
         valid_from: Some(limit(times::of_field(fields.get("from"), zone)?)),
         valid_until: Some(limit(times::of_field(fields.get("until"), zone)?)),
         entries: Some(entries),
+        with: None,
     })
 }
 

@@ -20,8 +20,8 @@ use super::shell::{self, csrf, empty};
 use super::{Page, Shared, Who, odd, times};
 use crate::daemon::protocol::{Reply, Request, Status};
 use crate::policy::{
-    Effect, Entry, Gate, Now, NumberedRule, PersonTerms, Place, Policy, RuleBook, Says, Schedule, Step,
-    Subject, Who as Whom,
+    Doubts, Effect, Entry, Gate, Now, NumberedRule, PersonTerms, Place, Policy, RuleBook, Says, Schedule,
+    Shown, Step, Subject, Who as Whom, With,
 };
 
 /// The week is looked at in steps of so many minutes.
@@ -120,6 +120,7 @@ fn sentence(numbered: &NumberedRule) -> Markup {
         small {
             (t::rule_number(numbered.id.0)) " · " (rule.when)
             @if let Some(first) = &rule.after_first { ", " (t::once_in(&first.to_string())) }
+            @if rule.with != With::Face { ", " (t::WITH_WORD) " " (rule.with) }
             @if !rule.doors.is_empty() { " · " (t::at_doors(&rule.doors)) }
         }
     }
@@ -233,8 +234,11 @@ fn judge(
     let place = places.iter().find(|place| door.is_empty() || place.is_called(door));
     let place = place.ok_or_else(|| Trouble::Refused(t::no_door(door)))?;
     let clock_trusted = status.clock_trusted || at.is_some();
-    let moment = Now { wall, mono: None, clock_trusted, gate: Gate::Open, place };
-    let steps = policy.explain(row.id, &entries.collect(), &moment);
+    let threshold_supported = status.far.is_none_or(|far| far.supported);
+    let moment = Now { wall, mono: None, clock_trusted, threshold_supported, gate: Gate::Open, place };
+    // Their face, which leaves nothing to doubt.
+    let shown = Shown { face: Some(Doubts::default()), pin: false };
+    let steps = policy.explain(row.id, shown, &entries.collect(), &moment);
     let may = steps.last().is_some_and(|step| step.says == Says::Admits);
     let shown = format!("{}, {}", row.name, times::moment(wall, policy.zone()));
     Ok(Why { title: shown, may, steps: steps.iter().map(|step| in_words(step, &policy)).collect() })
@@ -255,6 +259,7 @@ fn in_words(step: &Step, policy: &Policy) -> (String, String, &'static str) {
         Says::Passes => (about, t::NOTHING_AGAINST.into(), "good"),
         Says::Silent(why) => (about, (*why).to_owned(), "plain"),
         Says::Admits => (about, t::LETS_IN.into(), "good"),
+        Says::Asks(why) => (about, why.to_string(), "plain"),
         Says::Refuses(refusal) => (about, policy.words(refusal), "refused"),
     }
 }

@@ -15,7 +15,8 @@ use super::shell::csrf;
 use super::{Shared, Who, bad, change, conclude};
 use crate::daemon::protocol::Request;
 use crate::policy::{
-    Change, Dates, Effect, Holiday, OnHolidays, Rule, RuleBook, RuleId, Schedule, Who as Whom,
+    Change, Dates, Effect, Holiday, OnHolidays, Rule, RuleBook, RuleError, RuleId, Schedule, Who as Whom,
+    With,
 };
 
 const BACK: &str = "/policy";
@@ -36,6 +37,7 @@ pub(super) fn rule_form(book: &RuleBook, visitor: &Visitor) -> Markup {
                 label { (t::FROM) input type="time" name="from" value="07:00" required; }
                 label { (t::UNTIL) input type="time" name="until" value="19:00" required; }
                 label { (t::ON_HOLIDAYS) select name="holidays" { option value="too" { (t::TOO) } option value="not" { (t::NOT_ON) } option value="only" { (t::ONLY_ON) } } }
+                label { (t::WITH) select name="with" { option value="face" { (t::WITH_FACE) } option value="face-and-pin" { (t::WITH_BOTH) } option value="face-or-pin" { (t::WITH_EITHER) } } }
                 label { (t::AFTER_FIRST) input name="after_first" list="groups" maxlength="32" autocapitalize="none"; }
                 label { (t::AT_DOORS) small { (t::AT_DOORS_HINT) } input name="doors" maxlength="200"; }
                 fieldset .pair {
@@ -62,7 +64,7 @@ fn rule(fields: &Fields) -> Result<Rule, Trouble> {
         "hold-open" => Effect::HoldOpen,
         _ => return Err(bad(t::BAD_FORM)),
     };
-    let said = |error: crate::policy::RuleError| bad(error.to_string());
+    let said = |error: RuleError| bad(error.to_string());
     let who = match effect {
         Effect::HoldOpen => Whom::Everybody,
         _ => fields.need("who")?.parse().map_err(said)?,
@@ -93,7 +95,17 @@ fn rule(fields: &Fields) -> Result<Rule, Trouble> {
         },
         after_first: after_first.map(str::parse).transpose().map_err(said)?,
         doors: doors(fields),
+        with: with(fields, effect)?,
     })
+}
+
+/// What they must show, of a rule that allows.
+fn with(fields: &Fields, effect: Effect) -> Result<With, Trouble> {
+    match fields.get("with") {
+        "" => Ok(With::Face),
+        text if effect == Effect::Allow => text.parse().map_err(|error: RuleError| bad(error.to_string())),
+        _ => Ok(With::Face),
+    }
 }
 
 /// The doors that are named; all where none is.
@@ -110,7 +122,7 @@ fn dates(fields: &Fields) -> Result<Option<Dates>, Trouble> {
         ("", one) | (one, "") => one.to_owned(),
         (first, last) => format!("{first}..{last}"),
     };
-    text.parse().map(Some).map_err(|error: crate::policy::RuleError| bad(error.to_string()))
+    text.parse().map(Some).map_err(|error: RuleError| bad(error.to_string()))
 }
 
 /// Removes a rule.

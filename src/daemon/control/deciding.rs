@@ -13,6 +13,7 @@ use crate::door::{Handled, Input, LeafNotice, Notice};
 use crate::journal::explain::Circumstances;
 use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp, decision, record_grant};
 use crate::liveness::challenge::Tell;
+use crate::policy::{Admitted, Refusal, TurnedAway};
 use crate::store::StoreError;
 use crate::vision::tracks::TrackId;
 
@@ -28,6 +29,7 @@ impl Control {
         if analysis.gallery_generation != self.gallery.load().generation() {
             // Matched against people who may have been removed or renamed since.
             self.doors[door].attempts.forget();
+            self.doors[door].asking.forget();
             return Ok(Vec::new());
         }
         let at = &mut self.doors[door];
@@ -41,8 +43,9 @@ impl Control {
         for verdict in self.doors[door].attempts.observe(&looks, now) {
             match verdict {
                 Verdict::Grant(grant) => {
-                    let around = self.circumstances(door, analysis, grant.evidence().track);
-                    conclusions.push(self.grant(door, grant, &around)?);
+                    let track = grant.evidence().map(|evidence| evidence.track);
+                    let around = track.map(|track| self.circumstances(door, analysis, track));
+                    conclusions.extend(self.grant(door, grant, around.unwrap_or_default())?);
                 }
                 Verdict::Refuse(reason, evidence) => {
                     let around = self.circumstances(door, analysis, evidence.track);
@@ -90,37 +93,65 @@ impl Control {
         self.doors[door].looks.circumstances(analysis, track, &gallery, self.board.far(), now)
     }
 
+    /// What is concluded; nothing when somebody who is being asked for their PIN was seen once more.
     fn grant(
         &mut self,
         door: DoorId,
         grant: Grant,
-        around: &Circumstances,
-    ) -> Result<Conclusion, DaemonError> {
-        let (name, evidence) = (grant.name().to_owned(), grant.evidence().clone());
+        around: Circumstances,
+    ) -> Result<Option<Conclusion>, DaemonError> {
+        let name = grant.name().to_owned();
+        let evidence = grant.evidence().cloned().expect("looks grant with evidence");
         if !self.is_still_enrolled(&grant)? {
             log::warn!("{name} was recognised but is enrolled no more; the door stays locked");
             self.doors[door].attempts.forget();
-            return Ok(Conclusion::Refused { reason: "no longer enrolled".into(), evidence });
+            self.doors[door].asking.forget();
+            return Ok(Some(Conclusion::Refused { reason: "no longer enrolled".into(), evidence }));
         }
         let at = Stamp::now(&*self.clock);
         let person = PersonRef { id: grant.person(), name: name.clone() };
-        let admitted = match self.admit(door, grant, at) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return self.turn_away(door, person, &refusal, evidence, around),
-        };
+        let pin = self.doors[door].asking.take_proof(person.id, self.pins.wait, at.mono);
+        match self.admit(door, grant, pin.as_ref(), at) {
+            Ok(admitted) => Ok(Some(if self.let_pass(door, admitted, &around, at)? {
+                Conclusion::Granted { name, evidence }
+            } else {
+                Conclusion::Refused { reason: "late".into(), evidence }
+            })),
+            Err(turned) if matches!(turned.refusal, Refusal::NeedsPin(..)) => {
+                self.ask_for_pin(door, turned, person, around)
+            }
+            Err(TurnedAway { refusal, .. }) => {
+                let reason = self.turn_away(door, person, &refusal, Some(&evidence), &around)?;
+                Ok(Some(Conclusion::Refused { reason, evidence }))
+            }
+        }
+    }
+
+    /// Writes an admission down and opens; whether the door was unlocked by it.
+    pub(super) fn let_pass(
+        &mut self,
+        door: DoorId,
+        admitted: Admitted,
+        around: &Circumstances,
+        at: Stamp,
+    ) -> Result<bool, DaemonError> {
+        let grant = admitted.grant();
+        let person = PersonRef { id: grant.person(), name: grant.name().to_owned() };
+        let frame_age_ms = grant.evidence().map(|evidence| evidence.frame_age_ms);
         let (passage, before) = (self.passage(door, at), self.before(door, person.id));
         let inwards = passage.clone().filter(|passage| passage.inside);
         let recorded =
             record_grant(admitted, around, |event| self.store.append_grant(event, inwards.as_ref(), at))
                 .map_err(|source| DaemonError::Write { what: "a grant", source })?;
         self.last_grant = Some(recorded.event());
+        self.last_grant = Some(recorded.event());
         self.tell_followers();
+        let (name, event) = (person.name.as_str(), recorded.event());
         let (at_door, way) = (self.doors[door].place.door.as_str(), self.doors[door].place.side);
         log::info!(
-            event = recorded.event().0, person = name.as_str(), door = at_door, frame_age_ms = evidence.frame_age_ms;
-            "{name} is let {way} (event {})", recorded.event().0
+            event = event.0, person = name, door = at_door, frame_age_ms = frame_age_ms.unwrap_or_default();
+            "{name} is let {way} (event {})", event.0
         );
-        let event = recorded.event();
         let opened = self.drive(door, Input::Grant(recorded), Some(event))?;
         let id = person.id;
         match (opened, inwards) {
@@ -129,15 +160,11 @@ impl Control {
             (false, None) => {}
         }
         self.count_entry(id)?;
-        Ok(if opened {
-            Conclusion::Granted { name, evidence }
-        } else {
-            Conclusion::Refused { reason: "late".into(), evidence }
-        })
+        Ok(opened)
     }
 
     /// The gallery's generation says so already; this asks the database itself, once a grant.
-    fn is_still_enrolled(&self, grant: &Grant) -> Result<bool, DaemonError> {
+    pub(super) fn is_still_enrolled(&self, grant: &Grant) -> Result<bool, DaemonError> {
         match self.store.person(grant.name()) {
             Ok(person) => Ok(person.id == grant.person()),
             Err(StoreError::UnknownPerson { .. }) => Ok(false),
@@ -152,7 +179,7 @@ impl Control {
         evidence: Evidence,
         around: &Circumstances,
     ) -> Result<Conclusion, DaemonError> {
-        let mut detail = decision(&evidence, around);
+        let mut detail = decision(Some(&evidence), around);
         detail["reason"] = serde_json::to_value(reason).expect("a reason is a word");
         let is_attempt =
             matches!(reason, RefusalReason::Unknown | RefusalReason::Ambiguous | RefusalReason::Challenge);

@@ -8,6 +8,7 @@ mod learning;
 mod looks;
 mod passages;
 mod people;
+mod pins;
 mod rules;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +43,7 @@ pub(crate) use hardware::LampBoard;
 pub(crate) use looks::Looks;
 pub(crate) use passages::Going;
 use people::LiveEnrolment;
+pub(crate) use pins::{Asking, Pins};
 pub(crate) use rules::{Holding, HouseRules};
 
 /// What the control thread owns and works with.
@@ -65,6 +67,7 @@ pub(crate) struct Control {
     pub(crate) limits: Limits,
     pub(crate) enrolling: Option<LiveEnrolment>,
     pub(crate) house: HouseRules,
+    pub(crate) pins: Pins,
 }
 
 impl Control {
@@ -101,6 +104,10 @@ impl Control {
                 Some(Mail::Note(Note::InputsFailed { door, what })) => self.inputs_lost(door, what)?,
                 Some(Mail::Note(Note::InputsBack { door })) => self.inputs_back(door)?,
                 Some(Mail::Note(Note::RecordingOver { door })) => self.doors[door].recording_over = true,
+                Some(Mail::Note(Note::Typed { door, typed })) => self.keyed(door, typed)?,
+                Some(Mail::Note(Note::PinChecked { door, proof })) => self.pin_checked(door, proof)?,
+                Some(Mail::Note(Note::KeypadFailed { door, what })) => self.keypad_lost(door, what)?,
+                Some(Mail::Note(Note::KeypadBack { door })) => self.keypad_back(door)?,
                 Some(Mail::Command(command)) => self.command(command)?,
                 Some(Mail::Analysis(door, analysis)) => self.analysed(door, &analysis)?,
                 None => {}
@@ -132,6 +139,7 @@ impl Control {
         }
         self.tend_enrolment()?;
         self.keep_hours()?;
+        self.tend_pins()?;
         self.tend_people()?;
         let at = Stamp::now(&*self.clock);
         self.store.tend(at).map_err(|source| DaemonError::Write { what: "a signature", source })?;
@@ -146,16 +154,14 @@ impl Control {
     }
 
     fn analysed(&mut self, door: DoorId, analysis: &Analysis) -> Result<(), DaemonError> {
-        let enrols_here =
-            |control: &Self| control.enrolling.as_ref().is_some_and(|enrolling| enrolling.door == door);
-        let conclusions = if enrols_here(self) {
+        let conclusions = if self.enrols_at(door) {
             self.take_sample(analysis)?;
             Vec::new()
         } else {
             self.decide(door, analysis)?
         };
         let decided = Stamp::now(&*self.clock);
-        let (enrolling, several) = (enrols_here(self), self.doors.are_several());
+        let (enrolling, several) = (self.enrols_at(door), self.doors.are_several());
         let doorway = &mut self.doors[door];
         if !analysis.faces.is_empty() {
             doorway.lamps.state.seen(decided.mono);
@@ -165,6 +171,11 @@ impl Control {
         self.trace.write(decided, several.then_some(at), analysis, &conclusions, unlocked, enrolling);
         self.proven(door);
         Ok(())
+    }
+
+    /// Whether somebody is being enrolled at the camera of this door, which decides nothing meanwhile.
+    fn enrols_at(&self, door: DoorId) -> bool {
+        self.enrolling.as_ref().is_some_and(|enrolling| enrolling.door == door)
     }
 
     /// A door is known to work, or known not to see: when all are, the service is up.
@@ -189,6 +200,7 @@ impl Control {
         log::error!(door = doorway.place.door.as_str(); "{what}");
         doorway.board.set_fault("camera", Some(what.to_owned()));
         doorway.attempts.forget();
+        doorway.asking.forget();
         let event = Event::new(EventKind::CameraLost, json!({ "what": what }));
         self.append_at(door, "the loss of the camera", event)?;
         self.tell_cameras();

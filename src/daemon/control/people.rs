@@ -52,6 +52,13 @@ impl Control {
                 let _ = reply.send(answer);
                 Ok(())
             }
+            Command::TypePin { door, person, pin, reply } => match self.doors.called(door.as_deref()) {
+                Ok(door) => self.typed(door, person, pin, Some(reply)),
+                Err(error) => {
+                    let _ = reply.send(ops::refused(&error));
+                    Ok(())
+                }
+            },
             Command::EnrolLive { door, name, more, actor, replies } => {
                 match self.doors.called(door.as_deref()) {
                     Ok(door) => self.begin_enrolment(door, name, more, actor, replies),
@@ -80,6 +87,16 @@ impl Control {
             (_, Request::RecordConsent { .. } | Request::Export { .. } | Request::NewRecoveryCode) => {
                 self.tell_followers()
             }
+            (
+                _,
+                Request::SetPin { name, .. }
+                | Request::SetDuressPin { name, .. }
+                | Request::ClearPin { name }
+                | Request::PinOn { name },
+            ) => {
+                self.pins_changed(name)?;
+                self.tell_followers();
+            }
             _ => self.people_changed()?,
         }
         Ok(reply)
@@ -92,9 +109,11 @@ impl Control {
         // More people are more to be taken for.
         let (rule, known) = self.terms.bar.apply(&gallery, &self.terms.rule);
         self.board.set_bar(rule.threshold, known.as_ref());
+        self.house.set_supported(known.is_none_or(|known| known.supported));
         let alike = LookAlikes::of(&gallery, &rule);
         for door in &mut self.doors.0 {
             door.attempts.set_rule(rule.clone(), alike.clone());
+            door.asking.forget();
         }
         self.gallery.store(Arc::new(gallery));
         self.read_rules()?;
@@ -149,6 +168,7 @@ impl Control {
         self.append_at(door, "the beginning of an enrolment", event)?;
         log::info!("{name} is being enrolled by {actor}; the door decides nothing meanwhile");
         self.doors[door].attempts.forget();
+        self.doors[door].asking.forget();
         self.doors[door].board.set_enrolling(Some(&name));
         let sampling = Sampling::new(self.options, self.terms.model.clone(), self.clock.now());
         self.enrolling = Some(LiveEnrolment { door, name, more, actor, replies, sampling });

@@ -4,20 +4,19 @@
 use jiff::civil::DateTime;
 use serde_json::json;
 
-use crate::access::{Evidence, Grant};
+use crate::access::{Evidence, Grant, PinProof};
 use crate::clock::{Clock, MonoTime, Trust};
 use crate::daemon::DaemonError;
 use crate::daemon::doorway::{DoorId, Doorway};
 use crate::daemon::ops;
 use crate::daemon::protocol::{Reply, Request};
-use crate::daemon::trace::Conclusion;
 use crate::door::{Input, MAX_HOLD_OPEN, Order};
 use crate::gallery::PersonId;
 use crate::journal::explain::Circumstances;
 use crate::journal::{Event, EventKind, PersonRef, Stamp, decision};
 use crate::policy::{
     Admitted, Change, Direction, Entries, Entry, Gate, HoldOpen, Now, Passage, Policy, PolicyError, Refusal,
-    RuleBook, RuleId, Side,
+    Risks, RuleBook, RuleId, Side, TurnedAway,
 };
 
 use super::Control;
@@ -31,6 +30,8 @@ pub(crate) struct HouseRules {
     entries: Entries,
     trust: Trust,
     trusted: bool,
+    risks: Risks,
+    supported: bool,
     next_look: MonoTime,
 }
 
@@ -48,14 +49,22 @@ impl HouseRules {
     ///
     /// # Errors
     /// When the book cannot be used.
-    pub(crate) fn new(book: RuleBook, trust: Trust, clock: &dyn Clock) -> Result<Self, PolicyError> {
+    pub(crate) fn new(
+        book: RuleBook,
+        risks: Risks,
+        supported: bool,
+        trust: Trust,
+        clock: &dyn Clock,
+    ) -> Result<Self, PolicyError> {
         let entries = book.people.iter().filter_map(|row| {
             let wall = row.last_entry?;
             Some((row.id, Entry { wall, mono: None }))
         });
         Ok(Self {
             entries: entries.collect(),
-            policy: Policy::new(book)?,
+            policy: Policy::new(book)?.with_risks(risks),
+            risks,
+            supported,
             trust,
             trusted: trust.holds(clock),
             next_look: MonoTime::default(),
@@ -74,6 +83,22 @@ impl HouseRules {
     fn counts_entries_of(&self, person: PersonId) -> bool {
         let row = self.policy.book().people.iter().find(|row| row.id == person);
         row.is_some_and(|row| row.terms.entries_left.is_some())
+    }
+
+    /// A refusal in words.
+    pub(super) fn words(&self, refusal: &Refusal) -> String {
+        self.policy.words(refusal)
+    }
+
+    /// Who has this number.
+    pub(super) fn person(&self, id: PersonId) -> Option<PersonRef> {
+        let row = self.policy.book().people.iter().find(|row| row.id == id)?;
+        Some(PersonRef { id, name: row.name.clone() })
+    }
+
+    /// Whether measurements show that the threshold in force keeps the rate that is wanted.
+    pub(super) fn set_supported(&mut self, supported: bool) {
+        self.supported = supported;
     }
 
     /// Whether anybody asks who went where.
@@ -113,14 +138,28 @@ impl HouseRules {
 
     fn now<'a>(&self, door: &'a Doorway, at: Stamp) -> Now<'a> {
         let (gate, place) = (door.throttle.gate(at.mono), &door.place);
-        Now { wall: at.wall, mono: Some(at.mono), clock_trusted: self.trusted, gate, place }
+        Now {
+            wall: at.wall,
+            mono: Some(at.mono),
+            clock_trusted: self.trusted,
+            threshold_supported: self.supported,
+            gate,
+            place,
+        }
     }
 }
 
 impl Control {
     /// Whether the rules let somebody pass a door now.
-    pub(super) fn admit(&self, door: DoorId, grant: Grant, at: Stamp) -> Result<Admitted, Refusal> {
-        self.house.policy.admit(grant, &self.house.entries, &self.house.now(&self.doors[door], at))
+    pub(super) fn admit(
+        &self,
+        door: DoorId,
+        grant: Grant,
+        pin: Option<&PinProof>,
+        at: Stamp,
+    ) -> Result<Admitted, TurnedAway> {
+        let now = self.house.now(&self.doors[door], at);
+        self.house.policy.admit(grant, pin, &self.house.entries, &now)
     }
 
     /// An operator orders a door about: open hours stand back until the next ones.
@@ -133,7 +172,7 @@ impl Control {
     /// Takes the rule book as it is now.
     pub(super) fn read_rules(&mut self) -> Result<(), DaemonError> {
         let book = self.store.rule_book().map_err(DaemonError::Read)?;
-        self.house.policy = Policy::new(book).map_err(DaemonError::Policy)?;
+        self.house.policy = Policy::new(book).map_err(DaemonError::Policy)?.with_risks(self.house.risks);
         let policy = &self.house.policy;
         self.house.entries.retain(|person, _| policy.knows(*person));
         self.house.next_look = MonoTime::default();
@@ -141,20 +180,20 @@ impl Control {
         Ok(())
     }
 
-    /// Somebody recognised may not enter: said to the journal with the rule.
+    /// Somebody known may not enter: said to the journal with the rule. Gives why, in words.
     pub(super) fn turn_away(
         &mut self,
         door: DoorId,
         person: PersonRef,
         refusal: &Refusal,
-        evidence: Evidence,
+        evidence: Option<&Evidence>,
         around: &Circumstances,
-    ) -> Result<Conclusion, DaemonError> {
+    ) -> Result<String, DaemonError> {
         let why = self.house.policy.words(refusal);
         let (at_door, way) = (self.doors[door].place.door.as_str(), self.doors[door].place.side);
         log::info!(person = person.name.as_str(), door = at_door; "{} is known but not let {way}: {why}", person.name);
         self.doors[door].lamps.state.refused(self.clock.now());
-        let mut detail = decision(&evidence, around);
+        let mut detail = decision(evidence, around);
         detail["reason"] = "policy".into();
         detail["why"] = why.clone().into();
         if way == Side::Out {
@@ -162,7 +201,7 @@ impl Control {
         }
         let event = Event { person: Some(person), ..Event::new(EventKind::Refusal, detail) };
         self.append_at(door, "a refusal", event)?;
-        Ok(Conclusion::Refused { reason: why, evidence })
+        Ok(why)
     }
 
     /// A grant is on disk; the store has counted it.

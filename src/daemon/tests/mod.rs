@@ -8,6 +8,7 @@ mod hardware;
 mod learning;
 mod live_enrolment;
 mod operators;
+mod pins;
 mod real_store;
 mod rules;
 
@@ -262,6 +263,7 @@ fn door_parts(name: &str, side: Side, both_ways: bool, stage: &Stage, log: &Log)
         analyser: stage.analyser(),
         strike: Box::new(DirectStrike::new(Box::new(relay), StrikeKind::FailSecure)),
         open_inputs: None,
+        open_keypad: None,
         lamps: Vec::new(),
         rules: Rules {
             pulse: Pulse::from_millis(3_000).unwrap(),
@@ -286,6 +288,8 @@ fn parts(
         store: Box::new(store.clone()),
         clock,
         patience: crate::policy::Patience { attempts: 5, face_off_after: 50 },
+        pins: super::PinOptions { digits: 4, ..Default::default() },
+        risks: crate::policy::Risks::default(),
         trust: crate::clock::Trust::Always,
         gates: QualityGates {
             min_eye_distance_px: 28.0,

@@ -6,6 +6,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::buffer::{Buffer, LINE};
+use super::pointwise::Activation;
 
 /// Weights of a depthwise 3×3 convolution, channels padded to whole lines: nine taps, then bias, then slope, each a
 /// row of channels.
@@ -16,11 +17,17 @@ pub struct Depthwise {
     /// Step, 1 or 2.
     pub stride: usize,
     rows: Buffer,
+    activation: Activation,
     arch: Arch,
 }
 
 /// Rows of [`Depthwise::rows`].
 const ROWS: usize = 11;
+
+/// What [`Activation`] is to the kernel, which is compiled for each.
+const NONE: u8 = Activation::None as u8;
+const RELU: u8 = Activation::Relu as u8;
+const PRELU: u8 = Activation::PRelu as u8;
 
 impl Depthwise {
     /// Packs `weight` (`channels × 3 × 3`).
@@ -39,7 +46,7 @@ impl Depthwise {
         }
         to[9 * padded..][..channels].copy_from_slice(bias);
         to[10 * padded..][..channels].copy_from_slice(slope);
-        Self { channels, stride, rows, arch: Arch::new() }
+        Self { channels, stride, rows, activation: Activation::of(slope), arch: Arch::new() }
     }
 
     /// Computes one output row of `width` pixels from three input rows; pixel `x` goes to `output[x · pixel..]`.
@@ -50,9 +57,11 @@ impl Depthwise {
         assert!(rows.iter().all(|row| read <= row.len()));
         assert!((width - 1) * pixel + padded <= output.len() && pixel.is_multiple_of(LINE));
         let row = Row { weights: self.rows.values(), padded, rows, width, output, pixel };
-        match self.stride {
-            1 => self.arch.dispatch(Strided::<1>(row)),
-            _ => self.arch.dispatch(Strided::<2>(row)),
+        match (self.stride, self.activation) {
+            (1, Activation::None) => self.arch.dispatch(Strided::<1, NONE>(row)),
+            (1, Activation::Relu) => self.arch.dispatch(Strided::<1, RELU>(row)),
+            (1, Activation::PRelu) => self.arch.dispatch(Strided::<1, PRELU>(row)),
+            _ => self.arch.dispatch(Strided::<2, PRELU>(row)),
         }
     }
 
@@ -74,9 +83,9 @@ struct Row<'a> {
     pixel: usize,
 }
 
-struct Strided<'a, const STRIDE: usize>(Row<'a>);
+struct Strided<'a, const STRIDE: usize, const ACT: u8>(Row<'a>);
 
-impl<const STRIDE: usize> WithSimd for Strided<'_, STRIDE> {
+impl<const STRIDE: usize, const ACT: u8> WithSimd for Strided<'_, STRIDE, ACT> {
     type Output = ();
 
     #[inline(always)]
@@ -94,9 +103,9 @@ impl<const STRIDE: usize> WithSimd for Strided<'_, STRIDE> {
         // Seven divides the widths of the encoders' maps. The last pixels of other widths are computed together with
         // some that were there before.
         match width {
-            7.. => kernel.all::<STRIDE, 7>(width),
-            3.. => kernel.all::<STRIDE, 3>(width),
-            _ => kernel.all::<STRIDE, 1>(width),
+            7.. => kernel.all::<STRIDE, ACT, 7>(width),
+            3.. => kernel.all::<STRIDE, ACT, 3>(width),
+            _ => kernel.all::<STRIDE, ACT, 1>(width),
         }
     }
 }
@@ -115,18 +124,18 @@ struct Kernel<'a, S: Simd> {
 impl<S: Simd> Kernel<'_, S> {
     /// A row of at least `N` pixels.
     #[inline(always)]
-    fn all<const STRIDE: usize, const N: usize>(&mut self, width: usize) {
+    fn all<const STRIDE: usize, const ACT: u8, const N: usize>(&mut self, width: usize) {
         let mut first = 0;
         while first + N < width {
-            self.pixels::<STRIDE, N>(first);
+            self.pixels::<STRIDE, ACT, N>(first);
             first += N;
         }
-        self.pixels::<STRIDE, N>(width - N);
+        self.pixels::<STRIDE, ACT, N>(width - N);
     }
 
     /// Output pixels `first` to `first + N`, all channels.
     #[inline(always)]
-    fn pixels<const STRIDE: usize, const N: usize>(&mut self, first: usize) {
+    fn pixels<const STRIDE: usize, const ACT: u8, const N: usize>(&mut self, first: usize) {
         let (simd, per_pixel) = (self.simd, self.per_pixel);
         let zero = simd.splat_f32s(0.0);
         let from = first * STRIDE * per_pixel;
@@ -147,9 +156,12 @@ impl<S: Simd> Kernel<'_, S> {
                     }
                 }
             }
-            let slope = weight(10);
             for (j, sum) in sums.into_iter().enumerate() {
-                let y = simd.mul_add_e_f32s(simd.min_f32s(sum, zero), slope, simd.max_f32s(sum, zero));
+                let y = match ACT {
+                    NONE => sum,
+                    RELU => simd.max_f32s(sum, zero),
+                    _ => simd.mul_add_e_f32s(simd.min_f32s(sum, zero), weight(10), simd.max_f32s(sum, zero)),
+                };
                 // SAFETY: as above.
                 unsafe { *self.output.get_unchecked_mut((first + j) * self.step + c) = y };
             }

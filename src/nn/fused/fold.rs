@@ -73,6 +73,16 @@ impl Folded {
         Arc::new(Packed::new(&padded, pixel * taps, spec.cout, bias, slope))
     }
 
+    /// A dense convolution whose inputs come in the opposite order.
+    pub fn on_reversed_inputs(mut self) -> Self {
+        let taps = self.spec.kernel * self.spec.kernel;
+        for row in self.weight.chunks_exact_mut(self.spec.cin * taps) {
+            let turned: Vec<f32> = row.rchunks_exact(taps).flatten().copied().collect();
+            row.copy_from_slice(&turned);
+        }
+        self
+    }
+
     /// A 3×3 convolution on one channel as one on the first of three.
     pub fn on_first_of_three(self) -> Self {
         let weight = self.weight.chunks_exact(9).flat_map(|nine| nine.iter().copied().chain([0.0; 18]));

@@ -4,9 +4,11 @@
 
 use std::ops::Range;
 
+use pulp::Arch;
+
 use super::buffer::{Buffer, LINE, Map};
 use super::plan::{MapId, Plan, Shape, Step};
-use super::pointwise::{Packed, PixelAt};
+use super::pointwise::{Packed, PixelAt, Pixels};
 use super::whole::{max_pool_row, upsample_add_row};
 use crate::nn::team::{Team, in_parts};
 
@@ -31,6 +33,7 @@ pub struct Net {
     batches: Vec<Batch>,
     scratch: Scratch,
     team: Team,
+    arch: Arch,
 }
 
 /// What a step makes at a time.
@@ -55,7 +58,7 @@ struct Scratch {
 struct Lane {
     /// Between a depthwise and a 1×1 convolution, or a layer's own.
     tile: Buffer,
-    pixels: Vec<PixelAt>,
+    rows: Vec<PixelAt>,
 }
 
 impl Net {
@@ -100,14 +103,22 @@ impl Net {
             .iter()
             .zip(&batches)
             .map(|(step, batch)| needs(step, batch.rows.div_ceil(batch.parts), plan.shape(step.to()).width));
-        let (tile, pixels) = needs.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
-        let lane = || Lane { tile: Buffer::new(tile), pixels: Vec::with_capacity(pixels) };
+        let (tile, rows) = needs.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+        let lane = || Lane { tile: Buffer::new(tile), rows: Vec::with_capacity(rows) };
         let lanes = batches.iter().map(|batch| batch.parts).max().unwrap_or(1);
         let scratch = Scratch {
             zeros: Buffer::new(longest_row),
             lanes: std::iter::repeat_with(lane).take(lanes).collect(),
         };
-        Self { made: vec![0; maps.len()], plan, maps, batches, scratch, team: team.clone() }
+        Self {
+            made: vec![0; maps.len()],
+            plan,
+            maps,
+            batches,
+            scratch,
+            team: team.clone(),
+            arch: Arch::new(),
+        }
     }
 
     /// What it runs.
@@ -120,6 +131,16 @@ impl Net {
         let map = &mut self.maps[0];
         let (at, len) = (map.at(0, y), map.width * 3);
         &mut map.buffer.values_mut()[at..][..len]
+    }
+
+    /// Fills row `y` of the input with bytes as they are, its pixels one behind the other.
+    pub fn fill_row(&mut self, y: usize, bytes: &[u8]) {
+        let arch = self.arch;
+        let row = self.input_row(y);
+        arch.dispatch(
+            #[inline(always)]
+            || row.iter_mut().zip(bytes).for_each(|(to, &from)| *to = f32::from(from)),
+        );
     }
 
     /// A map that no step reads, after a run.
@@ -156,7 +177,8 @@ impl Net {
             // A step writes its own map and reads earlier ones.
             let (before, after) = self.maps.split_at_mut(to);
             let Scratch { zeros, lanes } = &mut self.scratch;
-            let work = Work { step: &self.plan.steps()[to - 1], before, zeros: zeros.values() };
+            let step = &self.plan.steps()[to - 1];
+            let work = Work { step, before, zeros: zeros.values(), arch: self.arch };
             work.run(&mut after[0], first..last, &mut lanes[..batch.parts]);
             self.made[to] = last;
         }
@@ -218,11 +240,12 @@ fn needed(step: &Step, from: MapId, last: usize, height: usize) -> usize {
     rows.min(height)
 }
 
-/// Values of the tile and pixels that a step needs for `rows` rows of `width`.
+/// Values of the tile and entries of the list that a step needs for `rows` rows of `width`.
 fn needs(step: &Step, rows: usize, width: usize) -> (usize, usize) {
     match step {
-        Step::DepthwisePointwise { pointwise, .. } => (rows * width * tile_pixel(pointwise.k), rows * width),
-        Step::Conv3 { .. } | Step::Pointwise { .. } => (0, rows * width),
+        Step::DepthwisePointwise { pointwise, .. } => (rows * width * tile_pixel(pointwise.k), rows),
+        Step::Pointwise { .. } => (0, rows),
+        Step::Conv3 { .. } => (0, 0),
         Step::Gated { gate, .. } => (gate.scratch(), 0),
         Step::Dense { weights, .. } => (weights.scratch(), 0),
         Step::Depthwise { .. } | Step::MaxPool { .. } | Step::UpsampleAdd { .. } | Step::Global { .. } => {
@@ -237,6 +260,7 @@ struct Work<'a> {
     /// The maps before its own.
     before: &'a [Map],
     zeros: &'a [f32],
+    arch: Arch,
 }
 
 impl Work<'_> {
@@ -277,14 +301,9 @@ impl Work<'_> {
                 for y in to.rows.clone() {
                     let (from, row) = (map(from), to.row(y));
                     let rows = from.three_rows(y * stride, self.zeros);
-                    let pixels = (0..width).map(|x| PixelAt {
-                        input: x * stride * from.pixel,
-                        output: x * pixel,
-                        add: 0,
-                    });
-                    lane.pixels.clear();
-                    lane.pixels.extend(pixels);
-                    weights.run(&rows, row, None, &lane.pixels);
+                    let step = PixelAt { input: stride * from.pixel, output: pixel, add: 0 };
+                    let pixels = Pixels { rows: &[PixelAt::default()], width, step };
+                    weights.run(&rows, row, None, pixels);
                 }
             }
             Step::Depthwise { from, weights, .. } => {
@@ -295,8 +314,8 @@ impl Work<'_> {
             }
             Step::Pointwise { from, add, weights, .. } => {
                 let (from, add) = (map(from), add.as_ref().map(map));
-                list_pixels(&mut lane.pixels, &to, add, |x, y| from.at(x, y));
-                weights.run(&[from.buffer.values()], to.values, add.map(|m| m.buffer.values()), &lane.pixels);
+                let pixels = list(&mut lane.rows, &to, add, from.pixel, |y| from.at(0, y));
+                weights.run(&[from.buffer.values()], to.values, add.map(|m| m.buffer.values()), pixels);
             }
             Step::DepthwisePointwise { from, add, depthwise, pointwise, .. } => {
                 let (from, add, between) = (map(from), add.as_ref().map(map), tile_pixel(depthwise.channels));
@@ -305,15 +324,15 @@ impl Work<'_> {
                     let rows = from.three_rows(y * depthwise.stride, self.zeros);
                     depthwise.run_row(rows, width, out, between);
                 }
-                list_pixels(&mut lane.pixels, &to, add, |x, y| (y - first) * row + x * between);
+                let pixels = list(&mut lane.rows, &to, add, between, |y| (y - first) * row);
                 let add = add.map(|m| m.buffer.values());
-                pointwise.run(&[lane.tile.values()], to.values, add, &lane.pixels);
+                pointwise.run(&[lane.tile.values()], to.values, add, pixels);
             }
             Step::MaxPool { from, .. } => {
-                to.rows.clone().for_each(|y| max_pool_row(map(from), to.row(y), y));
+                to.rows.clone().for_each(|y| max_pool_row(self.arch, map(from), to.row(y), y));
             }
             Step::UpsampleAdd { a, b, .. } => {
-                to.rows.clone().for_each(|y| upsample_add_row(map(a), map(b), to.row(y), y));
+                to.rows.clone().for_each(|y| upsample_add_row(self.arch, map(a), map(b), to.row(y), y));
             }
             Step::Global { .. } | Step::Gated { .. } | Step::Dense { .. } => {
                 unreachable!("it makes its map at once")
@@ -346,23 +365,20 @@ impl Rows<'_> {
     }
 }
 
-/// Lists where the pixels of some rows begin in what is read, in those rows and in what is added.
-fn list_pixels(
-    pixels: &mut Vec<PixelAt>,
+/// Lists where some rows begin in what is read, in those rows and in what is added; pixels of what is read are `pixel`
+/// values apart.
+fn list<'a>(
+    list: &'a mut Vec<PixelAt>,
     to: &Rows<'_>,
     add: Option<&Map>,
-    input: impl Fn(usize, usize) -> usize,
-) {
-    pixels.clear();
-    for y in to.rows.clone() {
-        let (output, add) = (to.at(y), add.map_or(0, |add| add.at(0, y)));
-        let step = |x: usize| x * to.pixel;
-        pixels.extend((0..to.width).map(|x| PixelAt {
-            input: input(x, y),
-            output: output + step(x),
-            add: add + step(x),
-        }));
-    }
+    pixel: usize,
+    input: impl Fn(usize) -> usize,
+) -> Pixels<'a> {
+    let at = |y| PixelAt { input: input(y), output: to.at(y), add: add.map_or(0, |map| map.at(0, y)) };
+    list.clear();
+    list.extend(to.rows.clone().map(at));
+    let step = PixelAt { input: pixel, output: to.pixel, add: add.map_or(0, |map| map.pixel) };
+    Pixels { rows: list, width: to.width, step }
 }
 
 #[cfg(test)]

@@ -23,13 +23,25 @@ pub struct Packed {
 
 /// What comes after the sum, told from the slopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Activation {
+pub(super) enum Activation {
     /// Slopes of 1.
     None,
     /// Slopes of 0.
     Relu,
     /// Any slopes.
     PRelu,
+}
+
+impl Activation {
+    /// The one that these slopes are.
+    pub(super) fn of(slope: &[f32]) -> Self {
+        let all = |slope_is: f32| slope.iter().all(|&s| s == slope_is);
+        match () {
+            () if all(1.0) => Self::None,
+            () if all(0.0) => Self::Relu,
+            () => Self::PRelu,
+        }
+    }
 }
 
 /// Values in a vector of this CPU.
@@ -94,7 +106,8 @@ impl Panels {
 /// Pixels computed at once by panels that are narrower than they could be.
 const NARROW: usize = 8;
 
-/// Where a pixel of the product begins in each segment of the input, in the output and in what is added.
+/// Where a pixel of the product begins in each segment of the input, in the output and in what is added; or how far it is
+/// from one pixel to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PixelAt {
     /// In each segment of the input.
@@ -103,6 +116,48 @@ pub struct PixelAt {
     pub output: usize,
     /// In what is added.
     pub add: usize,
+}
+
+impl PixelAt {
+    /// So many steps further.
+    #[inline(always)]
+    fn on(self, step: Self, count: usize) -> Self {
+        Self {
+            input: self.input + count * step.input,
+            output: self.output + count * step.output,
+            add: self.add + count * step.add,
+        }
+    }
+}
+
+/// The pixels of a product: rows of one width, wherever each of them begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Pixels<'a> {
+    /// The first pixel of each row.
+    pub rows: &'a [PixelAt],
+    /// Pixels of a row.
+    pub width: usize,
+    /// From one pixel of a row to the next.
+    pub step: PixelAt,
+}
+
+impl Pixels<'_> {
+    /// `N` pixels, the first of them being `x` of row `y`; they may go on in the next rows.
+    #[inline(always)]
+    fn block<const N: usize>(&self, mut y: usize, mut x: usize) -> [PixelAt; N] {
+        if x + N <= self.width {
+            let first = self.rows[y].on(self.step, x);
+            return std::array::from_fn(|j| first.on(self.step, j));
+        }
+        std::array::from_fn(|_| {
+            let at = self.rows[y].on(self.step, x);
+            x += 1;
+            if x == self.width {
+                (y, x) = (y + 1, 0);
+            }
+            at
+        })
+    }
 }
 
 impl Packed {
@@ -127,12 +182,7 @@ impl Packed {
             buffer.values_mut()[..n].copy_from_slice(values);
             buffer
         };
-        let all = |slope_is: f32| slope.iter().all(|&s| s == slope_is);
-        let activation = match () {
-            () if all(1.0) => Activation::None,
-            () if all(0.0) => Activation::Relu,
-            () => Activation::PRelu,
-        };
+        let activation = Activation::of(slope);
         Self { k, n, panels, bias: padded(bias), slope: padded(slope), activation, arch, lanes }
     }
 
@@ -144,19 +194,21 @@ impl Packed {
         [weight.collect(), first(&self.bias), first(&self.slope)]
     }
 
-    /// Computes one output pixel for each entry of `pixels`.
+    /// Computes one output pixel for each of `pixels`.
     ///
     /// A pixel's input is `k / segments.len()` values of each of the `segments`; `add` is added before the activation.
     /// The offsets in `pixels` say where each begins. Output channels are written up to the next multiple of a
     /// vector. No pixel may lie in the output twice with different inputs.
-    pub fn run(&self, segments: &[&[f32]], output: &mut [f32], add: Option<&[f32]>, pixels: &[PixelAt]) {
-        // Every address the kernel touches is checked here, once a call.
+    pub fn run(&self, segments: &[&[f32]], output: &mut [f32], add: Option<&[f32]>, pixels: Pixels<'_>) {
+        // Every address the kernel touches is checked here, once a row: offsets grow along it.
         let (written, read) = (self.n.next_multiple_of(self.lanes), self.k / segments.len());
         assert!(read * segments.len() == self.k);
         let shortest = segments.iter().map(|s| s.len()).min().unwrap_or(0);
-        for pixel in pixels {
-            assert!(pixel.input + read <= shortest && pixel.output + written <= output.len());
-            assert!(add.is_none_or(|a| pixel.add + written <= a.len()));
+        let Some(steps) = pixels.width.checked_sub(1) else { return };
+        for first in pixels.rows {
+            let last = first.on(pixels.step, steps);
+            assert!(last.input + read <= shortest && last.output + written <= output.len());
+            assert!(add.is_none_or(|a| last.add + written <= a.len()));
         }
         self.arch.dispatch(Product { packed: self, segments, output, add, pixels });
     }
@@ -167,7 +219,7 @@ struct Product<'a> {
     segments: &'a [&'a [f32]],
     output: &'a mut [f32],
     add: Option<&'a [f32]>,
-    pixels: &'a [PixelAt],
+    pixels: Pixels<'a>,
 }
 
 impl WithSimd for Product<'_> {
@@ -205,7 +257,7 @@ struct Panel<'a, S: Simd> {
 impl<S: Simd> Kernel<'_, S> {
     /// All panels of all pixels, `MANY` or `FEW` at once.
     #[inline(always)]
-    fn panels<const VECTORS: usize, const MANY: usize, const FEW: usize>(&mut self, pixels: &[PixelAt]) {
+    fn panels<const VECTORS: usize, const MANY: usize, const FEW: usize>(&mut self, pixels: Pixels<'_>) {
         let packed = self.packed;
         let places = Panels::new(packed.n, S::F32_LANES);
         let (mut weights, _) = S::as_simd_f32s(packed.panels.values());
@@ -222,9 +274,9 @@ impl<S: Simd> Kernel<'_, S> {
             (bias, slope) = (&bias[vectors..], &slope[vectors..]);
             first += vectors;
             match vectors {
-                1 => self.pixels::<1, NARROW, 4>(&panel, pixels),
-                2 if VECTORS > 2 => self.pixels::<2, NARROW, 4>(&panel, pixels),
-                _ => self.pixels::<VECTORS, MANY, FEW>(&panel, pixels),
+                1 => self.pixels::<1, NARROW, 4>(&panel, &pixels),
+                2 if VECTORS > 2 => self.pixels::<2, NARROW, 4>(&panel, &pixels),
+                _ => self.pixels::<VECTORS, MANY, FEW>(&panel, &pixels),
             }
         }
     }
@@ -234,26 +286,37 @@ impl<S: Simd> Kernel<'_, S> {
     fn pixels<const VECTORS: usize, const MANY: usize, const FEW: usize>(
         &mut self,
         panel: &Panel<'_, S>,
-        pixels: &[PixelAt],
+        pixels: &Pixels<'_>,
     ) {
-        let (blocks, rest) = pixels.as_chunks::<MANY>();
-        for block in blocks {
-            self.block::<VECTORS, MANY>(panel, block);
-        }
-        match (
-            rest.len(),
-            pixels.first_chunk::<FEW>(),
-            pixels.last_chunk::<FEW>(),
-            pixels.last_chunk::<MANY>(),
-        ) {
-            (0, ..) => {}
-            (rest, _, Some(last), _) if rest <= FEW => self.block::<VECTORS, FEW>(panel, last),
-            (.., Some(last)) => self.block::<VECTORS, MANY>(panel, last),
-            (_, Some(first), Some(last), None) => {
-                self.block::<VECTORS, FEW>(panel, first);
-                self.block::<VECTORS, FEW>(panel, last);
+        let (width, count) = (pixels.width, pixels.width * pixels.rows.len());
+        let (mut y, mut x) = (0, 0);
+        for _ in 0..count / MANY {
+            self.block::<VECTORS, MANY>(panel, &pixels.block(y, x));
+            x += MANY;
+            while x >= width {
+                (y, x) = (y + 1, x - width);
             }
-            _ => rest.iter().for_each(|pixel| self.block::<VECTORS, 1>(panel, &[*pixel])),
+        }
+        let from = |i: usize| (i / width, i % width);
+        let rest = count % MANY;
+        if rest == 0 {
+            return;
+        }
+        if rest <= FEW && count >= FEW {
+            let (y, x) = from(count - FEW);
+            self.block::<VECTORS, FEW>(panel, &pixels.block(y, x));
+        } else if count >= MANY {
+            let (y, x) = from(count - MANY);
+            self.block::<VECTORS, MANY>(panel, &pixels.block(y, x));
+        } else if count >= FEW {
+            let (y, x) = from(count - FEW);
+            self.block::<VECTORS, FEW>(panel, &pixels.block(0, 0));
+            self.block::<VECTORS, FEW>(panel, &pixels.block(y, x));
+        } else {
+            for i in 0..count {
+                let (y, x) = from(i);
+                self.block::<VECTORS, 1>(panel, &pixels.block(y, x));
+            }
         }
     }
 
@@ -358,8 +421,10 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_the_definition(
-            k in 1_usize..70, n in 1_usize..100, m in 1_usize..40, shortcut: bool, segments in 1_usize..4, act in 0..3,
+            k in 1_usize..70, n in 1_usize..100, width in 1_usize..24, height in 1_usize..4, shortcut: bool,
+            segments in 1_usize..4, act in 0..3,
         ) {
+            let m = width * height;
             let read = k;
             let k = read * segments;
             let (weight, bias) = (values(n * k, 0), values(n, 7));
@@ -367,14 +432,17 @@ mod tests {
             let input: Vec<Vec<f32>> = (0..segments).map(|s| values(m * read, 100 + s)).collect();
             let stride = n.next_multiple_of(16);
             let add = values((m + 1) * stride, 11);
-            let pixels: Vec<PixelAt> =
-                (0..m).map(|i| PixelAt { input: i * read, output: i * stride, add: (i + 1) * stride }).collect();
+            let step = PixelAt { input: read, output: stride, add: stride };
+            // Rows lie anywhere: here the last one comes first.
+            let begin = |y: usize| PixelAt { add: stride, ..PixelAt::default() }.on(step, (height - 1 - y) * width);
+            let begins: Vec<PixelAt> = (0..height).map(begin).collect();
+            let pixels = Pixels { rows: &begins, width, step };
             let add = shortcut.then_some(add.as_slice());
             let rows: Vec<&[f32]> = input.iter().map(Vec::as_slice).collect();
             for arch in archs() {
                 let mut output = vec![0.0; m * stride];
                 let packed = Packed::for_arch(arch, &weight, k, n, &bias, &slope);
-                packed.run(&rows, &mut output, add, &pixels);
+                packed.run(&rows, &mut output, add, pixels);
                 for i in 0..m {
                     for j in 0..n {
                         let x = |t: usize| f64::from(input[t / read][i * read + t % read]);
@@ -389,24 +457,39 @@ mod tests {
         }
     }
 
+    /// A row of pixels from the beginning of everything.
+    fn row_of(width: usize, step: PixelAt) -> Pixels<'static> {
+        Pixels { rows: &[PixelAt { input: 0, output: 0, add: 0 }], width, step }
+    }
+
     #[test]
     #[should_panic(expected = "assertion failed")]
     fn pixels_beyond_the_input_are_refused() {
         let packed = Packed::new(&[1.0; 4], 4, 1, &[0.0], &[1.0]);
-        packed.run(&[&[0.0; 7]], &mut [0.0; 32], None, &[PixelAt { input: 4, ..PixelAt::default() }]);
+        packed.run(&[&[0.0; 7]], &mut [0.0; 32], None, row_of(2, PixelAt { input: 4, ..PixelAt::default() }));
     }
 
     #[test]
     #[should_panic(expected = "assertion failed")]
     fn pixels_beyond_the_output_are_refused() {
         let packed = Packed::new(&[1.0; 4], 4, 1, &[0.0], &[1.0]);
-        packed.run(&[&[0.0; 8]], &mut [0.0; 16], None, &[PixelAt { output: 16, ..PixelAt::default() }]);
+        packed.run(
+            &[&[0.0; 8]],
+            &mut [0.0; 16],
+            None,
+            row_of(2, PixelAt { output: 16, ..PixelAt::default() }),
+        );
     }
 
     #[test]
     #[should_panic(expected = "assertion failed")]
     fn pixels_beyond_what_is_added_are_refused() {
         let packed = Packed::new(&[1.0; 4], 4, 1, &[0.0], &[1.0]);
-        packed.run(&[&[0.0; 8]], &mut [0.0; 16], Some(&[0.0; 15]), &[PixelAt::default()]);
+        packed.run(
+            &[&[0.0; 8]],
+            &mut [0.0; 16],
+            Some(&[0.0; 16]),
+            row_of(2, PixelAt { add: 16, ..PixelAt::default() }),
+        );
     }
 }

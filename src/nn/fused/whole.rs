@@ -116,25 +116,38 @@ fn layer(inputs: &[f32], [weight, bias]: &[Vec<f32>; 2], outputs: &mut [f32]) {
 }
 
 /// Row `y` of a 2×2 max-pool, its pixels going to `out`.
-pub fn max_pool_row(from: &Map, out: &mut [f32], y: usize) {
+pub fn max_pool_row(arch: Arch, from: &Map, out: &mut [f32], y: usize) {
     let pixel = from.pixel;
     let (upper, lower) = (&from.row(2 * y)[pixel..], &from.row(2 * y + 1)[pixel..]);
-    let out = out.chunks_exact_mut(pixel);
-    for (out, (p, q)) in out.zip(upper.chunks_exact(2 * pixel).zip(lower.chunks_exact(2 * pixel))) {
-        let ((p, q), (r, s)) = (p.split_at(pixel), q.split_at(pixel));
-        for (o, ((p, q), (r, s))) in out.iter_mut().zip(p.iter().zip(q).zip(r.iter().zip(s))) {
-            let (left, right) = (if p > q { *p } else { *q }, if r > s { *r } else { *s });
-            *o = if left > right { left } else { right };
-        }
-    }
+    // Not `f32::max`, which must look at values that are no numbers and takes several instructions for it.
+    let greater = |p: f32, q: f32| if p > q { p } else { q };
+    arch.dispatch(
+        #[inline(always)]
+        || {
+            let out = out.chunks_exact_mut(pixel);
+            for (out, (p, q)) in out.zip(upper.chunks_exact(2 * pixel).zip(lower.chunks_exact(2 * pixel))) {
+                let ((p, q), (r, s)) = (p.split_at(pixel), q.split_at(pixel));
+                for (o, ((p, q), (r, s))) in out.iter_mut().zip(p.iter().zip(q).zip(r.iter().zip(s))) {
+                    *o = greater(greater(*p, *q), greater(*r, *s));
+                }
+            }
+        },
+    );
 }
 
 /// Row `y` of `a + b`, each pixel of `b` standing for 2×2, its pixels going to `out`.
-pub fn upsample_add_row(a: &Map, b: &Map, out: &mut [f32], y: usize) {
+pub fn upsample_add_row(arch: Arch, a: &Map, b: &Map, out: &mut [f32], y: usize) {
     let pixel = a.pixel;
-    let larger = a.row(y)[pixel..].chunks_exact(pixel);
-    for (x, (out, p)) in out.chunks_exact_mut(pixel).zip(larger).enumerate() {
-        let q = &b.row(y / 2)[(x / 2 + 1) * pixel..][..pixel];
-        out.iter_mut().zip(p.iter().zip(q)).for_each(|(o, (p, q))| *o = p + q);
-    }
+    let (larger, smaller) = (&a.row(y)[pixel..], &b.row(y / 2)[pixel..]);
+    arch.dispatch(
+        #[inline(always)]
+        || {
+            let pairs = out.chunks_exact_mut(2 * pixel).zip(larger.chunks_exact(2 * pixel));
+            for ((out, p), q) in pairs.zip(smaller.chunks_exact(pixel)) {
+                for (out, p) in out.chunks_exact_mut(pixel).zip(p.chunks_exact(pixel)) {
+                    out.iter_mut().zip(p.iter().zip(q)).for_each(|(o, (p, q))| *o = p + q);
+                }
+            }
+        },
+    );
 }
