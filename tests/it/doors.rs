@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use crate::support::{Service, Site, photo, until};
 
-/// Photographs that move a little, from a program that ends while there is a file `NAME.off`: a camera that is unplugged.
-const FEED: &str = "while [ ! -e $1.off ]; do for f in clip/*.jpg; do cat $f; sleep 0.1; done; done\n";
+/// Photographs that move a little, from a program that ends while there is a file `NAME.off`, a camera that is unplugged, and
+/// when nobody reads them any more.
+const FEED: &str =
+    "while [ ! -e $1.off ]; do for f in clip/*.jpg; do cat $f || exit; sleep 0.1; done; done\n";
 
 /// The doors, and whatever else.
 fn two_doors(more: &str) -> String {
