@@ -335,7 +335,11 @@ test('every page is within 100 kB and works with the keyboard alone', async () =
   const weights = {};
   for (const path of ['/', '/events', '/people', '/policy', '/site']) {
     let weight = 0;
-    const count = async (response) => { if (!response.url().includes('/live')) weight += (await response.body().catch(() => '')).length; };
+    const count = async (response) => {
+      if (response.url().includes('/live')) return;
+      const body = await response.body().catch(() => '');
+      weight += body.length;
+    };
     // Nothing is kept from another page.
     const context = await chrome.newContext({ storageState: await page.context().storageState() });
     const fresh = await context.newPage();
