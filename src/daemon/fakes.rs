@@ -751,7 +751,7 @@ impl Analyser for FakeAnalyser {
     fn study(&mut self, picture: &RgbImage) -> Result<Result<NewTemplate, String>, AnalyseError> {
         let values = picture.get_pixel(0, 0).0.map(f32::from);
         let seen = values.iter().any(|value| *value > 0.0);
-        Ok(if seen { Ok(template(&values[..2])) } else { Err("no face is found in it".into()) })
+        Ok(if seen { Ok(template(&values)) } else { Err("no face is found in it".into()) })
     }
 
     fn model(&self) -> &ModelId {
