@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use accessd::access::{Demands, Rule};
+use accessd::access::{Demands, Rule, Several};
 use accessd::calibration::Bar;
 use accessd::calibration::cohort::Cohort;
 use accessd::camera::{
@@ -30,7 +30,9 @@ use accessd::gallery::{NewTemplate, PersonId, TemplateSource};
 use accessd::journal::{Filter, Stamp};
 use accessd::models::{ImportOptions, import_own};
 use accessd::nn::model_file::{Channels, ModelFile};
-use accessd::policy::{Document, Gate, Now, NumberedRule, PersonRow, Policy, RuleBook, RuleId};
+use accessd::policy::{
+    Document, Doubts, Gate, Now, NumberedRule, PersonRow, Place, Policy, RuleBook, RuleId, Shown,
+};
 use accessd::seal::{DeviceKey, Keys, RecoveryCode, Secret};
 use accessd::store::{KeyFile, OpenMode, Restoring, SqliteStore, Store, check};
 use accessd::train::settings::Settings;
@@ -109,6 +111,7 @@ fn judge(document: Document) {
                 name,
                 terms,
                 last_entry: None,
+                has_pin: n % 2 == 0,
                 passages: Vec::new(),
                 forgiven: None,
             })
@@ -120,10 +123,18 @@ fn judge(document: Document) {
     let moments = [0, 1_750_000_000, 1_764_000_000, 1_774_746_000, 1_709_208_000];
     let moments = moments.map(|s| Timestamp::from_second(s).expect("a year with four digits"));
     for wall in moments.into_iter().chain([Timestamp::MIN, Timestamp::MAX]) {
-        let now = Now { wall, mono: None, clock_trusted: true, gate: Gate::Open, place: &place };
-        for person in 0..3 {
-            let decided = policy.decide(PersonId(person), &BTreeMap::new(), &now);
-            let steps = policy.explain(PersonId(person), &BTreeMap::new(), &now);
+        let now = Now {
+            wall,
+            mono: None,
+            clock_trusted: true,
+            threshold_supported: true,
+            gate: Gate::Open,
+            place: &place,
+        };
+        let face = Shown { face: Some(Doubts::default()), pin: false };
+        for (person, shown) in (0..3).flat_map(|n| [(n, face), (n, Shown { pin: true, ..face })]) {
+            let decided = policy.decide(PersonId(person), shown, &BTreeMap::new(), &now);
+            let steps = policy.explain(PersonId(person), shown, &BTreeMap::new(), &now);
             assert!(!steps.is_empty() || decided.is_err(), "let in without a step that says why");
             if let Err(refusal) = decided {
                 assert!(!policy.words(&refusal).is_empty());
@@ -309,13 +320,17 @@ fn terms() -> Terms {
         rule: Rule {
             threshold: Score(0.5),
             margin: 0.08,
+            alike_margin: 0.16,
             frames_needed: 3,
             frames_window: 5,
             max_frame_age: Duration::from_millis(500),
             regrant_after: Duration::from_secs(10),
+            several: Several::default(),
+            supported: true,
             demands: Demands::default(),
         },
         bar: Bar::Set(Score(0.5)),
+        pin_digits: 4,
     }
 }
 
