@@ -39,8 +39,11 @@ use accessd::train::settings::Settings;
 use jiff::Timestamp;
 use tempfile::{NamedTempFile, TempDir};
 
+/// What takes a fuzzer's bytes.
+pub type Target = fn(&[u8]);
+
 /// All of them by name.
-pub const TARGETS: [(&str, fn(&[u8])); 10] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("config", config),
     ("documents", documents),
     ("onnx", onnx),
