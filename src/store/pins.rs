@@ -138,3 +138,85 @@ pub(super) fn check_room(tx: &Transaction<'_>, more: usize, digits: Option<usize
     );
     Err(StoreError::Pin(why).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MonoTime;
+    use crate::journal::Stamp;
+    use crate::seal::Keys;
+    use crate::store::{OpenMode, SqliteStore, Store};
+
+    const AT: Stamp = Stamp { wall: jiff::Timestamp::UNIX_EPOCH, mono: MonoTime::from_millis(1) };
+
+    fn pin(digits: usize, byte: u8) -> StoredPin {
+        let cost = Cost { memory_kib: 8, passes: 1 };
+        StoredPin { salt: [byte; 16], cost, hash: [byte; 32], duress: None, digits, failures: 0 }
+    }
+
+    #[test]
+    fn a_pin_is_kept_counted_and_goes_with_its_person_from_every_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let mut store = SqliteStore::open(&path, OpenMode::Create, "boot", &Keys::of_a_test()).unwrap();
+        let ada = store.add_person("Ada", "test", AT).unwrap();
+        assert_eq!(store.pin(ada).unwrap(), None);
+        let error = store.change_pin("Ada", &PinChange::Duress([9; 32]), "test", AT).unwrap_err().to_string();
+        assert!(error.contains("Ada has no PIN"), "{error}");
+        store.change_pin("ada", &PinChange::Set(pin(6, 0xA7)), "test", AT).unwrap();
+        store.change_pin("ada", &PinChange::Duress([0xB8; 32]), "test", AT).unwrap();
+        let with_both = StoredPin { duress: Some([0xB8; 32]), ..pin(6, 0xA7) };
+        assert_eq!(store.pin(ada).unwrap(), Some(with_both.clone()));
+        assert!(store.rule_book().unwrap().people[0].has_pin);
+
+        // A wrong one counts, also over a restart; a grant by face ends nothing, one by PIN does.
+        let person = Some(PersonRef { id: ada, name: "Ada".into() });
+        let event = |kind, with: &str| Event {
+            person: person.clone(),
+            ..Event::new(kind, serde_json::json!({ "with": with }))
+        };
+        let failures = |store: &SqliteStore| store.pin(ada).unwrap().unwrap().failures;
+        (0..3).for_each(|_| drop(store.append(&event(EventKind::WrongPin, ""), AT).unwrap()));
+        drop(store);
+        let mut store = SqliteStore::open(&path, OpenMode::Existing, "boot", &Keys::of_a_test()).unwrap();
+        assert_eq!(failures(&store), 3);
+        store.append(&event(EventKind::Grant, "face"), AT).unwrap();
+        assert_eq!(failures(&store), 3);
+        store.append(&event(EventKind::Grant, "face and PIN"), AT).unwrap();
+        assert_eq!(failures(&store), 0);
+        store.append(&event(EventKind::WrongPin, ""), AT).unwrap();
+        store.change_pin("Ada", &PinChange::Forgive, "test", AT).unwrap();
+        assert_eq!(failures(&store), 0);
+
+        // A new one takes the one for duress along; no byte of the old ones is left, nor of any once she is gone.
+        store.change_pin("Ada", &PinChange::Set(pin(6, 0xC9)), "test", AT).unwrap();
+        assert_eq!(store.pin(ada).unwrap().unwrap().duress, None);
+        let is_left = |byte: u8| {
+            let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+            let has = |path: std::path::PathBuf| {
+                std::fs::read(path).unwrap().windows(32).any(|bytes| bytes == [byte; 32])
+            };
+            files.filter(|path| path.is_file()).any(has)
+        };
+        assert_eq!((is_left(0xA7), is_left(0xB8), is_left(0xC9)), (false, false, true));
+        store.remove("Ada", "test", AT).unwrap();
+        assert_eq!(store.pin(ada).unwrap(), None);
+        assert!(!is_left(0xC9));
+    }
+
+    #[test]
+    fn nobody_is_enrolled_for_whom_a_pin_would_be_too_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let mut store = SqliteStore::open(&path, OpenMode::Create, "boot", &Keys::of_a_test()).unwrap();
+        (0..10).for_each(|n| drop(store.add_person(&format!("P{n}"), "test", AT).unwrap()));
+        store.change_pin("P3", &PinChange::Set(pin(4, 1)), "test", AT).unwrap();
+        let told = store.add_person("P10", "test", AT).unwrap_err().to_string();
+        assert!(told.contains("for 11 people a PIN has at least 5 digits, and P3 would be left"), "{told}");
+        assert_eq!(store.people().unwrap().len(), 10);
+        store.change_pin("P3", &PinChange::Set(pin(5, 1)), "test", AT).unwrap();
+        store.add_person("P10", "test", AT).unwrap();
+        let told = store.change_pin("P4", &PinChange::Set(pin(4, 2)), "test", AT).unwrap_err().to_string();
+        assert!(told.contains("this one has 4"), "{told}");
+    }
+}
