@@ -176,7 +176,9 @@ mod tests {
             ..Event::new(kind, serde_json::json!({ "with": with }))
         };
         let failures = |store: &SqliteStore| store.pin(ada).unwrap().unwrap().failures;
-        (0..3).for_each(|_| drop(store.append(&event(EventKind::WrongPin, ""), AT).unwrap()));
+        for _ in 0..3 {
+            store.append(&event(EventKind::WrongPin, ""), AT).unwrap();
+        }
         drop(store);
         let mut store = SqliteStore::open(&path, OpenMode::Existing, "boot", &Keys::of_a_test()).unwrap();
         assert_eq!(failures(&store), 3);
@@ -209,7 +211,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
         let mut store = SqliteStore::open(&path, OpenMode::Create, "boot", &Keys::of_a_test()).unwrap();
-        (0..10).for_each(|n| drop(store.add_person(&format!("P{n}"), "test", AT).unwrap()));
+        for n in 0..10 {
+            store.add_person(&format!("P{n}"), "test", AT).unwrap();
+        }
         store.change_pin("P3", &PinChange::Set(pin(4, 1)), "test", AT).unwrap();
         let told = store.add_person("P10", "test", AT).unwrap_err().to_string();
         assert!(told.contains("for 11 people a PIN has at least 5 digits, and P3 would be left"), "{told}");
