@@ -4,16 +4,15 @@
 use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::backend::Backend;
 use super::exit::UsageError;
 use super::output::Output;
-use super::{Exit, Globals, when};
+use super::when::{WhenError, Written};
+use super::{Exit, Globals};
 use crate::daemon::protocol::Request;
-use crate::policy::{Change, Limit, PersonChange, RuleError, Who, With};
+use crate::policy::{Change, Limit, PersonChange, RuleError, Who, With, check_zone};
 
 /// Say what is agreed with a person: groups, from when until when, how often, with what
 #[derive(Args, Debug)]
@@ -44,11 +43,11 @@ struct Set {
     #[arg(long, value_name = "GROUP")]
     no_group: Vec<Who>,
     /// Lets them in from then on, such as 2026-12-01 or "today 08:00"; `none` takes the limit away
-    #[arg(long, value_name = "TIME", value_parser = from)]
-    valid_from: Option<Limit<Timestamp>>,
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    valid_from: Option<Limit<Written>>,
     /// Lets them in until then; a date alone counts to its end; `none` takes the limit away
-    #[arg(long, value_name = "TIME", value_parser = until)]
-    valid_until: Option<Limit<Timestamp>>,
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    valid_until: Option<Limit<Written>>,
     /// Lets them in once
     #[arg(long, conflicts_with = "entries")]
     one_use: bool,
@@ -66,14 +65,21 @@ impl Person {
             Order::Set(set) => set,
             Order::Add { name } => return add(globals, name),
         };
-        let (name, change) = (set.name.clone(), set.change()?);
+        if set.is_empty() {
+            return Err(UsageError(
+                "nothing to change: give --group, --valid-from, --valid-until, --one-use, --entries or --with".into(),
+            )
+            .into());
+        }
         let mut backend = Backend::to_change(&globals.load()?)?;
-        let name = backend.person(&name)?.name;
+        let zone = check_zone(backend.rule_book()?.zone.as_deref())?;
+        let name = backend.person(&set.name)?.name;
+        let change = set.change(&zone)?;
         backend.change_policy(Change::Person { name: name.clone(), change })?;
         let book = backend.rule_book()?;
         let mut out = Output::new();
         for row in book.people.iter().filter(|row| row.name == name) {
-            out.line(format_args!("{name}: {}", row.terms))?;
+            out.line(format_args!("{name}: {}", row.terms.words(&zone)))?;
         }
         out.flush()?;
         Ok(Exit::Done)
@@ -94,7 +100,19 @@ fn add(globals: &Globals, name: String) -> anyhow::Result<Exit> {
 }
 
 impl Set {
-    fn change(self) -> Result<PersonChange, UsageError> {
+    fn is_empty(&self) -> bool {
+        let Self { name: _, group, no_group, valid_from, valid_until, one_use, entries, with } = self;
+        group.is_empty()
+            && no_group.is_empty()
+            && valid_from.is_none()
+            && valid_until.is_none()
+            && !one_use
+            && entries.is_none()
+            && with.is_none()
+    }
+
+    /// What is to change; times are those of the rules' zone.
+    fn change(self, zone: &TimeZone) -> anyhow::Result<PersonChange> {
         let groups = |list: Vec<Who>| -> Result<BTreeSet<String>, UsageError> {
             list.into_iter()
                 .map(|who| match who {
@@ -103,32 +121,33 @@ impl Set {
                 })
                 .collect()
         };
-        let change = PersonChange {
+        Ok(PersonChange {
             join: groups(self.group)?,
             leave: groups(self.no_group)?,
-            valid_from: self.valid_from,
-            valid_until: self.valid_until,
+            valid_from: self.valid_from.map(|limit| read(limit, |from| from.read(zone))).transpose()?,
+            valid_until: self
+                .valid_until
+                .map(|limit| read(limit, |until| until.read_to_the_end(zone)))
+                .transpose()?,
             entries: if self.one_use { Some(Limit::At(1)) } else { self.entries },
             with: self.with,
-        };
-        if change == PersonChange::default() {
-            return Err(UsageError(
-                "nothing to change: give --group, --valid-from, --valid-until, --one-use, --entries or --with".into(),
-            ));
-        }
-        Ok(change)
+        })
     }
 }
 
-fn from(text: &str) -> Result<Limit<Timestamp>, when::WhenError> {
-    if text == "none" { Ok(Limit::None) } else { when::parse(text).map(Limit::At) }
+fn moment(text: &str) -> Result<Limit<Written>, WhenError> {
+    if text == "none" { Ok(Limit::None) } else { text.parse().map(Limit::At) }
 }
 
-fn until(text: &str) -> Result<Limit<Timestamp>, when::WhenError> {
-    let day_after =
-        text.parse::<Date>().ok().filter(|_| !text.contains(':')).and_then(|day| day.tomorrow().ok());
-    let end = day_after.and_then(|day| day.to_zoned_datetime(TimeZone::system()).ok());
-    end.map_or_else(|| from(text), |end| Ok(Limit::At(end.timestamp())))
+/// Reads what limits.
+fn read<T>(
+    limit: Limit<Written>,
+    read: impl Fn(&Written) -> Result<T, WhenError>,
+) -> Result<Limit<T>, WhenError> {
+    match limit {
+        Limit::None => Ok(Limit::None),
+        Limit::At(written) => read(&written).map(Limit::At),
+    }
 }
 
 fn with(text: &str) -> Result<Limit<With>, RuleError> {
@@ -137,23 +156,4 @@ fn with(text: &str) -> Result<Limit<With>, RuleError> {
 
 fn entries(text: &str) -> Result<Limit<u32>, std::num::ParseIntError> {
     if text == "none" { Ok(Limit::None) } else { text.parse().map(Limit::At) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_alone_counts_to_its_end() {
-        let midnight = |date: &str| {
-            let date: Date = date.parse().unwrap();
-            Limit::At(date.to_zoned_datetime(TimeZone::system()).unwrap().timestamp())
-        };
-        assert_eq!(until("2026-12-31"), Ok(midnight("2027-01-01")));
-        assert_eq!(from("2026-12-31"), Ok(midnight("2026-12-31")));
-        let moment = "2026-12-31T17:00:00Z";
-        assert_eq!(until(moment), Ok(Limit::At(moment.parse().unwrap())));
-        assert_eq!(until("none"), Ok(Limit::None));
-        assert!(until("whenever").unwrap_err().to_string().contains("is no moment"));
-    }
 }

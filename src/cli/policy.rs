@@ -4,18 +4,19 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::adapters::{places, risks, trust};
 use super::backend::Backend;
 use super::output::{self, Output};
-use super::{Exit, Globals, when};
+use super::when::Written;
+use super::{Exit, Globals};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::policy::{
     Change, Dates, Days, Direction, Document, Doubts, Effect, Entry, Gate, Now, OnHolidays, Passage,
     PersonRow, PersonTerms, Place, Policy as Judge, Refusal, Rule, RuleBook, RuleId, Says, Schedule, Shown,
-    Side, Subject, TimeOfDay, WhichDoor, Who, With, which_door,
+    Side, Subject, TimeOfDay, WhichDoor, Who, With, check_zone, which_door,
 };
 
 /// Say who may enter when
@@ -49,8 +50,8 @@ enum Order {
         /// Their name
         name: String,
         /// When instead of now, such as "2026-12-24 18:00"; supposes a clock that is right
-        #[arg(long, value_name = "TIME", value_parser = when::parse)]
-        at: Option<Timestamp>,
+        #[arg(long, value_name = "TIME")]
+        at: Option<Written>,
         /// Who shows what: their face, face-and-pin, or pin alone
         #[arg(long, value_name = "WHAT", default_value = "face")]
         show: Showing,
@@ -186,7 +187,7 @@ impl Policy {
         let change = match self.order {
             Order::List { json } => return list(&Backend::to_read(&config)?.rule_book()?, json),
             Order::Why { name, at, show, door } => {
-                return why(&config, &name, at, show.shown(), door.as_deref());
+                return why(&config, &name, at.as_ref(), show.shown(), door.as_deref());
             }
             Order::Inside { json } => return inside(&Backend::to_read(&config)?.rule_book()?, json),
             Order::Forgive { name, .. } => Change::Forgive(name),
@@ -317,9 +318,10 @@ fn list(book: &RuleBook, json: bool) -> anyhow::Result<Exit> {
     let agreed: Vec<_> = book.people.iter().filter(|row| row.terms != PersonTerms::default()).collect();
     if !agreed.is_empty() {
         out.line("")?;
+        let zone = check_zone(book.zone.as_deref())?;
         let mut table = output::table(["NAME", "AGREED"]);
         for row in agreed {
-            table.add_row([row.name.clone(), row.terms.to_string()]);
+            table.add_row([row.name.clone(), row.terms.words(&zone)]);
         }
         out.table(&table)?;
     }
@@ -346,7 +348,7 @@ fn which_place(config: &Config, door: Option<&str>) -> Result<Place, WhichDoor> 
 fn why(
     config: &Config,
     name: &str,
-    at: Option<Timestamp>,
+    at: Option<&Written>,
     shown: Shown,
     door: Option<&str>,
 ) -> anyhow::Result<Exit> {
@@ -357,7 +359,7 @@ fn why(
         let wall = row.last_entry?;
         Some((row.id, Entry { wall, mono: None }))
     });
-    let wall = at.unwrap_or_else(|| SystemClock.wall());
+    let wall = at.map(|at| at.read(judge.zone())).transpose()?.unwrap_or_else(|| SystemClock.wall());
     let clock_trusted = at.is_some() || trust(config).holds(&SystemClock);
     // Only a running service has its encoder's figures at hand.
     let threshold_supported = backend.threshold_supported()?;

@@ -1,6 +1,8 @@
 //! Moments as people write them: `2h`, `yesterday`, `today 07:00`, `2026-11-23`, RFC 3339.
 
-use jiff::civil::{DateTime, Time};
+use std::str::FromStr;
+
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
@@ -19,6 +21,32 @@ pub(super) struct WhenError {
 /// Reads a moment against this machine's clock and zone; for clap.
 pub(super) fn parse(text: &str) -> Result<Timestamp, WhenError> {
     parse_at(text, &SystemClock.wall().to_zoned_datetime(TimeZone::system()))
+}
+
+/// A moment as it was written, for what is meant in the zone of the rules and not in this machine's.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Written(String);
+
+impl FromStr for Written {
+    type Err = WhenError;
+
+    fn from_str(text: &str) -> Result<Self, WhenError> {
+        parse(text).map(|_| Self(text.trim().to_owned()))
+    }
+}
+
+impl Written {
+    /// Reads it there.
+    pub(super) fn read(&self, zone: &TimeZone) -> Result<Timestamp, WhenError> {
+        parse_at(&self.0, &SystemClock.wall().to_zoned_datetime(zone.clone()))
+    }
+
+    /// The same, and a date alone counts to its end.
+    pub(super) fn read_to_the_end(&self, zone: &TimeZone) -> Result<Timestamp, WhenError> {
+        let date = self.0.parse::<Date>().ok().filter(|_| !self.0.contains(':'));
+        let end = date.and_then(|day| day.tomorrow().ok()?.to_zoned_datetime(zone.clone()).ok());
+        end.map_or_else(|| self.read(zone), |end| Ok(end.timestamp()))
+    }
 }
 
 fn parse_at(text: &str, now: &ZonedDateTime) -> Result<Timestamp, WhenError> {
@@ -101,6 +129,21 @@ mod tests {
         ] {
             assert_eq!(at(text).as_deref(), Ok(moment), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_where_the_rules_are_meant_and_a_date_alone_can_count_to_its_end() {
+        let zone = TimeZone::get("Asia/Tokyo").unwrap();
+        for (text, moment, end) in [
+            ("2026-12-24 10:00", "2026-12-24T01:00:00Z", "2026-12-24T01:00:00Z"),
+            ("2026-12-31", "2026-12-30T15:00:00Z", "2026-12-31T15:00:00Z"),
+            ("2026-12-31T17:00:00Z", "2026-12-31T17:00:00Z", "2026-12-31T17:00:00Z"),
+        ] {
+            let written: Written = text.parse().unwrap();
+            assert_eq!(written.read(&zone).unwrap().to_string(), moment, "{text}");
+            assert_eq!(written.read_to_the_end(&zone).unwrap().to_string(), end, "{text}");
+        }
+        assert!("whenever".parse::<Written>().unwrap_err().to_string().contains("is no moment"));
     }
 
     #[test]

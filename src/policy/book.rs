@@ -1,10 +1,10 @@
 //! The rule book as it is stored, changed, and written as TOML.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::factors::With;
@@ -64,19 +64,25 @@ impl PersonTerms {
     }
 }
 
-impl fmt::Display for PersonTerms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl PersonTerms {
+    /// As people read it, with times as a clock in `zone` shows them.
+    pub fn words(&self, zone: &TimeZone) -> String {
         let groups: Vec<&str> = self.groups.iter().map(String::as_str).collect();
         let parts = [
             (!groups.is_empty()).then(|| format!("of {}", groups.join(", "))),
-            self.valid_from.map(|from| format!("from {from}")),
-            self.valid_until.map(|until| format!("until {until}")),
+            self.valid_from.map(|from| format!("from {}", moment(from, zone))),
+            self.valid_until.map(|until| format!("until {}", moment(until, zone))),
             self.entries_left.map(|left| format!("entries left: {left}")),
             self.with.map(|with| format!("with {with}")),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
-        f.write_str(if parts.is_empty() { "nothing in particular".into() } else { parts.join(", ") }.as_str())
+        if parts.is_empty() { "nothing in particular".into() } else { parts.join(", ") }
     }
+}
+
+/// A moment as a clock in `zone` shows it: `2026-11-25 17:00 CET`.
+pub(super) fn moment(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 /// A person with what is agreed with them.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
-use super::book::{NumberedRule, PersonRow, PersonTerms, RuleBook};
+use super::book::{NumberedRule, PersonRow, PersonTerms, RuleBook, moment};
 use super::factors::{self, Demand, Doubts, Risks, Shown, Why, With};
 use super::passback::{self, Passage};
 use super::place::{Place, Side, same_name};
@@ -257,6 +257,8 @@ impl Policy {
             Refusal::WaitsForFirst(rule, who) => {
                 format!("{}; nobody of {who} has come in yet", self.name_of(*rule))
             }
+            Refusal::NotYetValid(from) => format!("not valid before {}", moment(*from, &self.zone)),
+            Refusal::Expired(until) => format!("valid until {}", moment(*until, &self.zone)),
             other => other.to_string(),
         }
     }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use rusqlite::{Connection, Transaction, params};
 
 use super::journal::{from_tag, micros, tag, timestamp};
@@ -95,7 +96,8 @@ pub(super) fn change(tx: &Transaction<'_>, change: &Change, wall: Timestamp) -> 
             let terms = change.apply(&terms_of(tx, person.id)?);
             set_terms(tx, &person, &terms)?;
             done.person = Some(person);
-            terms.to_string()
+            // A record is read anywhere: in no zone but the one that all share.
+            terms.words(&TimeZone::UTC)
         }
         Change::Import(document) => import(tx, document)?,
     };

@@ -13,6 +13,32 @@ fn done<'a>(site: &Site, args: impl IntoIterator<Item = &'a str>) -> String {
     outcome.stdout
 }
 
+/// Validity and `policy why --at` were read in the machine's zone, which many leave at UTC, and not in that of the rules.
+#[test]
+fn times_are_written_and_told_in_the_zone_of_the_rules() {
+    let site = Site::new();
+    site.enrol("Vera", &[[1.0, 0.0, 0.0]]);
+    done(&site, ["policy", "zone", "Asia/Tokyo"]);
+    for (until, told) in [
+        ("2030-11-25 17:00", "Vera: until 2030-11-25 17:00 JST\n"),
+        ("2030-11-25", "Vera: until 2030-11-26 00:00 JST\n"),
+        ("2030-11-25T17:00:00+00:00", "Vera: until 2030-11-26 02:00 JST\n"),
+    ] {
+        assert_eq!(done(&site, ["person", "set", "Vera", "--valid-until", until]), told);
+    }
+    let list = done(&site, ["policy", "list"]);
+    assert!(list.contains("until 2030-11-26 02:00 JST"), "{list}");
+    for (at, code, day) in
+        [("2030-11-26 01:59", 0, "on Tue 2030-11-26 01:59 JST"), ("2030-11-26 02:00", 3, "02:00 JST")]
+    {
+        let outcome = site.run(["policy", "why", "Vera", "--at", at]);
+        assert_eq!(outcome.code, code, "{}{}", outcome.stdout, outcome.stderr);
+        assert!(outcome.stdout.lines().next().unwrap().ends_with(day), "{}", outcome.stdout);
+    }
+    let bad = site.run(["person", "set", "Vera", "--valid-until", "whenever"]);
+    assert!(bad.code == 2 && bad.stderr.contains("is no moment"), "{}", bad.stderr);
+}
+
 #[test]
 fn a_rule_book_is_made_listed_explained_and_taken_elsewhere() {
     let site = Site::new();
@@ -32,7 +58,7 @@ fn a_rule_book_is_made_listed_explained_and_taken_elsewhere() {
     assert_eq!(done(&site, ["person", "set", "ada", "--group", "Staff"]), "Ada: of staff\n");
     let bob =
         ["person", "set", "Bob", "--group", "cleaners", "--valid-until", "2030-01-01T00:00:00Z", "--one-use"];
-    assert_eq!(done(&site, bob), "Bob: of cleaners, until 2030-01-01T00:00:00Z, entries left: 1\n");
+    assert_eq!(done(&site, bob), "Bob: of cleaners, until 2030-01-01 01:00 CET, entries left: 1\n");
 
     for (name, at, code, last) in [
         (
@@ -45,7 +71,7 @@ fn a_rule_book_is_made_listed_explained_and_taken_elsewhere() {
         ("Ada", "2026-12-25T10:00:00Z", 3, "no further rule: KEEPS THEM OUT: no rule lets them in now"),
         // Wednesday, an hour after midnight in Berlin.
         ("Bob", "2026-11-25T00:30:00Z", 0, "rule 3: allow cleaners tue 18:00-02:00: LETS THEM IN"),
-        ("Bob", "2031-11-25T18:30:00Z", 3, "validity: KEEPS THEM OUT: valid until 2030-01-01T00:00:00Z"),
+        ("Bob", "2031-11-25T18:30:00Z", 3, "validity: KEEPS THEM OUT: valid until 2030-01-01 01:00 CET"),
     ] {
         let outcome = site.run(["policy", "why", name, "--at", at]);
         assert_eq!(outcome.code, code, "{}{}", outcome.stdout, outcome.stderr);
@@ -128,8 +154,8 @@ fn net_the_service_keeps_to_the_rule_book_as_an_operator_changes_it() {
     until_log(&site, "rule 2: allow staff always");
 
     // A visitor whose time is over, then one who may come in once.
-    done(&site, ["person", "set", "Barack", "--valid-until", "2026-01-01T00:00:00Z"]);
-    until_log(&site, "not let in: valid until 2026-01-01T00:00:00Z");
+    done(&site, ["person", "set", "Barack", "--valid-until", "2026-01-01 12:00"]);
+    until_log(&site, "not let in: valid until 2026-01-01 12:00 ");
     done(&site, ["person", "set", "Barack", "--valid-until", "none", "--one-use"]);
     until_log(&site, "not let in: no entries left");
     done(&site, ["person", "set", "Barack", "--entries", "none"]);
