@@ -23,6 +23,7 @@ mod policy;
 mod powercut;
 mod privacy;
 mod real_clips;
+mod replay;
 mod store;
 mod strangers;
 mod support;

@@ -6,6 +6,7 @@ mod deciding;
 mod hardware;
 mod learning;
 mod looks;
+mod memory;
 mod passages;
 mod people;
 mod pins;
@@ -41,6 +42,7 @@ pub(crate) use camera_watch::CameraWatch;
 use camera_watch::Change;
 pub(crate) use hardware::LampBoard;
 pub(crate) use looks::Looks;
+pub(crate) use memory::Memory;
 pub(crate) use passages::Going;
 use people::LiveEnrolment;
 pub(crate) use pins::{Asking, Pins};
@@ -53,6 +55,10 @@ pub(crate) struct Control {
     pub(crate) learning: Option<Learning>,
     /// The last grant that was written down.
     pub(crate) last_grant: Option<EventId>,
+    /// The first record that the verdict under way has led to.
+    pub(crate) first_event: Option<(EventId, EventKind)>,
+    /// The record of the start.
+    pub(crate) run: EventId,
     pub(crate) terms: Terms,
     pub(crate) options: EnrolmentOptions,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
@@ -141,6 +147,7 @@ impl Control {
         self.keep_hours()?;
         self.tend_pins()?;
         self.tend_people()?;
+        self.keep_attempts(false);
         let at = Stamp::now(&*self.clock);
         self.store.tend(at).map_err(|source| DaemonError::Write { what: "a signature", source })?;
         for Doorway { lamps, board, adviser, driver, .. } in &mut self.doors.0 {
@@ -200,6 +207,7 @@ impl Control {
         log::error!(door = doorway.place.door.as_str(); "{what}");
         doorway.board.set_fault("camera", Some(what.to_owned()));
         doorway.attempts.forget();
+        doorway.memory.cut();
         doorway.asking.forget();
         let event = Event::new(EventKind::CameraLost, json!({ "what": what }));
         self.append_at(door, "the loss of the camera", event)?;
@@ -242,6 +250,7 @@ impl Control {
             .store
             .append(&event, Stamp::now(&*self.clock))
             .map_err(|source| DaemonError::Write { what, source })?;
+        self.first_event.get_or_insert((id, event.kind));
         self.tell_followers();
         Ok(id)
     }
@@ -266,6 +275,7 @@ impl Control {
         if let Err(error) = self.end_enrolment("the daemon stopped", None) {
             log::error!("{}", chain(&error));
         }
+        self.keep_attempts(true);
         let (replaced, dropped) =
             (self.doors.0.iter().map(|door| door.frames.replaced()).sum::<u64>(), self.mailbox.dropped());
         let event = match outcome {
