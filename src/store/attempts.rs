@@ -15,6 +15,7 @@ use super::sealing::Sealer;
 use super::templates;
 use super::trouble::Trouble;
 use super::{SqliteStore, StoreError};
+use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId, compare};
 use crate::gallery::{PersonId, SAME_PERSON};
 use crate::journal::Stamp;
@@ -89,6 +90,7 @@ impl SqliteStore {
     #[must_use]
     pub fn with_attempts(mut self, keep: KeepAttempts) -> Self {
         self.attempts = keep;
+        self.next_attempt_prune = MonoTime::default();
         self
     }
 

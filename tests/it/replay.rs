@@ -11,7 +11,7 @@ use accessd::frame::load_image;
 use accessd::gallery::PersonId;
 use accessd::journal::chain::Against;
 use accessd::journal::replay::{Decision, PastAttempt, Then};
-use accessd::journal::{EventId, Filter, Stamp};
+use accessd::journal::{EventId, EventKind, Filter, Record, Stamp};
 use accessd::liveness::signs::Signs;
 use accessd::seal::Keys;
 use accessd::store::{
@@ -22,7 +22,7 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 use serde_json::Value;
 
-use crate::support::{Outcome, Site, photo, template};
+use crate::support::{Outcome, Service, Site, photo, template, until};
 
 const WEEK: KeepAttempts = KeepAttempts { days: Some(7), most: 2000 };
 
@@ -242,34 +242,77 @@ fn done(out: &Outcome) -> &str {
     &out.stdout
 }
 
-/// A recorded day: Obama is let in twice, he comes by with half his face covered, and a stranger rings.
+/// Has somebody stand before the door until a decision has fallen on them.
+fn come_by(site: &Site, clip: &str, decided: usize) {
+    let settings = format!("{DAY}[camera]\nsource = \"clip:{clip}?fps=4&loop\"\n");
+    site.write_config(&settings);
+    let service = Service::start(site);
+    let decisions = || site.run(["log", "--kind", "grant,refusal", "--csv"]).stdout.lines().count() - 1;
+    until("a decision has fallen", || decisions() >= decided);
+    assert_eq!(service.stop(), Some(0));
+}
+
+/// A hand-set threshold between a picture of the same moment (0.9) and one of another year (0.74).
+const DAY: &str = "[door]\nrelay = \"sim:relay.log\"\n[liveness]\nmode = \"off\"\n[decision]\nthreshold = 0.82\n\
+                   [privacy]\nkeep_attempts = \"everybody\"\n[limits]\nprofile = \"emulator\"\n";
+
+/// One is let in, comes by twice as he looks today and is not recognised, and a stranger rings.
 #[test]
-fn a_recorded_day_shows_what_another_threshold_would_have_changed() {
+fn net_a_recorded_day_shows_what_another_threshold_would_have_changed() {
     let site = Site::with_networks();
-    site.write_config(
-        "[door]\nrelay = \"sim:relay.log\"\n[liveness]\nmode = \"off\"\n[decision]\nthreshold = 0.5\n\
-         [privacy]\nkeep_attempts = \"everybody\"\n[limits]\nprofile = \"emulator\"\n",
-    );
-    for (name, file) in [("Barack", "obama.jpg")] {
+    site.write_config(DAY);
+    for (name, file) in [("Barack", "obama.jpg"), ("Eileen", "astronaut.png")] {
         done(&site.run(["enroll", "--name", name, "--images", photo(file).to_str().unwrap()]));
     }
     let refused = site.run(["replay", "--threshold", "0.4"]);
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("no attempts of sface@"), "{}", refused.stderr);
-    for (n, photograph) in
-        ["obama2.jpg", "obama3.jpg", "obama_partial_face2.jpg", "biden.jpg"].into_iter().enumerate()
-    {
-        let clip = format!("clip{n}");
-        film(&site, &clip, photograph, 9);
-        done(&site.run(["run", "--camera", &format!("clip:{clip}?fps=4")]));
+    let day = ["obama_partial_face2.jpg", "obama2.jpg", "obama3.jpg", "biden.jpg"];
+    for (photograph, n) in day.into_iter().zip(1..) {
+        film(&site, &format!("clip{n}"), photograph, 9);
+        come_by(&site, &format!("clip{n}"), n);
     }
-    let log = done(&site.run(["log", "--json"])).to_owned();
-    println!("{log}");
-    for threshold in ["0.3", "0.5", "0.7"] {
-        println!("{}", done(&site.run(["replay", "--threshold", threshold])));
+    site.write_config(DAY);
+    let replay = |threshold: &str| {
+        let text = done(&site.run(["replay", "--threshold", threshold])).to_owned();
+        let json = site.run(["replay", "--threshold", threshold, "--json"]);
+        let json: Value = serde_json::from_str(done(&json)).unwrap();
+        (text, json)
+    };
+    let (text, json) = replay("0.82");
+    assert!(text.contains("would have granted 0 more, refused 0 that came in\n"), "{text}");
+    assert_eq!((json["attempts"].as_u64(), json["recognised_then"].as_u64()), (Some(4), Some(1)), "{json}");
+
+    let (text, json) = replay("0.6");
+    assert!(text.contains("would have granted 2 more, refused 0 that came in\n"), "{text}");
+    assert!(text.contains("threshold 0.600 instead of 0.820"), "{text}");
+    let events: Vec<i64> =
+        store_of(&site).into_iter().filter(|r| r.event.kind == EventKind::Refusal).map(|r| r.id.0).collect();
+    let more = json["differences"].as_array().unwrap();
+    let numbers: Vec<i64> = more.iter().map(|d| d["event"].as_i64().unwrap()).collect();
+    assert_eq!(numbers, events[..2], "the two refusals, not that of the stranger");
+    for difference in more {
+        assert_eq!(
+            (difference["would_be"].as_str(), difference["was_refused"].as_str()),
+            (Some("Barack"), Some("unknown"))
+        );
+        assert_eq!(
+            (difference["gate"]["name"].as_str(), difference["gate"]["limit"].as_f64()),
+            (Some("score"), Some(0.6))
+        );
+        assert!((0.65..0.82).contains(&difference["score"].as_f64().unwrap()), "{difference}");
     }
-    let json: Value =
-        serde_json::from_str(done(&site.run(["replay", "--threshold", "0.7", "--json"]))).unwrap();
-    println!("{json:#}");
-    panic!("look");
+
+    let (text, json) = replay("0.97");
+    assert!(text.contains("would have granted 0 more, refused 1 that came in\n"), "{text}");
+    assert_eq!(json["differences"][0]["was"], "Barack");
+
+    // Erased, nothing of him is left, also among those who were nobody then.
+    done(&site.run(["erase", "Barack", "--prove", "--yes"]));
+    let (_, json) = replay("0.6");
+    assert_eq!(json["attempts"], 1, "the stranger's is left");
+}
+
+fn store_of(site: &Site) -> Vec<Record> {
+    site.store().records(&Filter::default()).unwrap()
 }

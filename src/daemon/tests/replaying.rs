@@ -25,7 +25,7 @@ fn pass(house: &House, track: u64, face: [f32; 3]) {
 /// Whoever was there is gone for good.
 fn leave(house: &House) {
     house.film(&[]);
-    house.clock.skip(Duration::from_secs(6));
+    house.clock.skip(Duration::from_secs(11));
     house.film(&[]);
 }
 
