@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use super::ops::{Terms, refused};
+use super::ops::Terms;
 use super::protocol::{Reply, Request};
+use super::supervise::chain;
 use crate::calibration::Bar;
 use crate::calibration::cohort::Cohort;
 use crate::encoder::{ModelId, Score};
@@ -31,7 +32,7 @@ pub fn answer(store: &dyn Store, terms: &Terms, request: &Request) -> Option<Rep
     let trial = Trial { far: *far, threshold: *threshold, model: model.clone().map(ModelId) };
     Some(match try_out(store, terms, &trial) {
         Ok(replayed) => Reply::Replayed { replayed: Box::new(replayed) },
-        Err(reply) => reply,
+        Err(message) => Reply::Error { message },
     })
 }
 
@@ -39,18 +40,15 @@ pub fn answer(store: &dyn Store, terms: &Terms, request: &Request) -> Option<Rep
 ///
 /// # Errors
 /// What to answer: a rate or score that cannot be, nothing that is kept, or what the database said.
-pub fn try_out(store: &dyn Store, terms: &Terms, trial: &Trial) -> Result<Replayed, Reply> {
-    let error = |message: String| Reply::Error { message };
-    let failed = |e: &dyn std::error::Error| refused(e);
+pub fn try_out(store: &dyn Store, terms: &Terms, trial: &Trial) -> Result<Replayed, String> {
+    let failed = |e: &dyn std::error::Error| chain(e);
     let model = trial.model.as_ref().unwrap_or(&terms.model);
     let bar = match (trial.threshold, trial.far) {
         (Some(score), _) if !(0.0..=1.0).contains(&score) => {
-            return Err(error(format!("threshold {score}: a score from 0 to 1 is expected, such as 0.45")));
+            return Err(format!("threshold {score}: a score from 0 to 1 is expected, such as 0.45"));
         }
         (_, Some(far)) if !RATES.contains(&far) => {
-            return Err(error(format!(
-                "rate {far}: a share from 0.0000001 to 0.1 is expected, such as 1e-4"
-            )));
+            return Err(format!("rate {far}: a share from 0.0000001 to 0.1 is expected, such as 1e-4"));
         }
         (Some(score), _) => Bar::Set(Score(score)),
         (None, Some(far)) => {
@@ -65,19 +63,19 @@ pub fn try_out(store: &dyn Store, terms: &Terms, trial: &Trial) -> Result<Replay
                 Bar::Rate { cohort: Arc::new(cohort), far_per_attempt: *far_per_attempt }
             }
             Bar::Set(_) => {
-                return Err(error(format!(
+                return Err(format!(
                     "decision.threshold is set by hand for {}, and a score of one encoder says nothing about another's; \
                      say which score or rate to try for {model}",
                     terms.model
-                )));
+                ));
             }
         },
     };
     let attempts = store.recall(model).map_err(|e| failed(&e))?;
     if attempts.is_empty() {
-        return Err(error(format!(
+        return Err(format!(
             "no attempts of {model} are kept; privacy.keep_attempts in the config says of whom they are, from the next start on"
-        )));
+        ));
     }
     let gallery = store.gallery(model).map_err(|e| failed(&e))?;
     let tried = bar.apply(&gallery, &terms.rule).0;
