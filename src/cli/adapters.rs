@@ -15,7 +15,7 @@ use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::{Clock, Trust};
 use crate::config::{CameraConfig, Config, DoorConfig, DoorSetup, InputsConfig, LampsConfig};
 use crate::daemon::analyser::Doubt;
-use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience, PinOptions};
+use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience, PinOptions, Snapshots};
 use crate::door::guard::GuardedStrike;
 use crate::door::keypad::{KeypadFactory, KeypadSpec, open_keypad};
 use crate::door::{
@@ -30,7 +30,7 @@ use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
 use crate::policy::{OnRisk, Patience as Attempts, PinPatience, Place, Risks, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
-use crate::store::{HeadFile, KeepAttempts, Retention, SqliteStore};
+use crate::store::{HeadFile, KeepAttempts, KeepSnapshots, Retention, SqliteStore};
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -80,7 +80,10 @@ pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result
         age: (journal.keep_days > 0).then(|| Duration::from_secs(journal.keep_days * 86_400)),
         count: (journal.keep_events > 0).then_some(journal.keep_events),
     };
-    let store = store.with_retention(retention).with_attempts(kept_attempts(config));
+    let store = store
+        .with_retention(retention)
+        .with_attempts(kept_attempts(config))
+        .with_snapshots(kept_snapshots(config));
     Ok(match head_file {
         Some(file) => store.with_head_file(file),
         None => store,
@@ -92,6 +95,22 @@ fn kept_attempts(config: &Config) -> KeepAttempts {
     let privacy = &config.privacy;
     let days = (keep(config) != Keep::Nobody).then_some(privacy.attempt_days);
     KeepAttempts { days, most: privacy.attempts_most }
+}
+
+/// How long pictures of refusals are kept.
+fn kept_snapshots(config: &Config) -> KeepSnapshots {
+    let privacy = &config.privacy;
+    let days = (snapshots(config) != Snapshots::Off).then_some(privacy.snapshot_days);
+    KeepSnapshots { days, most: privacy.snapshots_most }
+}
+
+/// Of which refusals pictures are kept.
+pub(super) fn snapshots(config: &Config) -> Snapshots {
+    match config.privacy.snapshots.as_str() {
+        "strangers" => Snapshots::Strangers,
+        "refusals" => Snapshots::Refusals,
+        _ => Snapshots::Off,
+    }
 }
 
 /// Of whose attempts embeddings are kept.

@@ -29,6 +29,7 @@ use super::pin_loop::PinLoop;
 use super::readiness::Readiness;
 use super::settings;
 use super::slot::Slot;
+use super::snapshot::Snapshots;
 use super::socket::{ControlSocket, Desk, Eye};
 use super::status::{Board, DoorBoard, Fixed, FixedDoor};
 use super::studio::Studio;
@@ -140,6 +141,7 @@ struct Shared {
     limits: Limits,
     several: bool,
     studio: Arc<Studio>,
+    snapshots: Snapshots,
 }
 
 impl Shared {
@@ -165,6 +167,7 @@ impl Shared {
             beat: vision_beat.clone(),
             view,
             studio: self.studio.clone(),
+            snapshots: self.snapshots,
         };
         let camera = CameraLoop {
             door: id,
@@ -301,6 +304,7 @@ impl Daemon {
             limits,
             several: prepared.len() > 1,
             studio,
+            snapshots: parts.snapshots,
         };
         let mut threads: Vec<(Worker, Work)> =
             vec![("socket".into(), Box::new(move || Ok(socket.serve(desk, &shutdown)?)))];
@@ -343,6 +347,7 @@ impl Daemon {
             last_grant: None,
             first_event: None,
             run,
+            snapshots: parts.snapshots,
             enrolling: None,
             house,
             pins: Pins::new(jobs, &parts.pins),
