@@ -1,8 +1,8 @@
 -- Attempts at the doors of which the embeddings are kept for some days, where the operator wants that: to be put through the
 -- decision again before a setting is changed.
 
--- A key for each day: with it goes all that is kept of that day, wherever copies of it are.
-CREATE TABLE kept_days (
+-- A key for each day: with it go all attempts of that day, wherever copies of them are.
+CREATE TABLE attempt_days (
     -- Days since 1970-01-01, UTC.
     day     INTEGER PRIMARY KEY,
     -- The key under the device's key: version, nonce, 32 bytes, tag.
@@ -11,7 +11,7 @@ CREATE TABLE kept_days (
 
 CREATE TABLE attempts (
     id     INTEGER PRIMARY KEY AUTOINCREMENT,
-    day    INTEGER NOT NULL REFERENCES kept_days (day) ON DELETE CASCADE,
+    day    INTEGER NOT NULL REFERENCES attempt_days (day) ON DELETE CASCADE,
     model  TEXT    NOT NULL CHECK (length(model) BETWEEN 1 AND 200),
     -- Whom it was recognised as, or who came near: it goes with them. NULL is nobody.
     person INTEGER REFERENCES people (id) ON DELETE CASCADE,
@@ -21,15 +21,3 @@ CREATE TABLE attempts (
 
 CREATE INDEX attempts_by_day ON attempts (day);
 CREATE INDEX attempts_by_person ON attempts (person) WHERE person IS NOT NULL;
-
--- Small pictures of faces that were refused, where the operator wants that; sealed in the same way.
-CREATE TABLE snapshots (
-    -- The refusal's record; not bound to it: pictures go long before records do.
-    event  INTEGER PRIMARY KEY,
-    day    INTEGER NOT NULL REFERENCES kept_days (day) ON DELETE CASCADE,
-    person INTEGER REFERENCES people (id) ON DELETE CASCADE,
-    sealed BLOB    NOT NULL
-) STRICT;
-
-CREATE INDEX snapshots_by_day ON snapshots (day);
-CREATE INDEX snapshots_by_person ON snapshots (person) WHERE person IS NOT NULL;

@@ -552,6 +552,28 @@ mod tests {
     }
 
     #[test]
+    fn attempts_and_pictures_are_kept_only_where_the_config_says_so_and_as_long_as_it_says() {
+        let off = Config::default();
+        assert_eq!((keep(&off), snapshots(&off)), (Keep::Nobody, Snapshots::Off));
+        assert_eq!((kept_attempts(&off).days, kept_snapshots(&off).days), (None, None));
+        for (word, kept) in [("recognised", Keep::Recognised), ("everybody", Keep::Everybody)] {
+            let text =
+                format!("[privacy]\nkeep_attempts = \"{word}\"\nattempt_days = 30\nattempts_most = 77\n");
+            let config = Config::parse(&text).unwrap();
+            assert_eq!(keep(&config), kept);
+            assert_eq!(kept_attempts(&config), KeepAttempts { days: Some(30), most: 77 });
+            assert_eq!(kept_snapshots(&config).days, None, "one does not bring the other");
+        }
+        for (word, kept) in [("strangers", Snapshots::Strangers), ("refusals", Snapshots::Refusals)] {
+            let text = format!("[privacy]\nsnapshots = \"{word}\"\nsnapshot_days = 9\nsnapshots_most = 55\n");
+            let config = Config::parse(&text).unwrap();
+            assert_eq!(snapshots(&config), kept);
+            assert_eq!(kept_snapshots(&config), KeepSnapshots { days: Some(9), most: 55 });
+        }
+        assert!(Config::parse("[privacy]\nkeep_attempts = \"all\"\n").is_err());
+    }
+
+    #[test]
     fn unused_people_are_forgotten_only_where_the_config_says_so() {
         assert_eq!(forget_after(&Config::default()), None);
         let config = Config::parse("[privacy]\nforget_after_days = 90\n").unwrap();

@@ -328,6 +328,7 @@ fn come_by(site: &Site, clip: &str, decided: usize) {
 
 /// A hand-set threshold between a picture of the same moment (0.9) and one of another year (0.74).
 const DAY: &str = "[door]\nrelay = \"sim:relay.log\"\n[liveness]\nmode = \"off\"\n[decision]\nthreshold = 0.82\n\
+                   frames_needed = 1\nframes_window = 1\n\
                    [privacy]\nkeep_attempts = \"everybody\"\nsnapshots = \"strangers\"\n[limits]\nprofile = \"emulator\"\n";
 
 /// One is let in, comes by twice as he looks today and is not recognised, and a stranger rings.

@@ -90,7 +90,7 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Model => "encoder",
         EventKind::NotPassed => "not passed",
         EventKind::Consent => "consent",
-        EventKind::PictureSeen => "seen",
+        EventKind::PictureSeen => "picture seen",
         EventKind::Export => "exported",
         EventKind::Erase => "erased",
         EventKind::Backup => "backup",
