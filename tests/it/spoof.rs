@@ -78,7 +78,7 @@ fn net_a_spoof_test_of_the_running_service_counts_and_opens_nothing() {
     assert_eq!(service.stop(), Some(0));
     assert_eq!((count(&site, EventKind::SpoofTestBegan), count(&site, EventKind::SpoofTestEnded)), (2, 2));
     let relay = std::fs::read_to_string(site.path("relay.log")).unwrap();
-    assert!(!relay.contains("on"), "{relay}");
+    assert!(relay.contains("\"energised\":false") && !relay.contains("\"energised\":true"), "{relay}");
     let log = site.run(["log", "--kind", "spoof_test_began,spoof_test_ended"]).stdout;
     assert!(log.contains("uid ") && log.contains("the client hung up"), "{log}");
     assert_eq!(site.run(["log", "verify"]).code, 0);

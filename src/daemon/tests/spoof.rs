@@ -106,14 +106,13 @@ fn what_is_shown_is_known_after_a_restart_and_not_under_other_settings() {
     let (mut client, _) = house.play(client, Species::Print, 1, 0.1);
     client.request(&Request::SpoofEnd).unwrap();
     let (_, store, _) = house.close();
+    let ended = store.last(EventKind::SpoofTestEnded);
     let text = |change: fn(&mut Parts)| {
-        let records = store.clone();
-        let wire = move |parts: &mut Parts, _| {
-            parts.store = Box::new(records);
-            change(parts);
+        let ended = ended.clone();
+        let remembers = move |store: &mut FakeStore| {
+            store.append(&ended, Stamp::now(&SystemClock)).unwrap();
         };
-        let again = House::open_full(Shutdown::by_hand(), limits(), |_| {}, wire);
-        until("it answers", || Client::connect(&again.folder.path().join("control.sock")).unwrap().is_some());
+        let again = House::open_full(Shutdown::by_hand(), limits(), remembers, move |parts, _| change(parts));
         let text = again.at_door().photo_proof.text;
         again.close();
         text
