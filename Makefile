@@ -15,10 +15,10 @@ PHOTOS = target/photos
 DEMO = target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build models photos demo console-demo test-console test lint deb arm64-check cuda-check cuda-try e2e e2e-pi bench soak fuzz has-faces train-demo train-bench clean
+.PHONY: help setup build models photos demo console-demo test-console bench-console test lint deb arm64-check cuda-check cuda-try e2e e2e-pi bench soak fuzz has-faces train-demo train-bench clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing from the system (asks for root only then, and says what for)
 	@scripts/setup-system $(NPM)
@@ -52,6 +52,13 @@ test-console: PROFILE = debug
 test-console: models photos $(CONSOLE)/node/node_modules/.package-lock.json ## try the console in a real browser; screenshots of every page in target/console
 	@cp tests/console/*.mjs $(CONSOLE)/node/
 	@ACCESSD=$(ACCESSD) PHOTOS=$(PHOTOS) MODELS=$(MODELS) CONSOLE_OUT=$(CONSOLE) node --test --test-concurrency=1 $(CONSOLE)/node/*.test.mjs
+
+# A million events are some 4000 days of this house.
+DAYS = 4000
+bench-console: NPM += --with-browser
+bench-console: models photos $(CONSOLE)/node/node_modules/.package-lock.json ## measure the console: its pages over a million events, its memory, and the door while ten browsers watch
+	@cp tests/console/*.mjs $(CONSOLE)/node/
+	@ACCESSD=$(ACCESSD) PHOTOS=$(PHOTOS) MODELS=$(MODELS) CONSOLE_OUT=$(CONSOLE) DAYS=$(DAYS) node $(CONSOLE)/node/measure.mjs
 
 # The tests of the documentation go first, so that the run closes on the figures of the others.
 test: PROFILE = debug

@@ -457,11 +457,23 @@ impl Default for JournalConfig {
 }
 
 /// `[privacy]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrivacyConfig {
     /// Days after which somebody who has not been let in is removed, 0–3650; 0 never.
     pub forget_after_days: u32,
+    /// Of whose attempts embeddings are kept for a replay: `off`, `recognised` or `everybody`.
+    pub keep_attempts: String,
+    /// Days that those are kept, 1–90.
+    pub attempt_days: u32,
+    /// Attempts that are kept at most, 10–20000.
+    pub attempts_most: u64,
+}
+
+impl Default for PrivacyConfig {
+    fn default() -> Self {
+        Self { forget_after_days: 0, keep_attempts: "off".into(), attempt_days: 7, attempts_most: 2000 }
+    }
 }
 
 /// `[paths]`

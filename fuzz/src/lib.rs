@@ -26,7 +26,8 @@ use accessd::encoder::{Embedding, ModelId, Score};
 use accessd::eval::openset::OpenSet;
 use accessd::eval::pairs::PairList;
 use accessd::frame::load_image;
-use accessd::gallery::{NewTemplate, PersonId, TemplateSource};
+use accessd::gallery::{Gallery, NewTemplate, PersonId, TemplateSource};
+use accessd::journal::replay::{PastAttempt, replay};
 use accessd::journal::{Filter, Stamp};
 use accessd::models::{ImportOptions, import_own};
 use accessd::nn::model_file::{Channels, ModelFile};
@@ -43,7 +44,7 @@ use tempfile::{NamedTempFile, TempDir};
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("config", config),
     ("documents", documents),
     ("onnx", onnx),
@@ -54,6 +55,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("socket", socket),
     ("database", database),
     ("backup", backup),
+    ("attempt", attempt),
 ];
 
 /// A config file. What is accepted is the same when it is written and read again; what is refused names lines of the file.
@@ -333,6 +335,7 @@ fn terms() -> Terms {
             demands: Demands::default(),
         },
         bar: Bar::Set(Score(0.5)),
+        models: "none".into(),
         pin_digits: 4,
     }
 }
@@ -382,4 +385,22 @@ fn write_anew(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
     file.rewind()?;
     file.write_all(bytes)?;
     file.set_len(bytes.len() as u64)
+}
+
+/// What is sealed of a kept attempt, opened. What is read is the same when it is written and read again, and can be put through
+/// the decision, whatever times and sizes it bears.
+pub fn attempt(bytes: &[u8]) {
+    let model = ModelId("sface@0".into());
+    let again = |kept: &PastAttempt| PastAttempt::decode(&model, &kept.encode());
+    let Some(kept) = PastAttempt::decode(&model, bytes) else { return };
+    // A size beyond the largest number is written as none.
+    let once = again(&kept).expect("what was read can be written");
+    assert_eq!(again(&once).as_ref(), Some(&once));
+    let people = once.face.embeddings().take(2).zip(1..);
+    let people = people.map(|(face, n)| (PersonId(n), format!("person {n}").into(), face.clone())).collect();
+    let gallery = Gallery::new(model.clone(), 1, people);
+    let rule = terms().rule;
+    let found =
+        replay(&[once.clone(), once], &gallery, Some(&rule), &Rule { threshold: Score(0.1), ..rule.clone() });
+    assert_eq!(found.attempts + found.left_out, 2);
 }

@@ -406,6 +406,12 @@ impl Attempt {
         watch.is_zero() || (long_enough && self.signs.stirred && !self.signs.is_unclear())
     }
 
+    /// How long it has been watched, in ms, where it is.
+    fn watched_for(&self, rule: &Rule, now: MonoTime) -> Option<u64> {
+        let watched = u64::try_from(now.since(self.first).as_millis()).unwrap_or(u64::MAX);
+        (!rule.demands.watch.is_zero()).then_some(watched)
+    }
+
     fn refuse_picture(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Verdict {
         self.is_picture = true;
         Verdict::Refuse(RefusalReason::NotLive, Box::new(self.evidence(Some(person), look, rule, now)))
@@ -519,6 +525,7 @@ impl Attempt {
             }),
             alike: best_look.and_then(|seen| seen.alike.clone()),
             signs: self.signs,
+            watched_ms: self.watched_for(rule, now),
             rule: rule.clone(),
         }
     }
@@ -1087,6 +1094,7 @@ mod tests {
         assert_eq!((grant.person(), grant.name(), grant.decided()), (PersonId(1), "Ada", at(1213)));
         let expected = Evidence {
             signs: Signs::default(),
+            watched_ms: None,
             live: None,
             alike: None,
             track: TrackId(4),

@@ -150,6 +150,7 @@ mod tests {
             live: Some(Live { score: 0.9, needed: 0.5 }),
             alike: None,
             signs: Signs::default(),
+            watched_ms: None,
             rule: Rule {
                 threshold: Score(THRESHOLD),
                 margin: 0.08,

@@ -9,6 +9,7 @@ mod alike;
 mod attempt;
 mod crowd;
 mod learning;
+pub mod past;
 pub mod pin;
 
 use std::time::Duration;
@@ -159,6 +160,9 @@ pub struct Evidence {
     /// What the track had shown of itself.
     #[serde(default, skip_serializing_if = "Signs::is_empty")]
     pub signs: Signs,
+    /// How long it had been watched, in ms; `None` where faces are not watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_ms: Option<u64>,
     /// The rule that was applied.
     pub rule: Rule,
 }
@@ -284,6 +288,7 @@ impl Grant {
             live: None,
             alike: None,
             signs: Signs::default(),
+            watched_ms: None,
             track: TrackId(7),
             seq: 42,
             frame_age_ms: 120,

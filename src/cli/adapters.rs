@@ -25,12 +25,13 @@ use crate::door::{
 };
 use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
+use crate::journal::replay::Keep;
 use crate::liveness::challenge::{Dice, Terms};
 use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
 use crate::policy::{OnRisk, Patience as Attempts, PinPatience, Place, Risks, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
-use crate::store::{HeadFile, Retention, SqliteStore};
+use crate::store::{HeadFile, KeepAttempts, Retention, SqliteStore};
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -80,11 +81,27 @@ pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result
         age: (journal.keep_days > 0).then(|| Duration::from_secs(journal.keep_days * 86_400)),
         count: (journal.keep_events > 0).then_some(journal.keep_events),
     };
-    let store = store.with_retention(retention);
+    let store = store.with_retention(retention).with_attempts(kept_attempts(config));
     Ok(match head_file {
         Some(file) => store.with_head_file(file),
         None => store,
     })
+}
+
+/// How long attempts are kept.
+fn kept_attempts(config: &Config) -> KeepAttempts {
+    let privacy = &config.privacy;
+    let days = (keep(config) != Keep::Nobody).then_some(privacy.attempt_days);
+    KeepAttempts { days, most: privacy.attempts_most }
+}
+
+/// Of whose attempts embeddings are kept.
+pub(super) fn keep(config: &Config) -> Keep {
+    match config.privacy.keep_attempts.as_str() {
+        "recognised" => Keep::Recognised,
+        "everybody" => Keep::Everybody,
+        _ => Keep::Nobody,
+    }
 }
 
 /// What a face must show of itself.

@@ -24,8 +24,10 @@ use crate::encoder::{ModelId, Score};
 use crate::gallery::{NewTemplate, Person, PersonId};
 use crate::journal::chain::{Against, Verification};
 use crate::journal::explain::Explanation;
+use crate::journal::replay::Replayed;
 use crate::journal::{EventId, Filter, Record, Stamp};
 use crate::liveness::spoof::{Report, Settings, Shown, Species};
+use crate::models::Library;
 use crate::policy::{Change, RuleBook};
 use crate::seal::Keys;
 use crate::store::{Consent, Custody, Export, Header, OpenMode, SqliteStore, Store, StoreError, boot_id};
@@ -119,6 +121,18 @@ impl Backend {
     pub(super) fn explain(&mut self, event: EventId) -> anyhow::Result<Explanation> {
         match self.ask(&Request::Explain { event })? {
             Reply::Explained { explanation } => Ok(*explanation),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What another setting would have changed.
+    pub(super) fn replay(&mut self, request: &Request) -> anyhow::Result<Replayed> {
+        let reply = match self {
+            Self::Daemon(service) => service.ask_patiently(request)?,
+            Self::Direct(direct) => direct.ask(request)?,
+        };
+        match reply {
+            Reply::Replayed { replayed } => Ok(*replayed),
             other => Err(unexpected(&other)),
         }
     }
@@ -399,16 +413,20 @@ impl Direct {
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
-        let pin_digits = self.config.pin.min_digits;
+        let (pin_digits, models) = (self.config.pin.min_digits, self.config.paths.models.clone());
         let terms = match request {
             // Of the encoder that enrolment has loaded.
             Request::Enrol { templates, .. } if !templates.is_empty() => {
                 let model = templates[0].model.clone();
-                Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config), pin_digits }
+                Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config), pin_digits, models }
+            }
+            Request::Replay { .. } => {
+                let model = Library::new(&models).load(&self.config.encoder.model, "encoder")?.card.id();
+                Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config), pin_digits, models }
             }
             _ => {
                 let model = ModelId(self.config.encoder.model.clone());
-                Terms { model, bar: Bar::Set(Score(1.0)), rule: rule(&self.config), pin_digits }
+                Terms { model, bar: Bar::Set(Score(1.0)), rule: rule(&self.config), pin_digits, models }
             }
         };
         refused(ops::answer(&mut self.store, &terms, request, &own_actor(), Stamp::now(&SystemClock)))

@@ -38,6 +38,7 @@ mod pin;
 mod policy;
 mod remove;
 mod rename;
+mod replay;
 mod restore;
 mod run;
 mod settings;
@@ -120,6 +121,7 @@ enum Command {
     Restore(restore::Restore),
     Log(log::Log),
     Explain(explain::Explain),
+    Replay(replay::Replay),
     Policy(policy::Policy),
     Holiday(holiday::Holiday),
     Person(person::Person),
@@ -180,6 +182,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Restore(restore) => restore.perform(&globals),
         Command::Log(log) => log.perform(&globals),
         Command::Explain(explain) => explain.perform(&globals),
+        Command::Replay(replay) => replay.perform(&globals),
         Command::Policy(policy) => policy.perform(&globals),
         Command::Holiday(holiday) => holiday.perform(&globals),
         Command::Person(person) => person.perform(&globals),

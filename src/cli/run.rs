@@ -10,8 +10,8 @@ use clap::Args;
 
 use super::adapters::{
     NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, checked_by, console_terms, dice,
-    door_rules, doubt, enrolment, forget_after, gates, inputs_factory, is_watched, keypad_factory, learning,
-    load_networks, open_lamps, patience, pin_options, places, risks, rule, start_guard, trust,
+    door_rules, doubt, enrolment, forget_after, gates, inputs_factory, is_watched, keep, keypad_factory,
+    learning, load_networks, open_lamps, patience, pin_options, places, risks, rule, start_guard, trust,
 };
 use super::backend::open_store;
 use super::exposed::exposed;
@@ -117,6 +117,8 @@ impl Run {
             rule: rule(config),
             gates: gates(config),
             settings: config.changed(),
+            keep: keep(config),
+            models: config.paths.models.clone(),
             learning: learning(config),
             enrolment: enrolment(config),
             socket: config.paths.socket.clone(),

@@ -62,6 +62,7 @@ pub fn needs(request: &Request) -> Role {
         | Request::Enrol { .. }
         | Request::EnrolLive { .. }
         | Request::EnrolPicture { .. }
+        | Request::Replay { .. }
         | Request::Rename { .. } => Role::Operator,
         Request::ChangePolicy { change: Change::Lockdown(_) | Change::Person { .. } } => Role::Operator,
         _ => Role::Admin,

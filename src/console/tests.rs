@@ -196,8 +196,13 @@ fn serve(stream: UnixStream, store: &Mutex<SqliteStore>) {
                     several: crate::access::Several::Nearest,
                     supported: true,
                 };
-                let terms =
-                    Terms { model: ModelId("m@1".into()), rule, bar: Bar::Set(Score(0.5)), pin_digits: 4 };
+                let terms = Terms {
+                    model: ModelId("m@1".into()),
+                    rule,
+                    bar: Bar::Set(Score(0.5)),
+                    pin_digits: 4,
+                    models: "none".into(),
+                };
                 ops::answer(&mut *store.lock().unwrap(), &terms, &request, &actor, Stamp::now(&SystemClock))
             }
         };

@@ -385,6 +385,27 @@ pub(super) const REPLAY_MORE: &str = "On the last decisions in the journal; noth
 pub(super) const ANOTHER_THRESHOLD: &str = "Threshold";
 pub(super) const REPLAY_BUTTON: &str = "Replay";
 
+pub(super) const KEPT: &str = "Try another rate on the attempts that are kept";
+pub(super) const KEPT_MORE: &str = "Every look at each face goes through the decision again, before decision.far_per_attempt is changed. privacy.keep_attempts in the config says of whom attempts are kept.";
+pub(super) const NOT_DECIDED: &str = "not decided";
+
+pub(super) fn kept_and_tried(attempts: usize, now: f32, tried: f32) -> String {
+    let attempts = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+    format!("{attempts}, threshold {tried:.3} instead of {now:.3}")
+}
+
+pub(super) fn would_have(granted: usize, refused: usize) -> String {
+    format!("Would have granted {granted} more and refused {refused} that came in.")
+}
+
+pub(super) fn not_recognised(n: usize) -> String {
+    format!("{n} more would not have been recognised, whom the rules or a PIN kept out anyway.")
+}
+
+pub(super) fn taken_for_others(n: usize) -> String {
+    format!("{n} would have been taken for somebody else.")
+}
+
 pub(super) fn up_to(rate: &str) -> String {
     format!("95 % interval up to {rate}")
 }

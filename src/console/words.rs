@@ -301,15 +301,23 @@ pub(super) fn reason(detail: &Value) -> Option<RefusalReason> {
 pub(super) fn why_refused(detail: &Value) -> String {
     let why = word(detail, "why");
     match reason(detail) {
-        Some(RefusalReason::Unknown) => t::NOT_KNOWN.into(),
-        Some(RefusalReason::Ambiguous) => t::TWO_PEOPLE.into(),
-        Some(RefusalReason::NobodyEnrolled) => t::NOBODY_ENROLLED.into(),
-        Some(RefusalReason::NotLive) => t::A_PICTURE.into(),
-        Some(RefusalReason::Challenge) => t::DID_NOT_DO.into(),
-        Some(RefusalReason::NotNearest) => t::NOT_NEAREST.into(),
-        Some(RefusalReason::NotAlone) => t::NOT_ALONE.into(),
         Some(RefusalReason::Stale) => why.unwrap_or(t::TOO_LATE).to_owned(),
+        Some(reason) => reason_name(reason).to_owned(),
         None => why.or_else(|| word(detail, "reason")).unwrap_or_default().to_owned(),
+    }
+}
+
+/// A reason in a few words.
+pub(super) fn reason_name(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::Unknown => t::NOT_KNOWN,
+        RefusalReason::Ambiguous => t::TWO_PEOPLE,
+        RefusalReason::NobodyEnrolled => t::NOBODY_ENROLLED,
+        RefusalReason::NotLive => t::A_PICTURE,
+        RefusalReason::Challenge => t::DID_NOT_DO,
+        RefusalReason::NotNearest => t::NOT_NEAREST,
+        RefusalReason::NotAlone => t::NOT_ALONE,
+        RefusalReason::Stale => t::TOO_LATE,
     }
 }
 

@@ -13,12 +13,13 @@ use crate::access::{Adviser, Attempts, LookAlikes, Rule};
 use crate::clock::{Clock, MonoTime};
 use crate::door::keypad::KeypadFactory;
 use crate::door::{Driver, Inputs, InputsFactory};
+use crate::journal::replay::Keep;
 use crate::journal::{Event, EventKind, Stamp};
 use crate::policy::{self, Throttle};
 
 use super::analysis::{AnalyseError, Analyser};
 use super::camera_loop::{Backoff, CameraLoop};
-use super::control::{Asking, CameraWatch, Control, HouseRules, LampBoard, Looks, Pins};
+use super::control::{Asking, CameraWatch, Control, HouseRules, LampBoard, Looks, Memory, Pins};
 use super::doorway::{DoorId, Doors, Doorway};
 use super::input_loop::InputLoop;
 use super::keypad_loop::KeypadLoop;
@@ -87,6 +88,7 @@ fn prepare(
     parts: DoorParts,
     rule: &Rule,
     patience: policy::Patience,
+    keep: Keep,
     now: MonoTime,
 ) -> Result<Prepared, DaemonError> {
     let DoorParts {
@@ -114,6 +116,7 @@ fn prepare(
         driver,
         attempts: Attempts::new(rule.clone()).with_dice(dice),
         looks: Looks::default(),
+        memory: Memory::new(keep),
         adviser: Adviser::default(),
         frames: Arc::new(Slot::new()),
         board: Arc::new(DoorBoard::new(fixed)),
@@ -218,8 +221,10 @@ impl Daemon {
         let Parts { clock, mut store, .. } = parts;
         let started = clock.now();
         // All doors are locked before anything else is done.
-        let prepared =
-            parts.doors.into_iter().map(|door| prepare(door, &parts.rule, parts.patience, started));
+        let prepared = parts
+            .doors
+            .into_iter()
+            .map(|door| prepare(door, &parts.rule, parts.patience, parts.keep, started));
         let mut prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>()?;
         let model = prepared.first().ok_or(DaemonError::NoDoor)?.analyser.model().clone();
         store.believe_clock(parts.trust.holds(&*clock));
@@ -250,7 +255,7 @@ impl Daemon {
             several => start["doors"] = several.iter().map(|door| door.told.clone()).collect(),
         }
         let changes = settings::changes(&*store, &parts.settings, &model).map_err(DaemonError::Read)?;
-        store
+        let run = store
             .append(&Event::new(EventKind::Start, start), Stamp::now(&*clock))
             .map_err(|source| DaemonError::Write { what: "the start", source })?;
         for change in &changes {
@@ -279,7 +284,9 @@ impl Daemon {
                 rule: parts.rule.clone(),
                 bar: parts.bar.clone(),
                 pin_digits: parts.pins.digits,
+                models: parts.models.clone(),
             },
+            replaying: Arc::default(),
             gallery: gallery.clone(),
             figures: std::sync::Mutex::new(None),
             eyes,
@@ -321,7 +328,13 @@ impl Daemon {
         threads.push(("pin".into(), Box::new(pins)));
         let control = Control {
             doors: Doors(doorways),
-            terms: Terms { model, rule: parts.rule, bar: parts.bar, pin_digits: parts.pins.digits },
+            terms: Terms {
+                model,
+                rule: parts.rule,
+                bar: parts.bar,
+                pin_digits: parts.pins.digits,
+                models: parts.models,
+            },
             store,
             gallery: shared.gallery,
             options: parts.enrolment,
@@ -335,6 +348,8 @@ impl Daemon {
             limits,
             learning: parts.learning,
             last_grant: None,
+            first_event: None,
+            run,
             enrolling: None,
             testing: None,
             tests: 0,

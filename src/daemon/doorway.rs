@@ -12,7 +12,7 @@ use crate::frame::Frame;
 use crate::policy::{Place, Throttle, WhichDoor, which_door};
 use crate::vision::tracks::TrackId;
 
-use super::control::{Asking, CameraWatch, Going, Holding, LampBoard, Looks};
+use super::control::{Asking, CameraWatch, Going, Holding, LampBoard, Looks, Memory};
 use super::slot::Slot;
 use super::status::DoorBoard;
 
@@ -26,6 +26,8 @@ pub(crate) struct Doorway {
     pub(crate) driver: Driver,
     pub(crate) attempts: Attempts,
     pub(crate) looks: Looks,
+    /// What is kept of those who come by.
+    pub(crate) memory: Memory,
     pub(crate) adviser: Adviser,
     pub(crate) frames: Arc<Slot<Frame>>,
     pub(crate) board: Arc<DoorBoard>,

@@ -20,10 +20,13 @@ use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
 use crate::gallery::{Gallery, NewTemplate, Person, PersonId, TemplateInfo, TemplateSource};
 use crate::journal::chain::{Against, Verification};
+use crate::journal::replay::PastAttempt;
 use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Change, NumberedRule, Passage, PersonRow, PersonTerms, Place, RuleBook, RuleId};
 use crate::seal::RecoveryCode;
-use crate::store::{Consent, Custody, Export, Header, PinChange, Search, Store, StoreError, Traces};
+use crate::store::{
+    Consent, Custody, Export, Header, PinChange, Recollection, Search, Store, StoreError, Traces,
+};
 use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;
 use crate::vision::{BBox, Face};
@@ -185,6 +188,7 @@ struct Inner {
     pins: BTreeMap<PersonId, StoredPin>,
     passages: BTreeMap<PersonId, Vec<Passage>>,
     forgiven: BTreeMap<PersonId, Timestamp>,
+    attempts: Vec<PastAttempt>,
     refused: Option<EventKind>,
     panics: Option<EventKind>,
 }
@@ -294,6 +298,18 @@ impl Custody for FakeStore {
 
     fn is_erased(&mut self) -> bool {
         true
+    }
+}
+
+impl Recollection for FakeStore {
+    fn keep(&mut self, attempts: &[PastAttempt], _at: Stamp) -> Result<(), StoreError> {
+        self.inner.lock().unwrap().attempts.extend_from_slice(attempts);
+        Ok(())
+    }
+
+    fn recall(&self, model: &ModelId) -> Result<Vec<PastAttempt>, StoreError> {
+        let inner = self.inner.lock().unwrap();
+        Ok(inner.attempts.iter().filter(|attempt| attempt.model == *model).cloned().collect())
     }
 }
 

@@ -35,6 +35,7 @@ mod pin_loop;
 pub mod presentation;
 pub mod protocol;
 mod readiness;
+pub mod replaying;
 mod settings;
 mod slot;
 mod socket;
@@ -59,6 +60,7 @@ use crate::calibration::Bar;
 use crate::clock::Clock;
 use crate::door::keypad::KeypadFactory;
 use crate::door::{InputError, InputsFactory, Lamp, Relay, RelayError, Rules, Strike};
+use crate::journal::replay::Keep;
 use crate::liveness::challenge::Dice;
 use crate::policy::Place;
 use crate::store::{Store, StoreError};
@@ -124,10 +126,14 @@ pub struct Parts {
     pub rule: Rule,
     /// Where the threshold comes from.
     pub bar: Bar,
+    /// Folder of the installed networks, for what was measured of them.
+    pub models: PathBuf,
     /// What a face must be to be matched, for the journal: the analysers apply it.
     pub gates: QualityGates,
     /// The settings that are not the defaults, by key; a change of them is written down.
     pub settings: BTreeMap<String, String>,
+    /// Of whose attempts embeddings are kept, to be weighed again later.
+    pub keep: Keep,
     /// How faces that are let in are learnt, if they are.
     pub learning: Option<Learning>,
     /// How enrolment at the camera goes.

@@ -1,24 +1,23 @@
 //! What an operator can ask of the people and the journal, done in one place: the daemon does it for its clients, and
 //! the command line does the same directly when no daemon runs.
 
+use std::path::PathBuf;
+
 use crate::access::pin::{self, Against, Cost, Pin, StoredPin};
 use crate::access::{LookAlikes, Rule};
 use crate::calibration::Bar;
 use crate::encoder::{ModelId, Score};
-use crate::gallery::{Gallery, NewTemplate, Person, PersonId};
+use crate::gallery::{Gallery, NewTemplate, Person, PersonId, SAME_PERSON};
 use crate::journal::{self, EventId, EventKind, Filter, Stamp};
 use crate::store::{PinChange, Store, StoreError, new_salt};
 
 use super::custody;
 use super::protocol::{LookAlike, Reply, Request};
+use super::replaying;
 use super::supervise::chain;
 
 /// Most records in one reply: beyond that the reply would not fit a small machine's memory.
 pub const MAX_RECORDS: usize = 20_000;
-
-/// Two samples of one person score at least this much: 99.8 % of such pairs do with SFace on LFW, and one pair of
-/// different people in a thousand.
-pub const SAME_PERSON: Score = Score(0.35);
 
 /// What an enrolment is held to.
 #[derive(Clone, Debug)]
@@ -31,6 +30,8 @@ pub struct Terms {
     pub bar: Bar,
     /// Fewest digits of a PIN.
     pub pin_digits: usize,
+    /// Folder of the installed networks, for what was measured of them.
+    pub models: PathBuf,
 }
 
 impl Terms {
@@ -43,7 +44,8 @@ impl Terms {
 
 /// Answers any request that needs no camera and no running door.
 pub fn answer(store: &mut dyn Store, terms: &Terms, request: &Request, actor: &str, at: Stamp) -> Reply {
-    let answer = read(store, request).or_else(|| custody::answer(store, request, actor, at));
+    let answer = replaying::answer(store, terms, request).or_else(|| read(store, request));
+    let answer = answer.or_else(|| custody::answer(store, request, actor, at));
     answer.or_else(|| change(store, terms, request, actor, at)).unwrap_or_else(|| Reply::Error {
         message: format!(
             "{} needs the running service: start it with `accessd run` (or `systemctl start accessd`)",
@@ -262,6 +264,13 @@ fn explain(store: &dyn Store, event: EventId) -> Reply {
         let until = EventId(event.0.saturating_add(CONSEQUENCES as i64));
         let mut around =
             store.records(&Filter { after: Some(event), before: Some(until), ..Filter::default() })?;
+        let asked = Filter {
+            kinds: vec![EventKind::Challenge],
+            before: Some(event),
+            limit: Some(CONSEQUENCES),
+            ..Filter::default()
+        };
+        around.splice(0..0, store.records(&asked)?);
         if let Some(cause) = record.event.detail.get("grant").and_then(serde_json::Value::as_i64) {
             around.splice(0..0, store.records(&one(cause))?);
         }

@@ -8,6 +8,7 @@ use crate::access::pin::Pin;
 use crate::gallery::{NewTemplate, Person, PersonId};
 use crate::journal::chain::{Against, Verification};
 use crate::journal::explain::Explanation;
+use crate::journal::replay::Replayed;
 use crate::journal::{EventId, Filter, Record};
 use crate::liveness::spoof::{Report, Settings, Shown, Species};
 use crate::policy::{Change, RuleBook, Side};
@@ -43,6 +44,18 @@ pub enum Request {
     Explain {
         /// The record.
         event: EventId,
+    },
+    /// What another setting would have made of the attempts that are kept. Takes some seconds with thousands.
+    Replay {
+        /// A rate, as `decision.far_per_attempt`.
+        #[serde(default)]
+        far: Option<f64>,
+        /// A score, as `decision.threshold`.
+        #[serde(default)]
+        threshold: Option<f32>,
+        /// Another encoder's id.
+        #[serde(default)]
+        model: Option<String>,
     },
     /// Whether the journal is as it was written. Takes some seconds with a million records.
     Verify {
@@ -254,6 +267,8 @@ impl Request {
             | Self::TypePin { .. } => false,
             Self::As { request, .. } => request.is_for_admins(),
             Self::Enrol { .. }
+            // It works with faces of people who were never asked.
+            | Self::Replay { .. }
             | Self::EnrolLive { .. }
             | Self::EnrolPicture { .. }
             | Self::SpoofBegin { .. }
@@ -314,6 +329,11 @@ pub enum Reply {
     Verified {
         /// What was found.
         found: Box<Verification>,
+    },
+    /// What another setting would have changed.
+    Replayed {
+        /// It.
+        replayed: Box<Replayed>,
     },
     /// How live enrolment goes.
     Progress(EnrolProgress),

@@ -86,6 +86,12 @@ impl Gallery {
         self.matrix.rows()
     }
 
+    /// The name of somebody who has a template here.
+    pub fn name_of(&self, person: PersonId) -> Option<&str> {
+        let at = self.people.binary_search_by_key(&person, |enrolled| enrolled.id).ok()?;
+        Some(&self.people[at].name)
+    }
+
     /// Templates of the person who has most.
     pub fn most_templates(&self) -> usize {
         self.people.iter().map(|person| person.rows.len()).max().unwrap_or(0)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,7 +12,11 @@ use super::{EventKind, Record};
 use crate::access::{Evidence, RefusalReason};
 use crate::encoder::ModelId;
 use crate::gallery::PersonId;
+use crate::liveness::signs::CARRIED_SHARE;
 use crate::vision::quality::{Quality, QualityGates};
+
+/// What somebody was told to do is so long before its decision at most: four steps of a minute.
+const CHALLENGE_WITHIN: Duration = Duration::from_secs(300);
 
 /// Candidates that a decision names.
 pub const CANDIDATES: usize = 5;
@@ -117,7 +122,9 @@ pub fn explain(record: Record, start: Option<&Record>, around: Vec<Record>) -> E
         gates.extend(of_quality(quality, limits.as_ref()));
     }
     if let Some(evidence) = &evidence {
-        gates.extend(of_evidence(evidence, reason.as_deref()));
+        let reason = reason.as_deref().map(Value::from);
+        gates
+            .extend(of_evidence(evidence, reason.and_then(|reason| RefusalReason::deserialize(reason).ok())));
     }
     let candidates = candidates(&around_it, evidence.as_ref());
     let related = around.into_iter().filter(|other| belongs(other, &record)).collect();
@@ -141,7 +148,21 @@ pub fn explain(record: Record, start: Option<&Record>, around: Vec<Record>) -> E
 /// Whether one record is the consequence of the other.
 fn belongs(other: &Record, record: &Record) -> bool {
     let cause = |record: &Record| record.event.detail.get("grant").and_then(Value::as_i64);
-    other.id != record.id && (cause(other) == Some(record.id.0) || cause(record) == Some(other.id.0))
+    let by_cause = cause(other) == Some(record.id.0) || cause(record) == Some(other.id.0);
+    other.id != record.id && (by_cause || asked_of_it(other, record) || asked_of_it(record, other))
+}
+
+/// Whether `asked` is what the person of `decision` was told to do.
+fn asked_of_it(asked: &Record, decision: &Record) -> bool {
+    let track = |record: &Record| record.event.detail.get("track").and_then(Value::as_u64);
+    let decides = matches!(decision.event.kind, EventKind::Grant | EventKind::Refusal | EventKind::PinAsked);
+    asked.event.kind == EventKind::Challenge
+        && decides
+        && asked.id < decision.id
+        && track(asked).is_some()
+        && (track(asked), &asked.boot_id, &asked.event.door)
+            == (track(decision), &decision.boot_id, &decision.event.door)
+        && decision.at.mono.since(asked.at.mono) <= CHALLENGE_WITHIN
 }
 
 fn from(bar: Option<&Rate>) -> String {
@@ -191,17 +212,21 @@ fn of_quality(quality: &Quality, limits: Option<&QualityGates>) -> Vec<Gate> {
     ]
 }
 
-fn of_evidence(evidence: &Evidence, reason: Option<&str>) -> Vec<Gate> {
+/// The conditions of a decision, in the order in which they are asked; of a refusal for `reason`.
+pub(super) fn of_evidence(evidence: &Evidence, reason: Option<RefusalReason>) -> Vec<Gate> {
     let (rule, mut gates) = (&evidence.rule, Vec::new());
     if let Some(best) = &evidence.best {
         gates.push(gate("score", plain(best.score.0), ">=", Some(plain(rule.threshold.0)), ""));
         if let Some(second) = &evidence.runner_up {
             let ahead = plain(best.score.0 - second.score.0);
-            gates.push(gate("ahead of the runner-up", ahead, ">=", Some(plain(rule.margin)), ""));
+            // Who is easily taken for somebody else has to be further ahead.
+            let margin =
+                if evidence.alike.is_some() { rule.margin.max(rule.alike_margin) } else { rule.margin };
+            gates.push(gate("ahead of the runner-up", ahead, ">=", Some(plain(margin)), ""));
         }
     }
     // Those of a refusal are of the best look, whoever it named.
-    let agreed = match reason.and_then(|reason| RefusalReason::deserialize(Value::from(reason)).ok()) {
+    let agreed = match reason {
         Some(RefusalReason::Unknown | RefusalReason::Ambiguous | RefusalReason::NobodyEnrolled) => None,
         _ => Some(evidence.frames_agreed),
     };
@@ -212,9 +237,33 @@ fn of_evidence(evidence: &Evidence, reason: Option<&str>) -> Vec<Gate> {
     if let Some(live) = &evidence.live {
         gates.push(gate("looks alive", plain(live.score), ">=", Some(plain(live.needed)), ""));
     }
+    gates.extend(of_watch(evidence));
+    if rule.demands.challenge.is_some() && agreed.is_some_and(|agreed| agreed >= rule.frames_needed) {
+        let done = f64::from(u8::from(reason.is_none()));
+        let asked = reason.is_none() || reason == Some(RefusalReason::Challenge);
+        gates.extend(asked.then(|| gate("did what it was asked", done, ">=", Some(1.0), "")));
+    }
     let limit = rule.max_frame_age.as_millis() as f64;
     gates.push(gate("age of the newest frame", evidence.frame_age_ms as f64, "<=", Some(limit), "ms"));
     gates
+}
+
+/// What a face that is watched must show of itself, and must not.
+fn of_watch(evidence: &Evidence) -> Vec<Gate> {
+    let (watch, signs) = (evidence.rule.demands.watch, evidence.signs);
+    if watch.is_zero() {
+        return Vec::new();
+    }
+    let watched = evidence
+        .watched_ms
+        .map(|watched| gate("watched for", watched as f64, ">=", Some(watch.as_millis() as f64), "ms"));
+    let stirred = gate("has stirred", f64::from(u8::from(signs.stirred)), ">=", Some(1.0), "");
+    let share = (signs.carried_share() * 1000.0).round() / 1000.0;
+    let places = format!("of {} places", signs.told());
+    let mut carried = gate("surroundings that went along", share, "<=", Some(CARRIED_SHARE), &places);
+    // A few places say nothing.
+    carried.met = Some(!signs.is_carried());
+    watched.into_iter().chain([stirred, carried]).collect()
 }
 
 /// A figure with the digits that it has: 0.08 and not 0.07999999821186066.
@@ -332,5 +381,62 @@ mod tests {
         let explained = explain(unlocked, None, vec![grant()]);
         assert_eq!(explained.related.iter().map(|r| r.id.0).collect::<Vec<_>>(), [12]);
         assert!(explained.gates.is_empty());
+    }
+
+    #[test]
+    fn what_a_face_showed_while_it_was_watched_is_told_with_its_limits() {
+        let mut figures = evidence();
+        figures["rule"]["demands"] = json!({ "watch": { "secs": 0, "nanos": 800_000_000 } });
+        figures["watched_ms"] = 950.into();
+        figures["signs"] = json!({ "carried": 30, "stood": 10, "stirred": true, "blinks": 0 });
+        figures["reason"] = "not_live".into();
+        let explained = explain(record(5, EventKind::Refusal, figures), None, Vec::new());
+        let gate = |name: &str| {
+            let gate = explained.gates.iter().find(|gate| gate.name == name).unwrap();
+            (gate.value, gate.limit, gate.met)
+        };
+        assert_eq!(gate("watched for"), (950.0, Some(800.0), Some(true)));
+        assert_eq!(gate("has stirred"), (1.0, Some(1.0), Some(true)));
+        assert_eq!(gate("surroundings that went along"), (0.75, Some(0.25), Some(false)));
+        let unwatched = explain(grant(), None, Vec::new());
+        assert!(
+            unwatched.gates.iter().all(|gate| gate.name != "has stirred"),
+            "what was not asked is not told"
+        );
+    }
+
+    #[test]
+    fn a_challenge_is_told_with_its_decision() {
+        let mut figures = evidence();
+        figures["rule"]["demands"] =
+            json!({ "challenge": { "steps": 2, "each": { "secs": 6, "nanos": 0 }, "blink": false } });
+        figures["reason"] = "challenge".into();
+        let asked = |id, track| {
+            let detail = json!({ "what": "turn your head to the left", "track": track });
+            record(id, EventKind::Challenge, detail)
+        };
+        let refusal = record(9, EventKind::Refusal, figures);
+        let around = vec![asked(6, 7), asked(7, 8), asked(8, 7), asked(10, 7)];
+        let explained = explain(refusal.clone(), None, around);
+        assert_eq!(
+            explained.related.iter().map(|r| r.id.0).collect::<Vec<_>>(),
+            [6, 8],
+            "of its own track, before it"
+        );
+        let failed: Vec<_> = explained.gates.iter().filter(|g| g.met == Some(false)).collect();
+        assert_eq!((failed.len(), failed[0].name.as_str()), (1, "did what it was asked"));
+        let told = explain(asked(6, 7), None, vec![refusal]);
+        assert_eq!(told.related.iter().map(|r| r.id.0).collect::<Vec<_>>(), [9], "and the other way round");
+    }
+
+    #[test]
+    fn a_look_alike_has_to_be_further_ahead() {
+        let mut figures = evidence();
+        figures["runner_up"] = json!({ "person": 4, "name": "Bob", "score": 0.65 });
+        figures["alike"] = json!({ "person": 4, "name": "Bob", "score": 0.6 });
+        figures["reason"] = "ambiguous".into();
+        let explained = explain(record(5, EventKind::Refusal, figures), None, Vec::new());
+        let ahead = explained.gates.iter().find(|gate| gate.name == "ahead of the runner-up").unwrap();
+        assert_eq!((ahead.limit, ahead.met), (Some(0.16), Some(false)));
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod explain;
+pub mod replay;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 const CARRIED_AT_LEAST: u32 = 8;
 /// this share of all places that told anything, before it is a picture that somebody moves. Measured, see
 /// `docs/liveness.md`: with living people at most 0.14, with prints in a hand at least 0.27.
-const CARRIED_SHARE: f64 = 0.25;
+pub const CARRIED_SHARE: f64 = 0.25;
 /// From so many and such a share on it is not clear yet: the door waits until it is.
 const UNCLEAR: (u32, f64) = (6, 0.15);
 
@@ -44,7 +44,13 @@ impl Signs {
             && f64::from(self.carried) >= share * f64::from(self.told())
     }
 
-    fn told(self) -> u32 {
+    /// The share of places that went along with the face, of all that told anything; 0 where none did.
+    pub fn carried_share(self) -> f64 {
+        f64::from(self.carried) / f64::from(self.told()).max(1.0)
+    }
+
+    /// How many places told anything.
+    pub fn told(self) -> u32 {
         self.carried.saturating_add(self.stood)
     }
 }

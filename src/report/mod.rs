@@ -221,6 +221,7 @@ pub(crate) mod testing {
             live: None,
             alike: None,
             signs: crate::liveness::signs::Signs::default(),
+            watched_ms: None,
             track: TrackId(1),
             seq,
             frame_age_ms: 40,

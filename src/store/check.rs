@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::attempts;
 use super::files::{self, Found};
 use super::sealing::{Sealer, open_embedding, place_of_template};
 use super::trouble::{self, Trouble};
@@ -126,7 +127,14 @@ fn examine(conn: &Connection, file: &Path, sealer: &Result<Sealer, String>) -> R
         }));
     }
     match sealer {
-        Ok(sealer) => embeddings(conn, sealer, &mut findings)?,
+        Ok(sealer) => {
+            embeddings(conn, sealer, &mut findings)?;
+            for id in attempts::shut(conn, sealer)? {
+                findings.push(damage(format!(
+                    "attempt {id} does not open; `accessd check --repair` takes it out"
+                )));
+            }
+        }
         Err(why) => findings.push(warning(format!("templates were not looked into: {why}"))),
     }
     people_without_templates(conn, &mut findings)?;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::attempts;
 use super::backup::Header;
 use super::journal::{micros, timestamp};
 use super::sealing::{open_embedding, place_of_template};
@@ -15,7 +16,9 @@ use super::traces::{Search, Traces};
 use super::trouble::Trouble;
 use super::{SqliteStore, Store, StoreError, chain, files, people, policy};
 use crate::clock::MonoTime;
+use crate::encoder::ModelId;
 use crate::gallery::{Person, PersonId};
+use crate::journal::replay::{Decision, PastAttempt};
 use crate::journal::{Event, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Passage, PersonTerms};
 use crate::seal::RecoveryCode;
@@ -55,8 +58,34 @@ pub struct Export {
     /// Where they were last seen to go, where anti-passback asks for it.
     #[serde(default)]
     pub passages: Vec<Passage>,
+    /// Attempts that are kept for a while and are theirs, or may show them, oldest first.
+    #[serde(default)]
+    pub attempts: Vec<ExportedAttempt>,
     /// What the journal says about them, oldest first; the newest 20,000.
     pub records: Vec<Record>,
+}
+
+/// What is kept of a person's way past a door.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportedAttempt {
+    /// When it was over.
+    pub wall: Timestamp,
+    /// At which door.
+    pub door: String,
+    /// The encoder of its looks.
+    pub model: ModelId,
+    /// What was decided.
+    pub decisions: Vec<Decision>,
+    /// The numbers that stand for their face, look by look.
+    pub looks: Vec<Vec<f32>>,
+}
+
+impl From<PastAttempt> for ExportedAttempt {
+    fn from(attempt: PastAttempt) -> Self {
+        let looks = attempt.face.embeddings().map(|look| look.values().to_vec()).collect();
+        let PastAttempt { wall, door, model, decisions, .. } = attempt;
+        Self { wall, door, model, decisions, looks }
+    }
 }
 
 /// People as somebody's data. Part of every [`Store`].
@@ -141,11 +170,13 @@ impl SqliteStore {
         if unused.is_empty() {
             return Ok(Vec::new());
         }
+        let sealer = self.sealer()?.clone();
         self.commit("removing unused people", |tx, pen| {
             for (person, last_used) in &unused {
                 let templates = super::templates::count_of(tx, person.id)?;
                 let detail =
                     json!({ "templates": templates, "why": "unused for too long", "last_used": last_used });
+                attempts::forget(tx, &sealer, person.id)?;
                 people::delete(tx, person.id)?;
                 let event = Event { person: Some(person.clone()), ..Event::new(EventKind::Remove, detail) };
                 chain::append(tx, &event, at, pen)?;
@@ -205,7 +236,7 @@ impl Custody for SqliteStore {
 
     fn export(&self, name: &str) -> Result<Export, StoreError> {
         let sealer = self.sealer()?;
-        let (person, consents, (terms, passages), templates) =
+        let (person, consents, (terms, passages), templates, attempts) =
             self.read("copying a person's data", |conn| {
                 let id = people::known(conn, name)?.id;
                 let person = people::one(conn, id)?;
@@ -224,14 +255,17 @@ impl Custody for SqliteStore {
                 let book = policy::book(conn)?;
                 let terms =
                     book.people.into_iter().find(|row| row.id == id).map(|row| (row.terms, row.passages));
-                Ok((person, consents_of(conn, id)?, terms.unwrap_or_default(), templates))
+                let attempts = attempts::of_person(conn, sealer, id)?;
+                let attempts: Vec<ExportedAttempt> =
+                    attempts.into_iter().filter_map(|(_, attempt)| attempt.map(Into::into)).collect();
+                Ok((person, consents_of(conn, id)?, terms.unwrap_or_default(), templates, attempts))
             })?;
         let about =
             Filter { person: Some(person.name.clone()), limit: Some(MAX_EXPORTED), ..Filter::default() };
         let mut records = self.records(&about)?;
         // Others may have borne the name before.
         records.retain(|record| record.event.person.as_ref().is_some_and(|about| about.id == person.id));
-        Ok(Export { person, templates, consents, terms, passages, records })
+        Ok(Export { person, templates, consents, terms, passages, attempts, records })
     }
 
     fn traces(&self, name: &str) -> Result<Traces, StoreError> {

@@ -4,6 +4,7 @@
 //! The daemon's control thread owns the one writer; other threads get a [`Store::reader`]. What survives a power cut,
 //! and why, stands at the top of `open.rs`.
 
+mod attempts;
 mod backup;
 mod chain;
 mod check;
@@ -35,10 +36,11 @@ use crate::journal::chain::{Against, Verification};
 use crate::journal::{Event, EventId, Filter, Record, Stamp};
 use crate::policy::{Change, Passage, RuleBook};
 
+pub use attempts::{KeepAttempts, Recollection};
 pub use backup::{Header, KeyFile};
 pub use chain::{Signing, journal_seal};
 pub use check::{Checkup, Finding, check};
-pub use custody::{Consent, Custody, Export};
+pub use custody::{Consent, Custody, Export, ExportedAttempt};
 pub use heads::HeadFile;
 pub use open::{OpenMode, boot_id};
 pub use pins::{PinChange, new_salt};
@@ -108,7 +110,7 @@ pub enum StoreError {
 ///
 /// Names are unique and found without regard to case and to the amount of space in them; they keep the spelling that
 /// the operator gave.
-pub trait Store: Custody + Send {
+pub trait Store: Custody + Recollection + Send {
     /// Everybody, by name.
     ///
     /// # Errors

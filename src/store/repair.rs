@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use serde_json::json;
 
+use super::attempts;
 use super::chain::{self, Pen};
 use super::files::{self, Found};
 use super::lock::WriterLock;
@@ -53,6 +54,7 @@ pub fn repair(
         let mut what = indexes(&tx, &file)?;
         what.extend(orphans(&tx)?);
         what.extend(shut_templates(&tx, &sealer)?);
+        what.extend(shut_attempts(&tx, &sealer)?);
         if !what.is_empty() {
             people::changed(&tx)?;
             let event = Event {
@@ -133,6 +135,16 @@ fn orphans(tx: &Transaction<'_>) -> Result<Vec<String>, Trouble> {
             }
         };
         done.push(format!("a row of {table} that belonged to nobody was taken out"));
+    }
+    Ok(done)
+}
+
+/// Kept attempts that nothing opens.
+fn shut_attempts(tx: &Transaction<'_>, sealer: &Sealer) -> Result<Vec<String>, Trouble> {
+    let mut done = Vec::new();
+    for id in attempts::shut(tx, sealer)? {
+        tx.execute("DELETE FROM attempts WHERE id = ?1", [id])?;
+        done.push(format!("attempt {id} did not open and was taken out"));
     }
     Ok(done)
 }

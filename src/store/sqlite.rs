@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::json;
 
+use super::attempts::{self, KeepAttempts};
 use super::chain::{self, Pen, Signing};
 use super::heads::HeadFile;
 use super::lock::WriterLock;
@@ -56,6 +57,9 @@ pub struct SqliteStore {
     /// When the newest record was last signed, and when old ones are next sought.
     signed: Option<MonoTime>,
     next_prune: MonoTime,
+    /// How long attempts are kept, and when old ones are next sought.
+    pub(super) attempts: KeepAttempts,
+    pub(super) next_attempt_prune: MonoTime,
 }
 
 impl SqliteStore {
@@ -97,6 +101,8 @@ impl SqliteStore {
             retention: Retention::default(),
             signed: None,
             next_prune: MonoTime::default(),
+            attempts: KeepAttempts::default(),
+            next_attempt_prune: MonoTime::default(),
         }
     }
 
@@ -378,9 +384,14 @@ impl Store for SqliteStore {
     }
 
     fn remove(&mut self, name: &str, actor: &str, at: Stamp) -> Result<(), StoreError> {
+        let sealer = self.sealer()?.clone();
         self.commit(&format!("removing {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
-            let detail = json!({ "templates": templates::count_of(tx, person.id)? });
+            let mut detail = json!({ "templates": templates::count_of(tx, person.id)? });
+            match attempts::forget(tx, &sealer, person.id)? {
+                0 => {}
+                gone => detail["attempts"] = gone.into(),
+            }
             people::delete(tx, person.id)?;
             chain::append(tx, &by(actor, EventKind::Remove, person, detail), at, pen)?;
             people::changed(tx)?;
@@ -495,7 +506,8 @@ impl Store for SqliteStore {
 
     fn tend(&mut self, at: Stamp) -> Result<(), StoreError> {
         self.sign(at)?;
-        self.prune(at)
+        self.prune(at)?;
+        self.prune_attempts(at)
     }
 
     fn reader(&self) -> Result<Box<dyn Store>, StoreError> {

@@ -200,6 +200,29 @@ pub(super) fn enrolled_of_model(
     select(conn, sealer, model, "AND source <> 'learnt'")
 }
 
+/// One person's templates of every model, as far as they open.
+pub(super) fn of_person(
+    conn: &Connection,
+    sealer: &Sealer,
+    person: PersonId,
+) -> Result<Vec<(ModelId, Embedding)>, Trouble> {
+    let key = match sealer.key_of(conn, person) {
+        Err(Trouble::Damaged(_)) => None,
+        other => other?,
+    };
+    let Some(key) = key else { return Ok(Vec::new()) };
+    let mut rows = conn.prepare_cached("SELECT id, model, sealed FROM templates WHERE person = ?1")?;
+    let mut rows = rows.query([person.0])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, model) = (row.get(0)?, ModelId(row.get(1)?));
+        let sealed = row.get_ref(2)?.as_blob().unwrap_or_default();
+        let opened = open_embedding(&key, &place_of_template(person, id, &model), sealed);
+        found.extend(opened.ok().map(|embedding| (model, embedding)));
+    }
+    Ok(found)
+}
+
 /// Deletes what was learnt, of one person or of everybody; of whom, and how many.
 pub(super) fn remove_learnt(
     tx: &Transaction<'_>,

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::attempts;
 use super::sealing::{Sealer, place_of_template};
 use super::trouble::Trouble;
 use crate::encoder::ModelId;
@@ -34,6 +35,10 @@ pub enum Trace {
     Key,
     /// The person's key as it is stored.
     WrappedKey,
+    /// The face of an attempt that is kept, in the clear.
+    Attempt,
+    /// An attempt as it is stored.
+    SealedAttempt,
     /// A picture as it is stored.
     SealedPicture,
 }
@@ -45,6 +50,8 @@ impl std::fmt::Display for Trace {
             Self::SealedTemplate => "sealed template",
             Self::Key => "key in the clear",
             Self::WrappedKey => "wrapped key",
+            Self::Attempt => "kept attempt in the clear",
+            Self::SealedAttempt => "sealed attempt",
             Self::SealedPicture => "sealed picture",
         })
     }
@@ -110,6 +117,13 @@ impl Traces {
             if let Ok(plain) = key.open(&place, row.get_ref(2)?.as_blob().unwrap_or_default()) {
                 found.push((Trace::Template, plain));
             }
+        }
+        for (row, attempt) in attempts::of_person(conn, sealer, person)? {
+            if let Some(attempt) = attempt {
+                let (_, values) = attempt.face.parts();
+                found.push((Trace::Attempt, values));
+            }
+            found.push((Trace::SealedAttempt, Zeroizing::new(row.sealed)));
         }
         Ok(Self(found))
     }

@@ -1,5 +1,5 @@
 // What the console costs: time of the first page and of queries, its memory, and whether the door notices that ten browsers
-// watch. `node measure.mjs` with the variables that `make test-console` sets; DAYS is how much there is in the journal.
+// watch. `make bench-console` runs it; DAYS is how much there is in the journal.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -11,11 +11,14 @@ use std::process::{Command, Stdio};
 
 use accessd::clock::MonoTime;
 use accessd::encoder::ModelId;
-use accessd::gallery::NewTemplate;
+use accessd::gallery::{NewTemplate, PersonId};
 use accessd::journal::chain::Against;
+use accessd::journal::replay::{PastAttempt, Then};
 use accessd::journal::{Event, EventKind, Filter, Stamp};
 use accessd::seal::{Keys, RecoveryCode};
-use accessd::store::{Custody, KeyFile, OpenMode, Restoring, Retention, SqliteStore, Store, check};
+use accessd::store::{
+    Custody, KeepAttempts, KeyFile, OpenMode, Recollection, Restoring, Retention, SqliteStore, Store, check,
+};
 
 use crate::powercut::build_layer;
 use crate::support::template;
@@ -54,6 +57,15 @@ fn restoring<'a>(database: &'a Path, keys: &'a Keys) -> Restoring<'a> {
     Restoring { database, keys, key_file: None, replace: true, without_faces: false }
 }
 
+fn open_keeping(folder: &Path) -> SqliteStore {
+    open(folder).with_attempts(KeepAttempts { days: Some(7), most: 100 })
+}
+
+/// A face that was let in as this person.
+fn attempt(n: u8, person: PersonId) -> PastAttempt {
+    crate::replay::attempt(&model(), i64::from(n), Then::LetIn(person), &[face(n).embedding])
+}
+
 /// The operations, each on the folder that [`prepare`] made for it.
 fn perform(operation: &str, folder: &Path) {
     let database = database(folder);
@@ -75,6 +87,8 @@ fn perform(operation: &str, folder: &Path) {
             let keep = Retention { age: None, count: Some(20) };
             open(folder).with_retention(keep).tend(AT).unwrap();
         }
+        "keep" => open_keeping(folder).keep(&[attempt(1, PersonId(1)), attempt(3, PersonId(2))], AT).unwrap(),
+        "forget attempts" => open(folder).tend(AT).unwrap(),
         "restore" => {
             let backup = fs::File::open(folder.join("old.backup")).unwrap();
             restoring(&database, &keys(folder)).from(backup, "x", AT, BOOT).map(drop).unwrap();
@@ -106,6 +120,10 @@ fn prepare(operation: &str, folder: &Path) {
             store.enrol("Bob", &[face(3)], "x", AT).unwrap();
             for kind in [EventKind::Start, EventKind::Refusal, EventKind::Stop].repeat(12) {
                 store.append(&Event::new(kind, serde_json::json!({})), AT).unwrap();
+            }
+            if matches!(operation, "remove" | "forget attempts" | "backup") {
+                store = store.with_attempts(KeepAttempts { days: Some(7), most: 100 });
+                store.keep(&[attempt(1, PersonId(1)), attempt(3, PersonId(2))], AT).unwrap();
             }
             if operation == "restore" {
                 let mut file = fs::File::create(folder.join("old.backup")).unwrap();
@@ -163,6 +181,7 @@ fn state_of(folder: &Path, story: &str) -> String {
     assert!(found.is_whole(), "{story}: {found:?}");
     let kinds: Vec<_> =
         store.records(&Filter::default()).unwrap().iter().map(|record| record.event.kind).collect();
+    let attempts: Vec<_> = store.recall(&model()).unwrap().iter().map(|kept| kept.run).collect();
     drop(store);
     let checkup = check(&database(folder), &keys(folder)).unwrap();
     assert!(checkup.is_sound(), "{story}: {:?}", checkup.findings);
@@ -173,7 +192,7 @@ fn state_of(folder: &Path, story: &str) -> String {
             "{story}: {name} was left behind"
         );
     }
-    format!("{people:?} {} in the gallery, {kinds:?}", gallery.templates())
+    format!("{people:?} {} in the gallery, {kinds:?}, attempts {attempts:?}", gallery.templates())
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -254,6 +273,12 @@ fn check_operation(operation: &str, at_least: usize) {
 #[test]
 fn killed_at_every_point_of_a_pruning() {
     check_operation("prune", 5);
+}
+
+#[test]
+fn killed_at_every_point_of_keeping_and_forgetting_attempts() {
+    check_operation("keep", 5);
+    check_operation("forget attempts", 5);
 }
 
 #[test]

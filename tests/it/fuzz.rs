@@ -129,6 +129,11 @@ fn backup_seeds_break_no_promise() {
     play("backup");
 }
 
+#[test]
+fn attempt_seeds_break_no_promise() {
+    play("attempt");
+}
+
 /// A target that is in the list alone would be played by nobody.
 #[test]
 fn every_target_has_a_program_and_seeds() {

@@ -4,14 +4,14 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accessd::clock::MonoTime;
+use accessd::clock::{Clock, MonoTime, SystemClock};
 use accessd::gallery::PersonId;
 use accessd::journal::chain::{Against, Seal};
 use accessd::journal::{Event, EventKind, PersonRef, Stamp};
 use accessd::store::{HeadFile, OpenMode, Signing, SqliteStore, Store};
 use serde_json::{Value, json};
 
-use crate::support::{Site, until};
+use crate::support::{Service, Site, until};
 
 fn at(s: u64) -> Stamp {
     let wall: jiff::Timestamp = "2026-11-23T08:00:00Z".parse().unwrap();
@@ -183,4 +183,47 @@ fn explain_tells_the_gates_of_a_decision() {
     assert_eq!(json["candidates"][1]["name"], "Bob");
     let out = site.run(["explain", "7"]);
     assert!(out.code == 1 && out.stderr.contains("the journal has no record 7"), "{}", out.stderr);
+}
+
+/// `[journal]` acts: old records and those that are too many go, and the file elsewhere gets the heads.
+#[test]
+fn net_the_settings_of_the_journal_act() {
+    let site = Site::with_networks();
+    fs::create_dir(site.path("clip")).unwrap();
+    image::RgbImage::new(320, 240).save(site.path("clip/1.png")).unwrap();
+    let mut store = site.store();
+    store.believe_clock(true);
+    // Each with 512 records, and so with two signatures of its own.
+    for (batch, days) in [("old", 400), ("new", 5)] {
+        let wall = SystemClock.wall() - Duration::from_secs(86_400 * days);
+        for n in 0..512 {
+            let at = Stamp { wall: wall + Duration::from_secs(n), mono: MonoTime::from_millis(n) };
+            store.append(&Event::new(EventKind::Refusal, json!({ "batch": batch, "n": n })), at).unwrap();
+        }
+    }
+    drop(store);
+    let kept = || {
+        let text = site.run(["log", "--kind", "refusal", "--json", "-n", "5000"]).stdout;
+        ["\"old\"", "\"new\""].map(|batch| text.matches(batch).count())
+    };
+    let run = |keep: &str, pruned: &dyn Fn() -> bool| {
+        site.write_config(&format!(
+            "[camera]\nsource = \"clip:clip?loop&fps=5\"\n[door]\nrelay = \"sim:relay.log\"\n[clock]\ntrust = \"always\"\n\
+             [journal]\nhead_file = \"heads\"\n{keep}\n"
+        ));
+        let service = Service::start(&site);
+        until("it has taken out what is due", pruned);
+        assert_eq!(service.stop(), Some(0));
+    };
+    let all = kept();
+    assert_eq!(all, [512, 512]);
+    run("keep_days = 0\nkeep_events = 0", &|| true);
+    assert_eq!(kept(), all, "0 keeps all");
+    run("keep_days = 200\nkeep_events = 0", &|| kept()[0] == 0);
+    assert_eq!(kept(), [0, 512], "the old ones are too old");
+    run("keep_days = 0\nkeep_events = 200", &|| kept()[1] < 512);
+    let heads = fs::read_to_string(site.path("heads")).unwrap();
+    assert!(heads.lines().count() >= 3, "{heads}");
+    let out = site.run(["log", "verify", "--head", "heads"]);
+    assert_eq!(out.code, 0, "{}{}", out.stdout, out.stderr);
 }

@@ -23,6 +23,7 @@ mod policy;
 mod powercut;
 mod privacy;
 mod real_clips;
+mod replay;
 mod spoof;
 mod store;
 mod strangers;

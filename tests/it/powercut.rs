@@ -149,6 +149,8 @@ fn be_the_daemon(folder: &Path) {
             max_pitch_deg: 35.0,
         },
         settings: Default::default(),
+        keep: Default::default(),
+        models: "none".into(),
         bar: Bar::Set(Score(0.5)),
         rule: Rule {
             threshold: Score(0.5),

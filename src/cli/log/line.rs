@@ -243,6 +243,7 @@ mod tests {
             alike: None,
             track: TrackId(1),
             signs: crate::liveness::signs::Signs::default(),
+            watched_ms: None,
             seq: 9,
             frame_age_ms: 80,
             best: Some(candidate("Ada", 1, best)),

@@ -7,6 +7,7 @@ mod events;
 mod export;
 mod form;
 mod icons;
+mod kept;
 mod live;
 mod login;
 mod now;

@@ -11,7 +11,7 @@ use super::super::words;
 use super::super::{text as t, url};
 use super::form::Query;
 use super::replay::{Replayed, replay};
-use super::{Page, Shared, Who, odd, shell, times};
+use super::{Page, Shared, Who, kept, odd, shell, times};
 use crate::daemon::protocol::{Far, Figures, Reply, Request, Status};
 use crate::journal::{EventKind, Filter, Record};
 
@@ -35,6 +35,8 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
         return Err(odd());
     };
     let Reply::Figures(figures) = app.desk.ask(&visitor, Request::Figures).await? else { return Err(odd()) };
+    let far = query.get("far");
+    let kept = kept::ask(&app, &visitor, far).await?;
     let tried: Option<f32> = query.get("try").parse().ok().filter(|tried| (0.0..=1.0).contains(tried));
     let zone = app.zone();
     let content = html! {
@@ -49,6 +51,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
                 }
                 @if !figures.rates.is_empty() { (rates(&figures)) }
                 section .card #try { h2 { (t::REPLAY) } p .soft { (t::REPLAY_MORE) } (replay_form(tried, status.threshold)) @if let Some(tried) = tried { (replayed(&replay(&records, tried), &zone)) } }
+                @if visitor.may(Role::Operator) && !figures.rates.is_empty() { (kept::card(&figures, far, &kept, &zone)) }
                 section .card { h2 { (t::SCORES) } p .soft { (t::SCORES_MORE) } (histogram(&records, status.threshold, tried)) }
             }
             div .column {
@@ -148,7 +151,7 @@ fn replayed(found: &Replayed<'_>, zone: &TimeZone) -> Markup {
 }
 
 /// `one in 10,000`
-fn one_in(share: f64) -> String {
+pub(super) fn one_in(share: f64) -> String {
     if share <= 0.0 {
         return t::NONE.into();
     }

@@ -18,6 +18,7 @@ use crate::store::StoreError;
 use crate::vision::tracks::TrackId;
 
 use super::Control;
+use super::memory::Fallen;
 
 impl Control {
     /// Weighs what a frame showed, and acts on what follows.
@@ -29,6 +30,7 @@ impl Control {
         if analysis.gallery_generation != self.gallery.load().generation() {
             // Matched against people who may have been removed or renamed since.
             self.doors[door].attempts.forget();
+            self.doors[door].memory.cut();
             self.doors[door].asking.forget();
             return Ok(Vec::new());
         }
@@ -36,23 +38,32 @@ impl Control {
         at.looks.take(analysis, at.attempts.rule().frames_window);
         let looks = looks(analysis);
         let now = self.clock.now();
+        let threshold = at.attempts.rule().threshold.0;
+        at.memory.take(analysis, &looks, threshold, now);
         if let Some((track, advice)) = self.doors[door].advise(&looks, now) {
             self.advised(door, analysis, track, advice)?;
         }
         let mut conclusions = Vec::new();
         for verdict in self.doors[door].attempts.observe(&looks, now) {
-            match verdict {
+            self.first_event = None;
+            let fallen = Fallen::of(&verdict);
+            let conclusion = match verdict {
                 Verdict::Grant(grant) => {
                     let track = grant.evidence().map(|evidence| evidence.track);
                     let around = track.map(|track| self.circumstances(door, analysis, track));
-                    conclusions.extend(self.grant(door, grant, around.unwrap_or_default())?);
+                    self.grant(door, grant, around.unwrap_or_default())?
                 }
                 Verdict::Refuse(reason, evidence) => {
                     let around = self.circumstances(door, analysis, evidence.track);
-                    conclusions.push(self.refuse(door, reason, *evidence, &around)?);
+                    Some(self.refuse(door, reason, *evidence, &around)?)
                 }
-                Verdict::Tell(told) => self.tell(door, &told)?,
-            }
+                Verdict::Tell(told) => {
+                    self.tell(door, &told)?;
+                    None
+                }
+            };
+            self.remember(door, fallen, conclusion.as_ref());
+            conclusions.extend(conclusion);
         }
         for conclusion in &conclusions {
             if let (Conclusion::Granted { name, evidence }, Some(grant)) = (conclusion, self.last_grant) {
@@ -105,6 +116,7 @@ impl Control {
         if !self.is_still_enrolled(&grant)? {
             log::warn!("{name} was recognised but is enrolled no more; the door stays locked");
             self.doors[door].attempts.forget();
+            self.doors[door].memory.cut();
             self.doors[door].asking.forget();
             return Ok(Some(Conclusion::Refused { reason: "no longer enrolled".into(), evidence }));
         }
@@ -144,7 +156,7 @@ impl Control {
             record_grant(admitted, around, |event| self.store.append_grant(event, inwards.as_ref(), at))
                 .map_err(|source| DaemonError::Write { what: "a grant", source })?;
         self.last_grant = Some(recorded.event());
-        self.last_grant = Some(recorded.event());
+        self.first_event.get_or_insert((recorded.event(), EventKind::Grant));
         self.tell_followers();
         let (name, event) = (person.name.as_str(), recorded.event());
         let (at_door, way) = (self.doors[door].place.door.as_str(), self.doors[door].place.side);

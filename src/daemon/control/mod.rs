@@ -6,6 +6,7 @@ mod deciding;
 mod hardware;
 mod learning;
 mod looks;
+mod memory;
 mod passages;
 mod people;
 mod pins;
@@ -43,6 +44,7 @@ pub(crate) use camera_watch::CameraWatch;
 use camera_watch::Change;
 pub(crate) use hardware::LampBoard;
 pub(crate) use looks::Looks;
+pub(crate) use memory::Memory;
 pub(crate) use passages::Going;
 use people::LiveEnrolment;
 pub(crate) use pins::{Asking, Pins};
@@ -56,6 +58,10 @@ pub(crate) struct Control {
     pub(crate) learning: Option<Learning>,
     /// The last grant that was written down.
     pub(crate) last_grant: Option<EventId>,
+    /// The first record that the verdict under way has led to.
+    pub(crate) first_event: Option<(EventId, EventKind)>,
+    /// The record of the start.
+    pub(crate) run: EventId,
     pub(crate) terms: Terms,
     pub(crate) options: EnrolmentOptions,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
@@ -149,6 +155,7 @@ impl Control {
         self.keep_hours()?;
         self.tend_pins()?;
         self.tend_people()?;
+        self.keep_attempts(false);
         let at = Stamp::now(&*self.clock);
         self.store.tend(at).map_err(|source| DaemonError::Write { what: "a signature", source })?;
         for Doorway { lamps, board, adviser, driver, .. } in &mut self.doors.0 {
@@ -211,6 +218,7 @@ impl Control {
         log::error!(door = doorway.place.door.as_str(); "{what}");
         doorway.board.set_fault("camera", Some(what.to_owned()));
         doorway.attempts.forget();
+        doorway.memory.cut();
         doorway.asking.forget();
         let event = Event::new(EventKind::CameraLost, json!({ "what": what }));
         self.append_at(door, "the loss of the camera", event)?;
@@ -253,6 +261,7 @@ impl Control {
             .store
             .append(&event, Stamp::now(&*self.clock))
             .map_err(|source| DaemonError::Write { what, source })?;
+        self.first_event.get_or_insert((id, event.kind));
         self.tell_followers();
         Ok(id)
     }
@@ -280,6 +289,7 @@ impl Control {
         if let Err(error) = self.end_test("the daemon stopped", None) {
             log::error!("{}", chain(&error));
         }
+        self.keep_attempts(true);
         let (replaced, dropped) =
             (self.doors.0.iter().map(|door| door.frames.replaced()).sum::<u64>(), self.mailbox.dropped());
         let event = match outcome {

@@ -119,6 +119,7 @@ impl Control {
         let alike = LookAlikes::of(&gallery, &rule);
         for door in &mut self.doors.0 {
             door.attempts.set_rule(rule.clone(), alike.clone());
+            door.memory.drop_all();
             door.asking.forget();
         }
         self.gallery.store(Arc::new(gallery));
@@ -180,6 +181,7 @@ impl Control {
         self.append_at(door, "the beginning of an enrolment", event)?;
         log::info!("{name} is being enrolled by {actor}; the door decides nothing meanwhile");
         self.doors[door].attempts.forget();
+        self.doors[door].memory.cut();
         self.doors[door].asking.forget();
         self.doors[door].board.set_enrolling(Some(&name));
         let sampling = Sampling::new(self.options, self.terms.model.clone(), self.clock.now());

@@ -90,6 +90,7 @@ impl Control {
         );
         let doorway = &mut self.doors[door];
         doorway.attempts.forget();
+        doorway.memory.cut();
         doorway.asking.forget();
         doorway.board.set_testing(Some(&actor));
         self.tests += 1;

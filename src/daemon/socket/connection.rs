@@ -14,6 +14,7 @@ use zeroize::Zeroize;
 use crate::daemon::mailbox::Command;
 use crate::daemon::ops;
 use crate::daemon::protocol::{Reply, Request};
+use crate::daemon::replaying;
 use crate::daemon::supervise::chain;
 use crate::door::Order;
 use crate::journal::{EventId, Filter, Record};
@@ -153,6 +154,7 @@ impl Client {
                 self.command(|reply| Command::FaceOn { door, actor, reply }).await
             }
             request @ Request::Verify { .. } => self.read_aside(request).await,
+            request @ Request::Replay { .. } => self.replay(request).await,
             Request::Figures => self.figures().await,
             Request::Picture { door } => self.picture(door.as_deref()).await,
             Request::EnrolPicture { name, picture, more } => self.enrol_picture(name, picture, more).await,
@@ -172,6 +174,24 @@ impl Client {
         };
         let read = move || ops::read(&*reader, &request).unwrap_or_else(stopping);
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| stopping())
+    }
+
+    /// Works out a replay on a thread and a view of its own; one at a time, as the door needs the processor.
+    async fn replay(&self, request: Request) -> Reply {
+        let Ok(turn) = self.desk.replaying.clone().try_lock_owned() else {
+            return Reply::Error { message: "another replay is under way; try again in a moment".into() };
+        };
+        let reader = match self.with_reader(|reader| reader.reader()) {
+            Ok(reader) => reader,
+            Err(error) => return Reply::Error { message: chain(&error) },
+        };
+        log::info!("{} has kept attempts weighed again: {request:?}", self.actor);
+        let terms = self.desk.terms.clone();
+        let work = move || {
+            let _turn = turn;
+            replaying::answer(&*reader, &terms, &request).unwrap_or_else(stopping)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| stopping())
     }
 
     pub(super) async fn change(&self, request: Request) -> Reply {

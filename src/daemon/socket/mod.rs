@@ -71,6 +71,8 @@ pub(crate) struct Desk {
     pub(crate) limits: Limits,
     pub(crate) console: ConsoleTerms,
     pub(crate) terms: Terms,
+    /// Held while a replay is worked out.
+    pub(crate) replaying: Arc<tokio::sync::Mutex<()>>,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,
     /// What was worked out last, and for which state of the people.
     pub(crate) figures: Mutex<Option<(u64, Box<Figures>)>>,

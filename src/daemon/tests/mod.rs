@@ -10,6 +10,7 @@ mod live_enrolment;
 mod operators;
 mod pins;
 mod real_store;
+mod replaying;
 mod rules;
 mod spoof;
 
@@ -315,6 +316,8 @@ fn parts(
             supported: true,
             demands: crate::access::Demands::default(),
         },
+        keep: crate::journal::replay::Keep::Everybody,
+        models: "none".into(),
         learning: None,
         enrolment: EnrolmentOptions {
             samples: 2,

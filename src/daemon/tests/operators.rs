@@ -300,8 +300,13 @@ fn without_a_daemon_the_same_answers_come_from_the_store() {
         supported: true,
         demands: crate::access::Demands::default(),
     };
-    let terms =
-        Terms { model: crate::daemon::fakes::model(), rule, bar: Bar::Set(Score(0.5)), pin_digits: 4 };
+    let terms = Terms {
+        model: crate::daemon::fakes::model(),
+        rule,
+        bar: Bar::Set(Score(0.5)),
+        pin_digits: 4,
+        models: "none".into(),
+    };
     let mut ask = |request| answer(&mut store, &terms, &request, "uid 0", Stamp::now(&SystemClock));
     let enrol =
         |name: &str| Request::Enrol { name: name.into(), templates: vec![template(&ADA)], more: false };

@@ -1,0 +1,208 @@
+//! The faces at one door until they are gone, with what was decided on them: what is kept of an attempt, where anything is.
+//!
+//! Stands beside the decision and never before it. When people change, what was gathered under the others is dropped: nothing
+//! of somebody who has just been erased is written afterwards.
+
+use crate::access::past::{MOST_COMPARED, MOST_LOOKS, PastFace, PastLook, Sight};
+use crate::access::{Evidence, FORGET_AFTER, Look, LookOutcome, Verdict};
+use crate::clock::MonoTime;
+use crate::daemon::analysis::Analysis;
+use crate::daemon::doorway::DoorId;
+use crate::daemon::trace::Conclusion;
+use crate::gallery::PersonId;
+use crate::journal::replay::{Decision, Keep, PastAttempt, Then};
+use crate::journal::{EventId, EventKind, Stamp};
+use crate::vision::tracks::TrackId;
+
+use super::Control;
+
+/// What one door remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    keep: Keep,
+    faces: Vec<Open>,
+}
+
+/// A face that may still be in view.
+#[derive(Debug)]
+struct Open {
+    face: PastFace,
+    threshold: f32,
+    decisions: Vec<Decision>,
+    nearest: Option<(PersonId, f32)>,
+    seen: MonoTime,
+    compared: usize,
+    /// No more of it is gathered.
+    over: bool,
+}
+
+impl Memory {
+    pub(crate) fn new(keep: Keep) -> Self {
+        Self { keep, faces: Vec::new() }
+    }
+
+    /// Takes in what a frame showed, as it went into the decision at `now`.
+    pub(super) fn take(&mut self, analysis: &Analysis, looks: &[Look], threshold: f32, now: MonoTime) {
+        if self.keep == Keep::Nobody {
+            return;
+        }
+        for (n, (look, face)) in looks.iter().zip(&analysis.faces).enumerate() {
+            let sight = match (&look.outcome, &face.embedding) {
+                (LookOutcome::Compared(_), Some(embedding)) => Sight::Face(embedding.clone()),
+                (LookOutcome::Unusable(issue), _) => Sight::Unusable(*issue),
+                _ => Sight::InView,
+            };
+            let open = self.open(look.track, threshold);
+            open.seen = now;
+            if let (Sight::Face(_), Some(found)) = (&sight, &face.matched)
+                && open.nearest.is_none_or(|(_, score)| found.best.score.0 > score)
+            {
+                open.nearest = Some((found.best.person, found.best.score.0));
+            }
+            let full = open.compared >= MOST_COMPARED || open.face.looks.len() >= MOST_LOOKS;
+            if full {
+                continue;
+            }
+            open.compared += usize::from(matches!(sight, Sight::Face(_)));
+            let others = looks.iter().enumerate().filter(|(other, _)| *other != n);
+            open.face.looks.push(PastLook {
+                seq: look.seq,
+                captured: look.captured,
+                decided: now,
+                size_px: look.size_px,
+                others: others.map(|(_, other)| (other.track, other.size_px)).collect(),
+                sight,
+                proof: look.proof,
+                signs: look.signs,
+                yaw_deg: look.yaw_deg,
+            });
+        }
+    }
+
+    fn open(&mut self, track: TrackId, threshold: f32) -> &mut Open {
+        let known = self.faces.iter().position(|open| open.face.track == track && !open.over);
+        let at = known.unwrap_or_else(|| {
+            self.faces.push(Open {
+                face: PastFace { track, looks: Vec::new() },
+                threshold,
+                decisions: Vec::new(),
+                nearest: None,
+                seen: MonoTime::default(),
+                compared: 0,
+                over: false,
+            });
+            self.faces.len() - 1
+        });
+        &mut self.faces[at]
+    }
+
+    /// A decision fell on a face. One that fell after its last look that is kept cannot be weighed again and is left out.
+    fn decided(&mut self, track: TrackId, decision: Decision) {
+        let open = self.faces.iter_mut().find(|open| open.face.track == track && !open.over);
+        if let Some(open) = open.filter(|open| open.face.looks.last().is_some_and(|l| l.decided == open.seen))
+        {
+            open.decisions.push(decision);
+        }
+    }
+
+    /// The evidence of all faces was forgotten: what follows is weighed anew, and so are their attempts.
+    pub(super) fn cut(&mut self) {
+        self.faces.iter_mut().for_each(|open| open.over = true);
+    }
+
+    /// The people are others: nothing that was gathered is kept.
+    pub(super) fn drop_all(&mut self) {
+        self.faces.clear();
+    }
+
+    /// Those that have gone, or all.
+    fn gone(&mut self, now: MonoTime, all: bool) -> Vec<Open> {
+        let is_gone = |open: &mut Open| all || open.over || now.since(open.seen) > FORGET_AFTER;
+        let gone: Vec<Open> = self.faces.extract_if(.., is_gone).collect();
+        let keep = self.keep;
+        let counts = |open: &Open| {
+            let recognised = open.decisions.iter().any(|decision| decision.then.person().is_some());
+            open.compared > 0 && (keep == Keep::Everybody || recognised)
+        };
+        gone.into_iter().filter(counts).collect()
+    }
+}
+
+/// A verdict, before it is acted on.
+pub(super) struct Fallen {
+    track: TrackId,
+    then: Then,
+    score: Option<f32>,
+}
+
+impl Fallen {
+    pub(super) fn of(verdict: &Verdict) -> Option<Self> {
+        let score = |evidence: &Evidence| evidence.best.as_ref().map(|best| best.score.0);
+        match verdict {
+            Verdict::Grant(grant) => {
+                let evidence = grant.evidence()?;
+                Some(Self {
+                    track: evidence.track,
+                    then: Then::LetIn(grant.person()),
+                    score: score(evidence),
+                })
+            }
+            Verdict::Refuse(reason, evidence) => {
+                Some(Self { track: evidence.track, then: Then::Refused(*reason), score: score(evidence) })
+            }
+            Verdict::Tell(_) => None,
+        }
+    }
+
+    /// What became of it: `first` is the first record that it led to, `opened` whether the door was unlocked.
+    fn became(self, first: Option<(EventId, EventKind)>, opened: bool, concluded: bool) -> Decision {
+        let then = match (self.then, first) {
+            (Then::LetIn(person), _) if opened => Then::LetIn(person),
+            (Then::LetIn(person), Some((_, EventKind::PinAsked))) => Then::Asked(person),
+            // Somebody who is being asked was seen once more.
+            (Then::LetIn(person), None) if !concluded => Then::Asked(person),
+            (Then::LetIn(person), _) => Then::TurnedAway(person),
+            (other, _) => other,
+        };
+        Decision { event: first.map(|(event, _)| event), then, score: self.score }
+    }
+}
+
+impl Control {
+    /// Puts a decision down with the face that it fell on.
+    pub(super) fn remember(&mut self, door: DoorId, fallen: Option<Fallen>, conclusion: Option<&Conclusion>) {
+        let first = self.first_event.take();
+        let Some(fallen) = fallen else { return };
+        let opened = matches!(conclusion, Some(Conclusion::Granted { .. }));
+        let track = fallen.track;
+        let decision = fallen.became(first, opened, conclusion.is_some());
+        self.doors[door].memory.decided(track, decision);
+    }
+
+    /// Writes down the attempts that are over, or all that there are. What cannot be kept is told and dropped: it is no part of
+    /// the door.
+    pub(super) fn keep_attempts(&mut self, all: bool) {
+        let at = Stamp::now(&*self.clock);
+        let mut kept = Vec::new();
+        for doorway in &mut self.doors.0 {
+            for open in doorway.memory.gone(at.mono, all) {
+                kept.push(PastAttempt {
+                    model: self.terms.model.clone(),
+                    wall: at.wall.checked_sub(at.mono.since(open.seen)).unwrap_or(at.wall),
+                    door: doorway.place.door.clone(),
+                    run: self.run,
+                    threshold: open.threshold,
+                    decisions: open.decisions,
+                    nearest: open.nearest,
+                    face: open.face,
+                });
+            }
+        }
+        if kept.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.keep(&kept, at) {
+            log::warn!("{} attempts are not kept for a replay: {error}", kept.len());
+        }
+    }
+}
