@@ -1,4 +1,4 @@
-//! The tests that SECURITY.md names are there. A threat whose test was renamed or taken out is guarded by nothing.
+//! The tests that SECURITY.md and docs/complaints.md name are there. A threat whose test was renamed or taken out is guarded by nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,23 +30,25 @@ fn is_module(path: &Path, module: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_the_page_names_exists() {
+fn every_test_that_the_pages_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("SECURITY.md")).expect("SECURITY.md can be read");
-    let tests = named(&page);
-    assert!(tests.len() > 15, "only {} tests were found in the page", tests.len());
     let mut files = Vec::new();
     sources(&root.join("src"), &mut files);
     sources(&root.join("tests"), &mut files);
-    for (module, name) in tests {
-        let begin = format!("fn {name}(");
-        let is_there = |path: &PathBuf| {
-            let source = fs::read_to_string(path).unwrap_or_default();
-            let before = source.split_once(&begin).map_or("", |(before, _)| before);
-            let marks = before.rsplit("\n\n").next().unwrap_or_default();
-            is_module(path, &module) && (marks.contains("#[test]") || marks.contains("#[tokio::test]"))
-        };
-        assert!(files.iter().any(is_there), "SECURITY.md names {module}::{name}, which is no test");
+    for page in ["SECURITY.md", "docs/complaints.md"] {
+        let text = fs::read_to_string(root.join(page)).expect("the page can be read");
+        let tests = named(&text);
+        assert!(tests.len() > 15, "only {} tests were found in {page}", tests.len());
+        for (module, name) in tests {
+            let begin = format!("fn {name}(");
+            let is_there = |path: &PathBuf| {
+                let source = fs::read_to_string(path).unwrap_or_default();
+                let before = source.split_once(&begin).map_or("", |(before, _)| before);
+                let marks = before.rsplit("\n\n").next().unwrap_or_default();
+                is_module(path, &module) && (marks.contains("#[test]") || marks.contains("#[tokio::test]"))
+            };
+            assert!(files.iter().any(is_there), "{page} names {module}::{name}, which is no test");
+        }
     }
 }
 

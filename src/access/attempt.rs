@@ -157,6 +157,15 @@ impl Attempts {
         self.tracks.clear();
     }
 
+    /// As new, with the same rule and dice: nobody was let in or suspected before. For tests of the door, whose
+    /// presentations know nothing of each other.
+    pub fn start_over(&mut self) {
+        self.forget();
+        self.let_in.clear();
+        self.suspected.clear();
+        self.newest = None;
+    }
+
     /// Fails the challenges that nobody answers any more.
     fn end_late_challenges(&mut self, now: MonoTime) -> Vec<Verdict> {
         let mut verdicts = Vec::new();

@@ -15,6 +15,7 @@ use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::{Clock, Trust};
 use crate::config::{CameraConfig, Config, DoorConfig, DoorSetup, InputsConfig, LampsConfig};
 use crate::daemon::analyser::Doubt;
+use crate::daemon::presentation::CheckedBy;
 use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience, PinOptions, Snapshots};
 use crate::door::guard::GuardedStrike;
 use crate::door::keypad::{KeypadFactory, KeypadSpec, open_keypad};
@@ -432,22 +433,19 @@ pub(super) fn photo_check(
     Ok(check.map(|check| check.with_team(team)))
 }
 
-/// What a door says of itself before anybody has tried to fool it.
-const NOT_SHOWN: &str = "photo-proof: not shown";
-
-/// The photo check as the config wants it, and what there is to say about it.
+/// The photo check as the config wants it, and what there is to say about it; what that keeps out is told apart.
 pub(super) fn doubt(
     config: &Config,
     model: &ModelId,
     team: &Team,
 ) -> anyhow::Result<(Option<Doubt>, String)> {
     if config.liveness.mode == "off" {
-        return Ok((None, format!("{NOT_SHOWN}; no check, liveness.mode is \"off\"")));
+        return Ok((None, "no check, liveness.mode is \"off\"".into()));
     }
     match photo_check(config, &[], team)? {
         Some(check) => {
             let models = check.models().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let told = format!("{NOT_SHOWN}; checked by {models}, alive from {:.2}", check.threshold());
+            let told = format!("checked by {models}, alive from {:.2}", check.threshold());
             Ok((Some(Doubt { check, bar: bar(config, model)?, rule: rule(config) }), told))
         }
         None if config.liveness.mode == "required" => bail!(
@@ -455,7 +453,16 @@ pub(super) fn doubt(
              one where npm is installed, and `accessd models import` takes others",
             config.paths.models.display()
         ),
-        None => Ok((None, format!("{NOT_SHOWN}; no check, no liveness network is installed"))),
+        None => Ok((None, "no check, no liveness network is installed".into())),
+    }
+}
+
+/// By which networks faces are checked, as the settings of a spoof test name it.
+pub(super) fn checked_by(doubt: Option<&Doubt>) -> CheckedBy {
+    let check = doubt.map(|doubt| &doubt.check);
+    CheckedBy {
+        networks: check.map(PhotoCheck::models).unwrap_or_default(),
+        alive_from: check.map(|check| check.threshold() as f32),
     }
 }
 
@@ -519,10 +526,7 @@ mod tests {
             told.map(|(doubt, told)| (doubt.is_some(), told)).map_err(|e| e.to_string())
         };
         let (asked, told) = with("passive").unwrap();
-        assert!(
-            !asked && told == "photo-proof: not shown; no check, no liveness network is installed",
-            "{told}"
-        );
+        assert!(!asked && told == "no check, no liveness network is installed", "{told}");
         let (asked, told) = with("off").unwrap();
         assert!(!asked && told.contains("liveness.mode is \"off\""), "{told}");
         let error = with("required").unwrap_err();

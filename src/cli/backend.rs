@@ -18,6 +18,7 @@ use crate::daemon::actor;
 use crate::daemon::client::Client;
 use crate::daemon::custody::backup_event;
 use crate::daemon::ops::{self, Terms};
+use crate::daemon::presentation::Judged;
 use crate::daemon::protocol::{EnrolProgress, Erasure, LookAlike, PinAnswer, Reply, Request, Status};
 use crate::encoder::{ModelId, Score};
 use crate::gallery::{NewTemplate, Person, PersonId};
@@ -25,6 +26,7 @@ use crate::journal::chain::{Against, Verification};
 use crate::journal::explain::Explanation;
 use crate::journal::replay::Replayed;
 use crate::journal::{EventId, Filter, Record, Stamp};
+use crate::liveness::spoof::{Report, Settings, Shown, Species};
 use crate::models::Library;
 use crate::policy::{Change, RuleBook};
 use crate::seal::Keys;
@@ -350,6 +352,39 @@ impl Service {
             }
         }
         bail!("the service ended the enrolment without an answer; nothing is known to be stored")
+    }
+
+    /// Begins a test of a door, which lasts until it is ended or this is dropped.
+    pub(super) fn begin_test(&mut self, door: Option<String>) -> anyhow::Result<(String, Settings)> {
+        match self.ask(&Request::SpoofBegin { door })? {
+            Reply::Testing { door, settings, .. } => Ok((door, *settings)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// One presentation of it.
+    pub(super) fn present(
+        &mut self,
+        species: Species,
+        seconds: u64,
+        cue: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Judged> {
+        for reply in self.client.stream(&Request::SpoofPresent { species, seconds })? {
+            match refused(reply?)? {
+                Reply::Cue { what } => cue(&what),
+                Reply::Presented { judged } => return Ok(judged),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        bail!("the service ended the test without an answer")
+    }
+
+    /// Ends it.
+    pub(super) fn end_test(&mut self) -> anyhow::Result<(EventId, Report, Shown)> {
+        match self.ask(&Request::SpoofEnd)? {
+            Reply::Tested { event, report, shown } => Ok((event, *report, *shown)),
+            other => Err(unexpected(&other)),
+        }
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {

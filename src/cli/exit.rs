@@ -22,7 +22,8 @@ Exit codes:
   1  failed, and why is on standard error; nothing has changed
   2  the command line makes no sense
   3  the answer is no: verify: different people; identify: nobody known; check, doctor: problems found;
-     remove: not confirmed; policy why: not let in; log verify: a record is not as it was written
+     remove: not confirmed; policy why: not let in; log verify: a record is not as it was written;
+     spoof-test: a picture would have opened the door
 
 Configuration: --config FILE, else $ACCESSD_CONFIG, else /etc/accessd/accessd.toml, else defaults";
 

@@ -43,6 +43,7 @@ mod restore;
 mod run;
 mod settings;
 mod show;
+mod spoof_test;
 mod status;
 mod train;
 mod verify;
@@ -138,6 +139,7 @@ enum Command {
     Models(models::Models),
     Bench(bench::Bench),
     Calibrate(calibrate::Calibrate),
+    SpoofTest(spoof_test::SpoofTest),
     Train(train::Train),
     Eval(eval::Eval),
     Demo(demo::Demo),
@@ -197,6 +199,7 @@ fn perform(Cli { globals, command }: Cli) -> anyhow::Result<Exit> {
         Command::Models(models) => models.perform(&globals),
         Command::Bench(bench) => bench.perform(&globals),
         Command::Calibrate(calibrate) => calibrate.perform(&globals),
+        Command::SpoofTest(test) => test.perform(&globals),
         Command::Train(train) => train.perform(&globals),
         Command::Eval(eval) => eval.perform(&globals),
         Command::Demo(demo) => demo.perform(&globals),

@@ -9,9 +9,10 @@ use anyhow::Context;
 use clap::Args;
 
 use super::adapters::{
-    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, console_terms, dice, door_rules, doubt,
-    enrolment, forget_after, gates, inputs_factory, is_watched, keep, keypad_factory, learning,
-    load_networks, open_lamps, patience, pin_options, places, risks, rule, snapshots, start_guard, trust,
+    NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, checked_by, console_terms, dice,
+    door_rules, doubt, enrolment, forget_after, gates, inputs_factory, is_watched, keep, keypad_factory,
+    learning, load_networks, open_lamps, patience, pin_options, places, risks, rule, snapshots, start_guard,
+    trust,
 };
 use super::backend::open_store;
 use super::exposed::exposed;
@@ -106,6 +107,7 @@ impl Run {
         Ok(Parts {
             doors,
             photo_check,
+            checked_by: checked_by(doubt.as_ref()),
             pins: pin_options(config),
             risks: risks(config),
             store: Box::new(store),

@@ -63,6 +63,10 @@ fn of_door(door: &DoorStatus, several: bool) -> Vec<(&'static str, String)> {
         ("door", format!("{name}{}, {}", in_words(door), door.mode)),
         ("relay", door.relay.clone()),
         ("camera", format!("{}: {:.1} frames/s{latency}, {age}", door.camera, door.fps)),
+        (
+            "proof",
+            format!("{}{}", if several { format!("{}: ", door.name) } else { String::new() }, proof(door)),
+        ),
     ];
     rows.extend(door.prompt.iter().map(|what| ("asks", what.clone())));
     rows.extend(door.told.iter().map(|told| ("told", format!("{told}, to who stands at the door"))));
@@ -74,6 +78,13 @@ fn of_door(door: &DoorStatus, several: bool) -> Vec<(&'static str, String)> {
         some => rows.extend(some.iter().map(|fault| ("fault", fault.clone()))),
     }
     rows
+}
+
+/// What has been shown of it; and how to show more, as long as there is more to show.
+fn proof(door: &DoorStatus) -> String {
+    let proof = &door.photo_proof;
+    let text = if proof.text.is_empty() { "photo-proof: not shown" } else { &proof.text };
+    if proof.is_shown() { text.to_owned() } else { format!("{text}; to try it: accessd spoof-test") }
 }
 
 fn rule(state: &State) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Proof;
+use crate::access::{Look, LookOutcome, Proof};
 use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId};
 use crate::frame::Frame;
@@ -76,6 +76,26 @@ pub struct Analysis {
     pub faces: Vec<SeenFace>,
     /// Where the time went.
     pub times: StageTimes,
+}
+
+/// What the faces of a frame say about their tracks, in their order.
+pub(crate) fn looks(analysis: &Analysis) -> Vec<Look> {
+    analysis.faces.iter().map(|face| look(analysis, face)).collect()
+}
+
+/// What one face says about its track. It is merely in view when it was good enough and has not been compared, or when the
+/// camera repeats itself: a frozen picture of somebody who was there says nothing about now.
+fn look(analysis: &Analysis, face: &SeenFace) -> Look {
+    let outcome = match face.issue {
+        _ if face.repeated => LookOutcome::InView,
+        Some(issue) => LookOutcome::Unusable(issue),
+        None if face.embedding.is_some() => LookOutcome::Compared(face.matched.clone()),
+        None => LookOutcome::InView,
+    };
+    let (seq, captured) = (analysis.seq, analysis.captured);
+    let size_px = (face.face.bbox.w * face.face.bbox.h).sqrt();
+    let (proof, signs, yaw_deg) = (face.proof, face.signs, face.quality.yaw_deg);
+    Look { track: face.track, seq, captured, size_px, outcome, proof, signs, yaw_deg }
 }
 
 /// Why a frame could not be looked at.

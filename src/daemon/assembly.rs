@@ -34,6 +34,7 @@ use super::socket::{ControlSocket, Desk, Eye};
 use super::status::{Board, DoorBoard, Fixed, FixedDoor};
 use super::studio::Studio;
 use super::supervise::{Beat, Crew, Halt, Worker};
+use super::tested::shown;
 use super::trace::Trace;
 use super::view::View;
 use super::vision_loop::VisionLoop;
@@ -238,7 +239,13 @@ impl Daemon {
         let house = HouseRules::new(book, parts.risks, supported, parts.trust, &*clock)
             .map_err(DaemonError::Policy)?;
         let alike = LookAlikes::of(&gallery, &rule);
-        prepared.iter_mut().for_each(|door| door.doorway.attempts.set_rule(rule.clone(), alike.clone()));
+        for Prepared { doorway, .. } in &mut prepared {
+            doorway.attempts.set_rule(rule.clone(), alike.clone());
+            let settings = parts.checked_by.settings(doorway.board.camera(), &model, &rule);
+            let shown = shown(&*store, &doorway.place.door, &settings).map_err(DaemonError::Read)?;
+            log::info!("{}: {}", doorway.place.door, shown.text);
+            doorway.board.set_shown(shown);
+        }
         let mut start = json!({
             "version": parts.version, "model": model, "people": gallery.people(), "threshold": rule.threshold,
             "photo_check": parts.photo_check, "pid": std::process::id(),
@@ -349,6 +356,9 @@ impl Daemon {
             run,
             snapshots: parts.snapshots,
             enrolling: None,
+            testing: None,
+            tests: 0,
+            checked_by: parts.checked_by,
             house,
             pins: Pins::new(jobs, &parts.pins),
         };

@@ -162,7 +162,10 @@ impl Iterator for Replies<'_> {
             return None;
         }
         let reply = self.client.receive();
-        self.over = !matches!(reply, Ok(Reply::Progress(_) | Reply::Record { .. } | Reply::Piece { .. }));
+        self.over = !matches!(
+            reply,
+            Ok(Reply::Progress(_) | Reply::Cue { .. } | Reply::Record { .. } | Reply::Piece { .. })
+        );
         Some(reply)
     }
 }

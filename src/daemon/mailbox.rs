@@ -13,6 +13,7 @@ use crate::door::keypad::Typed;
 use crate::door::{Order, Sensor};
 use crate::gallery::PersonId;
 use crate::journal::Event;
+use crate::liveness::spoof::Species;
 
 use super::analysis::Analysis;
 use super::doorway::DoorId;
@@ -150,6 +151,29 @@ pub(crate) enum Command {
         actor: String,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Reply>,
+    },
+    /// A test of a door begins.
+    SpoofBegin {
+        /// Which, as it was named.
+        door: Option<String>,
+        /// Who asks.
+        actor: String,
+        /// Where everything about it goes; closed when the client hung up.
+        replies: tokio::sync::mpsc::UnboundedSender<Reply>,
+    },
+    /// A presentation of that test.
+    SpoofPresent {
+        /// Which test.
+        test: u64,
+        /// Of what.
+        species: Species,
+        /// How long it may take.
+        each: Duration,
+    },
+    /// The end of that test.
+    SpoofEnd {
+        /// Which test.
+        test: u64,
     },
     /// Enrolment at a door's camera.
     EnrolLive {

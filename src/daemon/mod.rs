@@ -32,6 +32,7 @@ mod keypad_loop;
 mod mailbox;
 pub mod ops;
 mod pin_loop;
+pub mod presentation;
 pub mod protocol;
 mod readiness;
 pub mod replaying;
@@ -42,6 +43,7 @@ mod socket;
 mod status;
 mod studio;
 mod supervise;
+pub(crate) mod tested;
 #[cfg(test)]
 mod tests;
 pub mod trace;
@@ -67,6 +69,7 @@ use crate::vision::quality::QualityGates;
 
 use analysis::Analyser;
 use assembly::Daemon;
+use presentation::CheckedBy;
 use readiness::Readiness;
 use socket::ControlSocket;
 
@@ -107,6 +110,8 @@ pub struct Parts {
     pub doors: Vec<DoorParts>,
     /// What is known of the photo check, for `accessd status`.
     pub photo_check: String,
+    /// By which networks; what a test of the door holds for.
+    pub checked_by: CheckedBy,
     /// People and journal; the daemon is their only writer.
     pub store: Box<dyn Store>,
     /// Where time comes from.

@@ -303,6 +303,7 @@ fn what(request: &Request) -> &'static str {
         Request::Status => "the state of the door",
         Request::Follow { .. } => "following the journal",
         Request::EnrolLive { .. } => "enrolment at the door's camera",
+        Request::SpoofBegin { .. } | Request::SpoofPresent { .. } | Request::SpoofEnd => "a test of the door",
         Request::Unlock { .. } | Request::Lock { .. } | Request::HoldOpen { .. } | Request::FaceOn { .. } => {
             "moving the door"
         }

@@ -1,6 +1,6 @@
 //! What goes over the control socket: one JSON object a line, a [`Request`] from the operator, one or more
-//! [`Reply`]s from the daemon. The last reply of every request is not a [`Reply::Progress`], a [`Reply::Piece`] or a
-//! [`Reply::Record`] of a follow.
+//! [`Reply`]s from the daemon. The last reply of every request is not a [`Reply::Progress`], a [`Reply::Piece`], a
+//! [`Reply::Cue`] or a [`Reply::Record`] of a follow.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,12 @@ use crate::journal::chain::{Against, Verification};
 use crate::journal::explain::Explanation;
 use crate::journal::replay::Replayed;
 use crate::journal::{EventId, Filter, Record};
+use crate::liveness::spoof::{Report, Settings, Shown, Species};
 use crate::policy::{Change, RuleBook, Side};
 use crate::store::{Consent, Export, Header, Search};
 use crate::vision::quality::Quality;
+
+use super::presentation::Judged;
 
 /// What an operator may ask.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +88,21 @@ pub enum Request {
         #[serde(default)]
         door: Option<String>,
     },
+    /// Begins a test of a door, which decides nothing until this client ends it or hangs up; replies [`Reply::Testing`].
+    SpoofBegin {
+        /// Which; need not be said where there is one.
+        #[serde(default)]
+        door: Option<String>,
+    },
+    /// One presentation of the test that this client has begun; replies [`Reply::Cue`] until it is [`Reply::Presented`].
+    SpoofPresent {
+        /// Of what.
+        species: Species,
+        /// How long it may take from when a face is in view, in s.
+        seconds: u64,
+    },
+    /// Ends the test that this client has begun; replies [`Reply::Tested`].
+    SpoofEnd,
     /// Unlocks a door as for a grant.
     Unlock {
         /// Which; need not be said where there is one.
@@ -259,6 +277,9 @@ impl Request {
             | Self::Snapshot { .. }
             | Self::EnrolLive { .. }
             | Self::EnrolPicture { .. }
+            | Self::SpoofBegin { .. }
+            | Self::SpoofPresent { .. }
+            | Self::SpoofEnd
             | Self::Unlock { .. }
             | Self::Lock { .. }
             | Self::HoldOpen { .. }
@@ -333,6 +354,34 @@ pub enum Reply {
         person: Person,
         /// Others the new face is close to; see the warning in `accessd enroll`.
         lookalikes: Vec<LookAlike>,
+    },
+    /// A test of a door has begun.
+    Testing {
+        /// Which test: the daemon counts them.
+        test: u64,
+        /// The door.
+        door: String,
+        /// What it holds for.
+        settings: Box<Settings>,
+    },
+    /// What the person with the picture is told.
+    Cue {
+        /// In words.
+        what: String,
+    },
+    /// A presentation is over.
+    Presented {
+        /// What came of it.
+        judged: Judged,
+    },
+    /// A test is over.
+    Tested {
+        /// Its record in the journal.
+        event: EventId,
+        /// What was counted.
+        report: Box<Report>,
+        /// What is shown of the door now.
+        shown: Box<Shown>,
     },
     /// Samples that were learnt are removed.
     Forgotten {
@@ -416,7 +465,7 @@ pub enum PinAnswer {
     Off,
     /// Nobody is being asked for a PIN: the number comes first.
     NobodyAsked,
-    /// Another one is being looked at, or somebody is being enrolled.
+    /// Another one is being looked at, or somebody is being enrolled, or the door is being tested.
     Busy,
 }
 
@@ -597,8 +646,11 @@ pub struct DoorStatus {
     /// What the door is asking somebody for.
     #[serde(default)]
     pub prompt: Option<String>,
-    /// `deciding` or `enrolling NAME`.
+    /// `deciding`, `enrolling NAME` or `spoof test by WHOM, no face opens it`.
     pub mode: String,
+    /// What has been shown of it by `accessd spoof-test`.
+    #[serde(default)]
+    pub photo_proof: Shown,
     /// What the person at the door is asked to do, if anything.
     #[serde(default)]
     pub told: Option<String>,

@@ -9,6 +9,7 @@ use crate::calibration::Calibration;
 use crate::clock::MonoTime;
 use crate::door::Door;
 use crate::encoder::{ModelId, Score};
+use crate::liveness::spoof::Shown;
 use crate::policy::{Gate, Place};
 
 use super::protocol::{DoorStatus, Far, Status};
@@ -150,6 +151,8 @@ struct AtDoor {
     decided: VecDeque<(MonoTime, Duration)>,
     door: DoorNow,
     enrolling: Option<String>,
+    testing: Option<String>,
+    shown: Shown,
     faults: BTreeMap<&'static str, String>,
     gate: Gate,
     prompt: Option<String>,
@@ -207,6 +210,26 @@ impl DoorBoard {
         lock(&self.now).enrolling = name.map(str::to_owned);
     }
 
+    /// Who tests it with pictures, if anybody.
+    pub(crate) fn set_testing(&self, actor: Option<&str>) {
+        lock(&self.now).testing = actor.map(str::to_owned);
+    }
+
+    /// What has been shown of it.
+    pub(crate) fn set_shown(&self, shown: Shown) {
+        lock(&self.now).shown = shown;
+    }
+
+    /// What has been shown of it.
+    pub(crate) fn shown(&self) -> Shown {
+        lock(&self.now).shown.clone()
+    }
+
+    /// Its camera as configured.
+    pub(crate) fn camera(&self) -> &str {
+        &self.fixed.camera
+    }
+
     /// What the person at the door is told by a challenge, or that they are told nothing any more.
     pub(crate) fn set_told(&self, what: Option<String>, at: MonoTime) {
         lock(&self.now).told = what.map(|what| (what, at));
@@ -260,7 +283,12 @@ impl DoorBoard {
                 Gate::Off => Some("no face opens the door before `accessd door face-on`".into()),
             },
             prompt: now.prompt.clone(),
-            mode: now.enrolling.as_ref().map_or("deciding".into(), |name| format!("enrolling {name}")),
+            mode: match (&now.enrolling, &now.testing) {
+                (Some(name), _) => format!("enrolling {name}"),
+                (None, Some(actor)) => format!("spoof test by {actor}, no face opens it"),
+                (None, None) => "deciding".into(),
+            },
+            photo_proof: now.shown.clone(),
             advice: now.advice.map(|advice| advice.as_str().to_owned()),
             faults: now.faults.values().cloned().collect(),
             told: now

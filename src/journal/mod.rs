@@ -101,6 +101,12 @@ pub enum EventKind {
     EnrolmentBegan,
     /// Enrolment at the door's camera ended.
     EnrolmentEnded,
+    /// An operator tries whether a door lets pictures in: it decides nothing meanwhile.
+    SpoofTestBegan,
+    /// What came of one presentation of such a test; the door stayed shut.
+    Presentation,
+    /// Such a test ended; what was counted, and under which settings.
+    SpoofTestEnded,
     /// Who may enter when was changed.
     Policy,
     /// Lockdown: nobody is let in.

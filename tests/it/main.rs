@@ -24,6 +24,7 @@ mod powercut;
 mod privacy;
 mod real_clips;
 mod replay;
+mod spoof;
 mod store;
 mod strangers;
 mod support;

@@ -134,6 +134,7 @@ fn be_the_daemon(folder: &Path) {
             dice: None,
         }],
         photo_check: "none".into(),
+        checked_by: Default::default(),
         store: Box::new(store),
         clock,
         patience: accessd::policy::Patience { attempts: 5, face_off_after: 50 },

@@ -69,6 +69,9 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Remove => "removed",
         EventKind::EnrolmentBegan => "enrolling",
         EventKind::EnrolmentEnded => "enrol ended",
+        EventKind::SpoofTestBegan => "spoof test",
+        EventKind::Presentation => "held up",
+        EventKind::SpoofTestEnded => "test ended",
         EventKind::Policy => "rules",
         EventKind::Lockdown => "LOCKDOWN",
         EventKind::LockdownOver => "lockdown over",
@@ -105,12 +108,23 @@ fn detail(kind: EventKind, detail: &Value) -> String {
         EventKind::Refusal => refused(detail),
         // The looks behind it are told by what follows.
         EventKind::PinAsked => detail.get("why").and_then(Value::as_str).map(str::to_owned),
+        EventKind::Presentation => held_up(detail),
         EventKind::Advice => {
             Advice::deserialize(&detail["advice"]).ok().map(|advice| format!("{:?}", advice.as_str()))
         }
         _ => None,
     }
     .unwrap_or_else(|| figures(detail))
+}
+
+/// `print: taken for a picture, Ada, score 0.71, alive 0.03`
+fn held_up(detail: &Value) -> Option<String> {
+    let text = |key: &str| detail.get(key).and_then(Value::as_str).map(str::to_owned);
+    let figure = |key: &str, word: &str| {
+        detail.get(key).and_then(Value::as_f64).map(|value| format!("{word} {value:.2}"))
+    };
+    let more = [text("person"), figure("score", "score"), figure("live", "alive")];
+    Some([text("what")?].into_iter().chain(more.into_iter().flatten()).collect::<Vec<_>>().join(", "))
 }
 
 /// The evidence of a decision, by itself or among other figures.
@@ -267,6 +281,16 @@ mod tests {
         });
         let (_time, rest) = text.split_at("1970-01-01 00:00:00  ".len());
         rest.to_owned()
+    }
+
+    #[test]
+    fn a_presentation_of_a_test_tells_what_came_of_it() {
+        let detail = json!({
+            "species": "print", "outcome": "picture", "what": "print: taken for a picture", "reason": "not_live",
+            "person": "Ada", "score": 0.711, "live": 0.03
+        });
+        let told = line(EventKind::Presentation, None, Some("uid 0 (root)"), detail);
+        assert!(told.contains("print: taken for a picture, Ada, score 0.71, alive 0.03"), "{told}");
     }
 
     #[test]

@@ -56,7 +56,13 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Query(quer
             }
             div .column {
                 section .card { h2 { (t::ALIKE) } p .soft { (t::ALIKE_MORE) } (alike(&figures)) }
-                section .card { h2 { (t::LIVENESS) } p { (status.photo_check) } }
+                section .card {
+                    h2 { (t::LIVENESS) }
+                    p { (status.photo_check) }
+                    @for door in &status.doors {
+                        p { @if status.doors.len() > 1 { (door.name) ": " } (door.photo_proof.text) }
+                    }
+                }
                 section .card { h2 { (t::VERSIONS) } (versions(&status)) }
                 @if visitor.may(Role::Admin) { (backup(&visitor)) }
             }

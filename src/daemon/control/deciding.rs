@@ -3,9 +3,9 @@
 
 use serde_json::json;
 
-use crate::access::{Advice, Evidence, Grant, Look, LookOutcome, RefusalReason, Told, Verdict};
+use crate::access::{Advice, Evidence, Grant, RefusalReason, Told, Verdict};
 use crate::daemon::DaemonError;
-use crate::daemon::analysis::{Analysis, SeenFace};
+use crate::daemon::analysis::{Analysis, looks};
 use crate::daemon::doorway::DoorId;
 use crate::daemon::status::DoorNow;
 use crate::daemon::trace::Conclusion;
@@ -36,7 +36,7 @@ impl Control {
         }
         let at = &mut self.doors[door];
         at.looks.take(analysis, at.attempts.rule().frames_window);
-        let looks: Vec<Look> = analysis.faces.iter().map(|face| look(analysis, face)).collect();
+        let looks = looks(analysis);
         let now = self.clock.now();
         let threshold = at.attempts.rule().threshold.0;
         at.memory.take(analysis, &looks, threshold, now);
@@ -285,19 +285,4 @@ impl Control {
             None => Ok(honoured),
         }
     }
-}
-
-/// What one face says about its track. It is merely in view when it was good enough and has not been compared, or when the
-/// camera repeats itself: a frozen picture of somebody who was there says nothing about now.
-fn look(analysis: &Analysis, face: &SeenFace) -> Look {
-    let outcome = match face.issue {
-        _ if face.repeated => LookOutcome::InView,
-        Some(issue) => LookOutcome::Unusable(issue),
-        None if face.embedding.is_some() => LookOutcome::Compared(face.matched.clone()),
-        None => LookOutcome::InView,
-    };
-    let (seq, captured) = (analysis.seq, analysis.captured);
-    let size_px = (face.face.bbox.w * face.face.bbox.h).sqrt();
-    let (proof, signs, yaw_deg) = (face.proof, face.signs, face.quality.yaw_deg);
-    Look { track: face.track, seq, captured, size_px, outcome, proof, signs, yaw_deg }
 }

@@ -11,6 +11,7 @@ mod passages;
 mod people;
 mod pins;
 mod rules;
+mod spoof;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use super::doorway::{DoorId, Doors, Doorway};
 use super::enrolment::EnrolmentOptions;
 use super::mailbox::{Mail, Mailbox, Note};
 use super::ops::Terms;
+use super::presentation::CheckedBy;
 use super::readiness::Readiness;
 use super::snapshot::Snapshots;
 use super::status::Board;
@@ -48,6 +50,7 @@ pub(crate) use passages::Going;
 use people::LiveEnrolment;
 pub(crate) use pins::{Asking, Pins};
 pub(crate) use rules::{Holding, HouseRules};
+use spoof::SpoofTest;
 
 /// What the control thread owns and works with.
 pub(crate) struct Control {
@@ -74,6 +77,10 @@ pub(crate) struct Control {
     pub(crate) trace: Trace,
     pub(crate) limits: Limits,
     pub(crate) enrolling: Option<LiveEnrolment>,
+    pub(crate) testing: Option<SpoofTest>,
+    /// How many tests have begun.
+    pub(crate) tests: u64,
+    pub(crate) checked_by: CheckedBy,
     pub(crate) house: HouseRules,
     pub(crate) pins: Pins,
 }
@@ -146,6 +153,7 @@ impl Control {
             }
         }
         self.tend_enrolment()?;
+        self.tend_test()?;
         self.keep_hours()?;
         self.tend_pins()?;
         self.tend_people()?;
@@ -166,11 +174,14 @@ impl Control {
         let conclusions = if self.enrols_at(door) {
             self.take_sample(analysis)?;
             Vec::new()
+        } else if self.tests_at(door) {
+            self.show_to_test(door, analysis)?;
+            Vec::new()
         } else {
             self.decide(door, analysis)?
         };
         let decided = Stamp::now(&*self.clock);
-        let (enrolling, several) = (self.enrols_at(door), self.doors.are_several());
+        let (enrolling, several) = (self.enrols_at(door) || self.tests_at(door), self.doors.are_several());
         let doorway = &mut self.doors[door];
         if !analysis.faces.is_empty() {
             doorway.lamps.state.seen(decided.mono);
@@ -275,6 +286,9 @@ impl Control {
         }
         self.readiness.stopping();
         if let Err(error) = self.end_enrolment("the daemon stopped", None) {
+            log::error!("{}", chain(&error));
+        }
+        if let Err(error) = self.end_test("the daemon stopped", None) {
             log::error!("{}", chain(&error));
         }
         self.keep_attempts(true);

@@ -59,6 +59,12 @@ impl Control {
                     Ok(())
                 }
             },
+            Command::SpoofBegin { door, actor, replies } => self.begin_test(door.as_deref(), actor, replies),
+            Command::SpoofPresent { test, species, each } => {
+                self.begin_presentation(test, species, each);
+                Ok(())
+            }
+            Command::SpoofEnd { test } => self.test_is_done(test),
             Command::EnrolLive { door, name, more, actor, replies } => {
                 match self.doors.called(door.as_deref()) {
                     Ok(door) => self.begin_enrolment(door, name, more, actor, replies),
@@ -121,6 +127,9 @@ impl Control {
             door.asking.forget();
         }
         self.gallery.store(Arc::new(gallery));
+        // What is held up next would be held against others.
+        self.end_test("the people changed", Some("somebody was enrolled or removed; begin again"))?;
+        self.tell_what_is_shown()?;
         self.read_rules()?;
         self.tell_followers();
         Ok(())
@@ -154,6 +163,9 @@ impl Control {
         replies: UnboundedSender<Reply>,
     ) -> Result<(), DaemonError> {
         let refusal = match &self.enrolling {
+            _ if self.tests_at(door) => Some(Reply::Error {
+                message: "this door is being tested with pictures; wait until that is done".into(),
+            }),
             Some(other) => Some(Reply::Error {
                 message: format!(
                     "{:?} is being enrolled at the camera by {}; wait until that is done",

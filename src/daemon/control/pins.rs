@@ -164,7 +164,7 @@ impl Control {
         answer: Answer,
     ) -> Result<(), DaemonError> {
         let now = self.clock.now();
-        if self.doors[door].asking.checking.is_some() || self.enrols_at(door) {
+        if self.doors[door].asking.checking.is_some() || self.enrols_at(door) || self.tests_at(door) {
             return self.answer(door, answer, PinAnswer::Busy);
         }
         let asked = self.doors[door].asking.asked.as_ref().map(|asked| asked.person.id);

@@ -23,13 +23,21 @@ use crate::store::{Store, StoreError};
 use super::Desk;
 use super::lines::{self, Line, Lines, MAX_LINE};
 use super::roles::{self, Peer};
+use super::testing::{TEST_IDLE, Test};
 
 /// Serves one client until it hangs up, idles too long, or the daemon halts.
 pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
     let peer = who(&stream);
     let (from, to) = stream.into_split();
-    let mut client =
-        Client { from: Lines::new(from), to, desk, uid: 0, actor: String::new(), may_change: false };
+    let mut client = Client {
+        from: Lines::new(from),
+        to,
+        desk,
+        uid: 0,
+        actor: String::new(),
+        may_change: false,
+        test: None,
+    };
     let served = match peer {
         Ok(peer) => {
             let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
@@ -46,12 +54,14 @@ pub(super) async fn serve(stream: UnixStream, desk: Arc<Desk>) {
 }
 
 pub(super) struct Client {
-    from: Lines<OwnedReadHalf>,
+    pub(super) from: Lines<OwnedReadHalf>,
     to: OwnedWriteHalf,
     pub(super) desk: Arc<Desk>,
     uid: u32,
     pub(super) actor: String,
     may_change: bool,
+    /// The test of a door that it has begun; dropped with it, which ends the test.
+    pub(super) test: Option<Test>,
 }
 
 /// Who is at the other end, as the kernel tells it.
@@ -66,9 +76,11 @@ impl Client {
     async fn converse(&mut self) -> io::Result<()> {
         let mut halted = self.desk.halt.subscribe();
         loop {
+            // Whoever tests a door takes their time between two pictures; control ends a test that is forgotten.
+            let idle = if self.test.is_some() { TEST_IDLE } else { self.desk.limits.client_idle };
             let line = tokio::select! {
                 _ = halted.wait_for(|halted| *halted) => return Ok(()),
-                line = timeout(self.desk.limits.client_idle, self.from.next()) => line??,
+                line = timeout(idle, self.from.next()) => line??,
             };
             let text = match line {
                 Line::End => return Ok(()),
@@ -126,6 +138,9 @@ impl Client {
             }
             Request::Follow { filter } => return self.follow(filter).await,
             Request::EnrolLive { name, more, door } => return self.enrol_live(name, more, door).await,
+            Request::SpoofBegin { door } => return self.begin_test(door).await,
+            Request::SpoofPresent { species, seconds } => return self.present(species, seconds).await,
+            Request::SpoofEnd => return self.end_test().await,
             Request::Unlock { door } => self.order(door, Order::Unlock).await,
             Request::Lock { door } => self.order(door, Order::Lock).await,
             Request::Backup => return self.back_up().await,
@@ -255,7 +270,7 @@ impl Client {
         }
     }
 
-    async fn refuse(&mut self, message: String) -> io::Result<()> {
+    pub(super) async fn refuse(&mut self, message: String) -> io::Result<()> {
         self.send(&Reply::Error { message }).await
     }
 
@@ -284,7 +299,7 @@ fn not_an_admin(actor: &str) -> String {
     )
 }
 
-fn stopping() -> Reply {
+pub(super) fn stopping() -> Reply {
     Reply::Error { message: "the daemon is stopping".into() }
 }
 

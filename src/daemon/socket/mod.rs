@@ -11,6 +11,7 @@ mod lines;
 mod pictures;
 mod roles;
 mod signals;
+mod testing;
 
 pub(crate) use connection::{actor, uid_of};
 

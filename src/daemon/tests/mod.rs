@@ -12,6 +12,7 @@ mod pins;
 mod real_store;
 mod replaying;
 mod rules;
+mod spoof;
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -286,6 +287,7 @@ fn parts(
     Parts {
         doors: vec![door_parts("door", Side::In, false, stage, log)],
         photo_check: "none".into(),
+        checked_by: Default::default(),
         store: Box::new(store.clone()),
         clock,
         patience: crate::policy::Patience { attempts: 5, face_off_after: 50 },

@@ -2,7 +2,7 @@
 //! pictures are made here, from public-domain photographs: what a paper and a screen do to light is only imitated, and a
 //! door's own camera sees other things. `docs/liveness.md` says what that shows and what not.
 
-mod scene;
+pub mod scene;
 
 use accessd::journal::{EventKind, Filter, Record};
 use accessd::models::Library;
@@ -18,16 +18,16 @@ use scene::{Pose, Sheet, Shot};
 /// Frames of a clip, at ten a second.
 const FRAMES: u32 = 30;
 /// Where a single face is held.
-const MIDDLE: (f32, f32) = (320.0, 240.0);
+pub const MIDDLE: (f32, f32) = (320.0, 240.0);
 
 /// A photograph and the face on it.
-struct Photo {
-    image: RgbImage,
-    face: Face,
+pub struct Photo {
+    pub image: RgbImage,
+    pub face: Face,
 }
 
 impl Photo {
-    fn load(name: &str) -> Self {
+    pub fn load(name: &str) -> Self {
         let image = accessd::frame::load_image(&support::photo(name)).unwrap();
         let file = Library::new(&models_dir()).load(yunet::ARCHITECTURE, "detector").unwrap();
         let mut detector = Detector::new(&file, &Device::Cpu, 320, 0.7).unwrap();
@@ -38,7 +38,7 @@ impl Photo {
 
 /// Which liveness networks a door has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Networks {
+pub enum Networks {
     /// Whatever is installed.
     Installed,
     /// None: what the track shows must do.
@@ -49,7 +49,7 @@ enum Networks {
 const BOTH: [Networks; 2] = [Networks::Installed, Networks::None];
 
 /// A door with Ada enrolled, from a photograph that no clip is made of.
-fn door(networks: Networks, more: &str) -> Site {
+pub fn door(networks: Networks, more: &str) -> Site {
     let site = Site::new();
     for entry in std::fs::read_dir(models_dir()).unwrap() {
         let path = entry.unwrap().path();
@@ -89,7 +89,7 @@ fn refusals(records: &[Record]) -> Vec<String> {
     refused.map(|record| record.event.detail["reason"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-fn seconds(frame: u32) -> f32 {
+pub fn seconds(frame: u32) -> f32 {
     frame as f32 / 10.0
 }
 
