@@ -3,7 +3,7 @@
 //! What is sought is cut into pieces of 16 bytes, and each is looked for at every byte of every file: also what a moved
 //! page or a half-overwritten one still holds is found that way. Names and the journal are not sought; they stay.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -130,7 +130,7 @@ impl Traces {
             found.push((Trace::SealedAttempt, Zeroizing::new(row.sealed)));
         }
         for row in snapshots::Kept::of(conn, Some(person))? {
-            found.extend(row.open(conn, sealer)?.map(|picture| (Trace::Picture, picture)));
+            found.extend(row.open(conn, sealer)?.map(|picture| (Trace::Picture, own_of(&picture))));
             found.push((Trace::SealedPicture, Zeroizing::new(row.sealed)));
         }
         Ok(Self(found))
@@ -217,6 +217,26 @@ impl Drop for Pieces {
     }
 }
 
+/// What of a JPEG is its own: the coded picture behind the tables that all of them share, without the pieces that stand for even
+/// areas and are alike everywhere.
+fn own_of(jpeg: &[u8]) -> Zeroizing<Vec<u8>> {
+    const SCAN: [u8; 2] = [0xff, 0xda];
+    /// Bytes of the scan's own header.
+    const HEADER: usize = 14;
+    /// So many of a piece's bytes must differ.
+    const DIFFERENT: usize = 10;
+    let scan = jpeg.windows(2).position(|two| two == SCAN);
+    let coded = scan.and_then(|at| jpeg.get(at + HEADER..)).unwrap_or(jpeg);
+    let mut own = Zeroizing::new(Vec::with_capacity(coded.len()));
+    for piece in coded.as_chunks::<PIECE>().0 {
+        let different: BTreeSet<u8> = piece.iter().copied().collect();
+        if different.len() >= DIFFERENT {
+            own.extend_from_slice(piece);
+        }
+    }
+    own
+}
+
 fn pair(bytes: &[u8]) -> usize {
     usize::from(bytes[0]) << 8 | usize::from(bytes[1])
 }
@@ -238,6 +258,24 @@ fn gather(folder: &Path, files: &mut Vec<PathBuf>, unread: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_picture_only_what_no_other_has_is_sought() {
+        let tables: Vec<u8> = (0..=200).collect();
+        let picture = |seed: u8| {
+            let mut jpeg = [&tables[..], &[0xff, 0xda, 0, 12, 3, 1, 0, 2, 17, 3, 17, 0, 63, 0]].concat();
+            jpeg.extend([0x28, 0xa2, 0x8a].repeat(16));
+            jpeg.extend((0..64_u8).map(|n| n.wrapping_mul(37).wrapping_add(seed)));
+            jpeg
+        };
+        let (one, other) = (own_of(&picture(1)), own_of(&picture(2)));
+        assert_eq!((one.len(), other.len()), (64, 64));
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("other"), picture(2)).unwrap();
+        let look =
+            |own: Zeroizing<Vec<u8>>| Traces(vec![(Trace::Picture, own)]).look_for(&[folder.path()]).pieces();
+        assert_eq!((look(one), look(other)), (0, 4));
+    }
 
     #[test]
     fn pieces_are_found_at_any_byte_of_any_file_and_across_blocks() {

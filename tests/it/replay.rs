@@ -302,11 +302,11 @@ fn film(site: &Site, name: &str, photograph: &str, frames: u32) {
     let image = load_image(&photo(photograph)).unwrap();
     fs::create_dir(site.path(name)).unwrap();
     for n in 0..frames {
-        let height = 400 + 6 * n;
+        let height = 800 + 6 * n;
         let width = height * image.width() / image.height();
         let shown = imageops::resize(&image, width, height, FilterType::Triangle);
-        let mut frame = RgbImage::from_pixel(640, 480, image::Rgb([70, 74, 80]));
-        imageops::overlay(&mut frame, &shown, i64::from(320 - width as i32 / 2), 40);
+        let mut frame = RgbImage::from_pixel(800, 860, image::Rgb([70, 74, 80]));
+        imageops::overlay(&mut frame, &shown, i64::from(400 - width as i32 / 2), 0);
         frame.save(site.path(&format!("{name}/{n:02}.png"))).unwrap();
     }
 }
