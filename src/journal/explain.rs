@@ -12,6 +12,7 @@ use super::{EventKind, Record};
 use crate::access::{Evidence, RefusalReason};
 use crate::encoder::ModelId;
 use crate::gallery::PersonId;
+use crate::liveness::signs::Second;
 use crate::liveness::signs::CARRIED_SHARE;
 use crate::vision::quality::{Quality, QualityGates};
 
@@ -236,6 +237,10 @@ pub(super) fn of_evidence(evidence: &Evidence, reason: Option<RefusalReason>) ->
     }
     if let Some(live) = &evidence.live {
         gates.push(gate("looks alive", plain(live.score), ">=", Some(plain(live.needed)), ""));
+    }
+    if evidence.signs.second != Second::Off {
+        let seen = f64::from(u8::from(evidence.signs.second == Second::Seen));
+        gates.push(gate("seen by the second camera", seen, ">=", Some(1.0), ""));
     }
     gates.extend(of_watch(evidence));
     if rule.demands.challenge.is_some() && agreed.is_some_and(|agreed| agreed >= rule.frames_needed) {
