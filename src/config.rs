@@ -482,11 +482,25 @@ pub struct PrivacyConfig {
     pub attempt_days: u32,
     /// Attempts that are kept at most, 10–20000.
     pub attempts_most: u64,
+    /// Of which refusals small pictures are kept: `off`, `strangers` or `refusals`.
+    pub snapshots: String,
+    /// Days that those are kept, 1–30.
+    pub snapshot_days: u32,
+    /// Pictures that are kept at most, 10–5000.
+    pub snapshots_most: u64,
 }
 
 impl Default for PrivacyConfig {
     fn default() -> Self {
-        Self { forget_after_days: 0, keep_attempts: "off".into(), attempt_days: 7, attempts_most: 2000 }
+        Self {
+            forget_after_days: 0,
+            keep_attempts: "off".into(),
+            attempt_days: 7,
+            attempts_most: 2000,
+            snapshots: "off".into(),
+            snapshot_days: 3,
+            snapshots_most: 500,
+        }
     }
 }
 

@@ -17,7 +17,9 @@ use crate::config::{CameraConfig, Config, DoorConfig, DoorSetup, InputsConfig, L
 use crate::daemon::analyser::Doubt;
 use crate::daemon::presentation::CheckedBy;
 use crate::daemon::second::{SecondEye, SecondSight};
-use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience, PinOptions, SecondParts};
+use crate::daemon::{
+    self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience, PinOptions, SecondParts, Snapshots,
+};
 use crate::door::guard::GuardedStrike;
 use crate::door::keypad::{KeypadFactory, KeypadSpec, open_keypad};
 use crate::door::{
@@ -32,7 +34,7 @@ use crate::liveness::check::PhotoCheck;
 use crate::nn::team::Team;
 use crate::policy::{OnRisk, Patience as Attempts, PinPatience, Place, Risks, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
-use crate::store::{HeadFile, KeepAttempts, Retention, SqliteStore};
+use crate::store::{HeadFile, KeepAttempts, KeepSnapshots, Retention, SqliteStore};
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -82,7 +84,10 @@ pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result
         age: (journal.keep_days > 0).then(|| Duration::from_secs(journal.keep_days * 86_400)),
         count: (journal.keep_events > 0).then_some(journal.keep_events),
     };
-    let store = store.with_retention(retention).with_attempts(kept_attempts(config));
+    let store = store
+        .with_retention(retention)
+        .with_attempts(kept_attempts(config))
+        .with_snapshots(kept_snapshots(config));
     Ok(match head_file {
         Some(file) => store.with_head_file(file),
         None => store,
@@ -94,6 +99,22 @@ fn kept_attempts(config: &Config) -> KeepAttempts {
     let privacy = &config.privacy;
     let days = (keep(config) != Keep::Nobody).then_some(privacy.attempt_days);
     KeepAttempts { days, most: privacy.attempts_most }
+}
+
+/// How long pictures of refusals are kept.
+fn kept_snapshots(config: &Config) -> KeepSnapshots {
+    let privacy = &config.privacy;
+    let days = (snapshots(config) != Snapshots::Off).then_some(privacy.snapshot_days);
+    KeepSnapshots { days, most: privacy.snapshots_most }
+}
+
+/// Of which refusals pictures are kept.
+pub(super) fn snapshots(config: &Config) -> Snapshots {
+    match config.privacy.snapshots.as_str() {
+        "strangers" => Snapshots::Strangers,
+        "refusals" => Snapshots::Refusals,
+        _ => Snapshots::Off,
+    }
 }
 
 /// Of whose attempts embeddings are kept.
@@ -553,6 +574,28 @@ mod tests {
             clock_asks: true,
         };
         assert_eq!(risks(&Config::parse(text).unwrap()), expected);
+    }
+
+    #[test]
+    fn attempts_and_pictures_are_kept_only_where_the_config_says_so_and_as_long_as_it_says() {
+        let off = Config::default();
+        assert_eq!((keep(&off), snapshots(&off)), (Keep::Nobody, Snapshots::Off));
+        assert_eq!((kept_attempts(&off).days, kept_snapshots(&off).days), (None, None));
+        for (word, kept) in [("recognised", Keep::Recognised), ("everybody", Keep::Everybody)] {
+            let text =
+                format!("[privacy]\nkeep_attempts = \"{word}\"\nattempt_days = 30\nattempts_most = 77\n");
+            let config = Config::parse(&text).unwrap();
+            assert_eq!(keep(&config), kept);
+            assert_eq!(kept_attempts(&config), KeepAttempts { days: Some(30), most: 77 });
+            assert_eq!(kept_snapshots(&config).days, None, "one does not bring the other");
+        }
+        for (word, kept) in [("strangers", Snapshots::Strangers), ("refusals", Snapshots::Refusals)] {
+            let text = format!("[privacy]\nsnapshots = \"{word}\"\nsnapshot_days = 9\nsnapshots_most = 55\n");
+            let config = Config::parse(&text).unwrap();
+            assert_eq!(snapshots(&config), kept);
+            assert_eq!(kept_snapshots(&config), KeepSnapshots { days: Some(9), most: 55 });
+        }
+        assert!(Config::parse("[privacy]\nkeep_attempts = \"all\"\n").is_err());
     }
 
     #[test]

@@ -125,6 +125,14 @@ impl Backend {
         }
     }
 
+    /// The picture of a refusal.
+    pub(super) fn snapshot(&mut self, event: EventId) -> anyhow::Result<Vec<u8>> {
+        match self.ask(&Request::Snapshot { event })? {
+            Reply::Snapshot { jpeg } => Ok(BASE64.decode(jpeg)?),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// What another setting would have changed.
     pub(super) fn replay(&mut self, request: &Request) -> anyhow::Result<Replayed> {
         let reply = match self {

@@ -1,5 +1,11 @@
 //! `accessd explain`: why the door did what a record of its log says.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 use clap::Args;
 use comfy_table::Table;
 
@@ -19,6 +25,9 @@ pub(super) struct Explain {
     /// Number of the event
     #[arg(value_name = "EVENT")]
     event: i64,
+    /// Also write the picture of a refusal to this file (JPEG), where one is kept; that is written down in the log
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +35,17 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
-        let explanation = Backend::to_read(&globals.load()?)?.explain(EventId(self.event))?;
+        let (config, event) = (globals.load()?, EventId(self.event));
+        let mut backend = match self.picture {
+            None => Backend::to_read(&config)?,
+            Some(_) => Backend::to_change(&config)?,
+        };
+        let explanation = backend.explain(event)?;
+        if let Some(file) = &self.picture {
+            let picture = backend.snapshot(event)?;
+            write_for_its_owner(file, &picture)
+                .with_context(|| format!("{} cannot be written", file.display()))?;
+        }
         let mut out = Output::new();
         if self.json {
             out.json(&explanation)?;
@@ -36,6 +55,12 @@ impl Explain {
         out.flush()?;
         Ok(Exit::Done)
     }
+}
+
+/// A face is nobody else's business.
+fn write_for_its_owner(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    to.write_all(bytes)
 }
 
 fn print(explained: &Explanation, out: &mut Output) -> anyhow::Result<()> {

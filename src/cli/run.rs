@@ -12,7 +12,7 @@ use super::adapters::{
     NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, checked_by, console_terms, dice,
     door_rules, doubt, enrolment, forget_after, gates, inputs_factory, is_watched, keep, keypad_factory,
     learning, load_networks, open_lamps, patience, pin_options, places, risks, rule, second_camera,
-    start_guard, trust,
+    snapshots, start_guard, trust,
 };
 use super::backend::open_store;
 use super::exposed::exposed;
@@ -122,6 +122,7 @@ impl Run {
             gates: gates(config),
             settings: config.changed(),
             keep: keep(config),
+            snapshots: snapshots(config),
             models: config.paths.models.clone(),
             learning: learning(config),
             enrolment: enrolment(config),

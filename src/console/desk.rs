@@ -63,6 +63,7 @@ pub fn needs(request: &Request) -> Role {
         | Request::EnrolLive { .. }
         | Request::EnrolPicture { .. }
         | Request::Replay { .. }
+        | Request::Snapshot { .. }
         | Request::Rename { .. } => Role::Operator,
         Request::ChangePolicy { change: Change::Lockdown(_) | Change::Person { .. } } => Role::Operator,
         _ => Role::Admin,

@@ -13,14 +13,15 @@ use proptest::test_runner::TestRunner;
 
 use super::accounts::Role;
 use super::*;
-use crate::access::Rule;
+use crate::access::{RefusalReason, Rule};
 use crate::calibration::Bar;
 use crate::clock::SystemClock;
 use crate::daemon::ops::{self, Terms};
 use crate::daemon::protocol::{Alike, Erasure, Figures, RateFigures, Reply, Request, Status};
 use crate::encoder::{Embedding, ModelId, Score};
 use crate::gallery::{NewTemplate, TemplateSource};
-use crate::journal::{EventKind, Filter, Record, Stamp};
+use crate::journal::replay::{Difference, Outcome, Replayed};
+use crate::journal::{EventId, EventKind, Filter, Record, Stamp};
 use crate::seal::Keys;
 use crate::store::{OpenMode, SqliteStore, Store};
 use crate::vision::quality::Quality;
@@ -179,6 +180,8 @@ fn serve(stream: UnixStream, store: &Mutex<SqliteStore>) {
                 std::thread::park();
                 return;
             }
+            Request::Replay { far, .. } => Reply::Replayed { replayed: Box::new(replayed(far)) },
+            Request::Snapshot { .. } => Reply::Snapshot { jpeg: "/9j/".into() },
             Request::Backup
             | Request::Picture { .. }
             | Request::EnrolLive { .. }
@@ -211,6 +214,34 @@ fn serve(stream: UnixStream, store: &Mutex<SqliteStore>) {
         if to.write_all(&line).is_err() {
             return;
         }
+    }
+}
+
+/// One refusal that would have been a grant.
+fn replayed(far: Option<f64>) -> Replayed {
+    assert_eq!(far, Some(1e-3));
+    let wall = "2026-11-20T08:00:00Z".parse().unwrap();
+    let difference = Difference {
+        event: Some(EventId(7)),
+        wall,
+        door: "door".into(),
+        outcome: Outcome::Granted,
+        was: None,
+        was_refused: Some(RefusalReason::Unknown),
+        would_be: Some("Grace <Hopper>".into()),
+        would_be_refused: None,
+        score_then: Some(0.46),
+        score: Some(0.47),
+        gate: None,
+        already: false,
+        photo_check_unasked: false,
+    };
+    Replayed {
+        attempts: 12,
+        threshold_now: 0.5,
+        threshold: 0.44,
+        differences: vec![difference],
+        ..Replayed::default()
     }
 }
 
@@ -326,6 +357,24 @@ fn every_page_is_shown() {
     }
     assert_eq!(house.get("/events/999999", &cookie).status, 404);
     assert_eq!(house.get("/person?name=Nobody", &cookie).status, 422);
+}
+
+#[test]
+fn another_rate_is_tried_and_a_picture_of_a_refusal_shown_to_those_who_may() {
+    let house = House::open();
+    for (account, may) in [("vera", false), ("grace", true), ("ada", true)] {
+        let (cookie, _) = house.enter(account);
+        let page = house.get("/site?far=1e-3", &cookie);
+        assert_eq!(page.status, 200, "{}", page.body);
+        let told = page.body.contains("Would have granted 1 more and refused 0 that came in.");
+        let listed = page.body.contains("/events/7") && page.body.contains("0.460 → 0.470");
+        assert_eq!((told, listed), (may, may), "{account}: {}", page.body);
+        assert!(!page.body.contains("Grace <Hopper>"), "a name is markup");
+        let picture = house.get("/events/1/picture", &cookie);
+        assert_eq!(picture.status, if may { 200 } else { 403 }, "{account}");
+        assert_eq!(picture.headers["content-type"] == "image/jpeg", may);
+        assert_eq!(picture.headers["cache-control"], "no-store");
+    }
 }
 
 #[test]

@@ -387,6 +387,9 @@ pub(super) const REPLAY_MORE: &str = "On the last decisions in the journal; noth
 pub(super) const ANOTHER_THRESHOLD: &str = "Threshold";
 pub(super) const REPLAY_BUTTON: &str = "Replay";
 
+pub(super) const SNAPSHOT: &str = "Show its picture";
+pub(super) const SNAPSHOT_MORE: &str =
+    "Where one is kept (privacy.snapshots in the config). That you look is written down.";
 pub(super) const KEPT: &str = "Try another rate on the attempts that are kept";
 pub(super) const KEPT_MORE: &str = "Every look at each face goes through the decision again, before decision.far_per_attempt is changed. privacy.keep_attempts in the config says of whom attempts are kept.";
 pub(super) const NOT_DECIDED: &str = "not decided";

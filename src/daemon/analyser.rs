@@ -162,6 +162,7 @@ impl FaceAnalyser {
             let matched = embedding.as_ref().and_then(|e| gallery.find(e));
             let repeated = self.before.as_ref().is_some_and(|b| is_same(b, &frame.image, &found.face.bbox));
             seen.push(SeenFace {
+                snapshot: None,
                 proof: Proof::Unasked,
                 signs: Signs::default(),
                 repeated,

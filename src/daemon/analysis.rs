@@ -1,5 +1,7 @@
 //! What the vision thread makes of one frame, and the trait behind which the networks stand.
 
+use std::sync::Arc;
+
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,9 @@ pub struct SeenFace {
     /// What its track has shown of itself so far.
     #[serde(default)]
     pub signs: Signs,
+    /// A small picture of it, where pictures of refusals are kept.
+    #[serde(skip)]
+    pub snapshot: Option<Arc<RgbImage>>,
 }
 
 /// How long the stages took, in µs.

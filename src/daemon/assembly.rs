@@ -30,6 +30,7 @@ use super::readiness::Readiness;
 use super::second::SecondLoop;
 use super::settings;
 use super::slot::Slot;
+use super::snapshot::Snapshots;
 use super::socket::{ControlSocket, Desk, Eye};
 use super::status::{Board, DoorBoard, Fixed, FixedDoor};
 use super::studio::Studio;
@@ -146,6 +147,7 @@ struct Shared {
     limits: Limits,
     several: bool,
     studio: Arc<Studio>,
+    snapshots: Snapshots,
 }
 
 impl Shared {
@@ -171,6 +173,7 @@ impl Shared {
             beat: vision_beat.clone(),
             view,
             studio: self.studio.clone(),
+            snapshots: self.snapshots,
         };
         let camera = CameraLoop {
             door: id,
@@ -326,6 +329,7 @@ impl Daemon {
             limits,
             several: prepared.len() > 1,
             studio,
+            snapshots: parts.snapshots,
         };
         let mut threads: Vec<(Worker, Work)> =
             vec![("socket".into(), Box::new(move || Ok(socket.serve(desk, &shutdown)?)))];
@@ -368,6 +372,7 @@ impl Daemon {
             last_grant: None,
             first_event: None,
             run,
+            snapshots: parts.snapshots,
             enrolling: None,
             testing: None,
             tests: 0,

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::ops::refused;
 use super::protocol::{Erasure, Reply, Request};
 use crate::gallery::Person;
-use crate::journal::{Event, EventKind, PersonRef, Stamp};
+use crate::journal::{Event, EventId, EventKind, PersonRef, Stamp};
 use crate::store::{Store, StoreError};
 
 /// How long an erasure with proof waits for those who read the database.
@@ -44,6 +44,13 @@ pub(super) fn change(store: &mut dyn Store, request: &Request, actor: &str, at: 
             made.map_or_else(|error| refused(&error), |code| Reply::RecoveryCode { code: code.in_groups() }),
         );
     }
+    if let Request::Snapshot { event } = request {
+        return Some(match store.look_at_snapshot(*event, actor, at) {
+            Ok(Some(jpeg)) => Reply::Snapshot { jpeg: BASE64.encode(jpeg) },
+            Ok(None) => Reply::Error { message: no_picture(*event) },
+            Err(error) => refused(&error),
+        });
+    }
     let done = match request {
         Request::RecordConsent { name, text, given } => {
             store.record_consent(name, text, given.unwrap_or(at.wall), actor, at)
@@ -53,6 +60,14 @@ pub(super) fn change(store: &mut dyn Store, request: &Request, actor: &str, at: 
         _ => return None,
     };
     Some(done.map_or_else(|error| refused(&error), |()| Reply::Done))
+}
+
+fn no_picture(event: EventId) -> String {
+    format!(
+        "of event {} no picture is kept: privacy.snapshots in the config says of which refusals one is, from the next start on, and \
+         for how long",
+        event.0
+    )
 }
 
 fn export(store: &mut dyn Store, name: &str, actor: &str, at: Stamp) -> Result<Reply, StoreError> {

@@ -25,7 +25,8 @@ use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp
 use crate::policy::{Change, NumberedRule, Passage, PersonRow, PersonTerms, Place, RuleBook, RuleId};
 use crate::seal::RecoveryCode;
 use crate::store::{
-    Consent, Custody, Export, Header, PinChange, Recollection, Search, Store, StoreError, Traces,
+    Album, Consent, Custody, Export, Header, PinChange, Recollection, Search, Snapshot, Store, StoreError,
+    Traces,
 };
 use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;
@@ -70,6 +71,7 @@ pub(crate) fn template(values: &[f32]) -> NewTemplate {
 /// A good face, not yet matched.
 pub(crate) fn seen(track: u64, values: &[f32]) -> SeenFace {
     SeenFace {
+        snapshot: None,
         track: TrackId(track),
         face: Face { bbox: BBox { x: 0.0, y: 0.0, w: 9.0, h: 9.0 }, landmarks: [[0.0; 2]; 5], score: 0.9 },
         quality: quality(),
@@ -190,6 +192,7 @@ struct Inner {
     passages: BTreeMap<PersonId, Vec<Passage>>,
     forgiven: BTreeMap<PersonId, Timestamp>,
     attempts: Vec<PastAttempt>,
+    snapshots: Vec<Snapshot>,
     refused: Option<EventKind>,
     panics: Option<EventKind>,
 }
@@ -220,6 +223,11 @@ impl FakeStore {
     /// Changes the people behind the daemon's back.
     pub(crate) fn remove_silently(&self, name: &str) {
         self.inner.lock().unwrap().people.remove(name);
+    }
+
+    /// Pictures of refusals that are kept.
+    pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
+        self.inner.lock().unwrap().snapshots.clone()
     }
 
     pub(crate) fn events(&self) -> Vec<Event> {
@@ -311,6 +319,27 @@ impl Recollection for FakeStore {
     fn recall(&self, model: &ModelId) -> Result<Vec<PastAttempt>, StoreError> {
         let inner = self.inner.lock().unwrap();
         Ok(inner.attempts.iter().filter(|attempt| attempt.model == *model).cloned().collect())
+    }
+}
+
+impl Album for FakeStore {
+    fn keep_snapshot(&mut self, snapshot: &Snapshot, _at: Stamp) -> Result<(), StoreError> {
+        self.inner.lock().unwrap().snapshots.push(snapshot.clone());
+        Ok(())
+    }
+
+    fn look_at_snapshot(
+        &mut self,
+        event: EventId,
+        actor: &str,
+        at: Stamp,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let kept = self.snapshots().into_iter().find(|kept| kept.event == event);
+        if kept.is_some() {
+            let seen = Event::new(EventKind::PictureSeen, serde_json::Value::Null);
+            self.append(&Event { actor: Some(actor.into()), ..seen }, at)?;
+        }
+        Ok(kept.map(|kept| kept.jpeg))
     }
 }
 

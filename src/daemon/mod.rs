@@ -39,6 +39,7 @@ pub mod replaying;
 pub mod second;
 mod settings;
 mod slot;
+mod snapshot;
 mod socket;
 mod status;
 mod studio;
@@ -78,6 +79,7 @@ pub(crate) use socket::{actor, uid_of};
 
 pub use camera_loop::CameraFactory;
 pub use enrolment::EnrolmentOptions;
+pub use snapshot::Snapshots;
 pub use supervise::Shutdown;
 
 /// What one door is made of.
@@ -148,6 +150,8 @@ pub struct Parts {
     pub settings: BTreeMap<String, String>,
     /// Of whose attempts embeddings are kept, to be weighed again later.
     pub keep: Keep,
+    /// Of which refusals small pictures are kept.
+    pub snapshots: Snapshots,
     /// How faces that are let in are learnt, if they are.
     pub learning: Option<Learning>,
     /// How enrolment at the camera goes.

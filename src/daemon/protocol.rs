@@ -45,6 +45,11 @@ pub enum Request {
         /// The record.
         event: EventId,
     },
+    /// The picture of a refusal, where one is kept; who looks is written down.
+    Snapshot {
+        /// The refusal's record.
+        event: EventId,
+    },
     /// What another setting would have made of the attempts that are kept. Takes some seconds with thousands.
     Replay {
         /// A rate, as `decision.far_per_attempt`.
@@ -269,6 +274,7 @@ impl Request {
             Self::Enrol { .. }
             // It works with faces of people who were never asked.
             | Self::Replay { .. }
+            | Self::Snapshot { .. }
             | Self::EnrolLive { .. }
             | Self::EnrolPicture { .. }
             | Self::SpoofBegin { .. }
@@ -329,6 +335,11 @@ pub enum Reply {
     Verified {
         /// What was found.
         found: Box<Verification>,
+    },
+    /// The picture of a refusal.
+    Snapshot {
+        /// JPEG in base64.
+        jpeg: String,
     },
     /// What another setting would have changed.
     Replayed {

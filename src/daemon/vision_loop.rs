@@ -13,6 +13,7 @@ use super::analysis::{AnalyseError, Analyser};
 use super::doorway::DoorId;
 use super::mailbox::{Mailbox, Note};
 use super::slot::{Slot, Taken};
+use super::snapshot::{self, Snapshots};
 use super::studio::{Job, Studio};
 use super::supervise::Beat;
 use super::view::View;
@@ -28,6 +29,7 @@ pub(crate) struct VisionLoop {
     pub(crate) beat: Arc<Beat>,
     pub(crate) view: Arc<View>,
     pub(crate) studio: Arc<Studio>,
+    pub(crate) snapshots: Snapshots,
 }
 
 impl VisionLoop {
@@ -57,7 +59,10 @@ impl VisionLoop {
     fn look(&mut self, frame: Frame) -> Result<(), AnalyseError> {
         let gallery = self.gallery.load_full();
         let analyser = &mut self.analyser;
-        let analysis = self.beat.during(&*self.clock, || analyser.analyse(&frame, &gallery))?;
+        let mut analysis = self.beat.during(&*self.clock, || analyser.analyse(&frame, &gallery))?;
+        if self.snapshots != Snapshots::Off {
+            snapshot::cut_out(&frame, &mut analysis);
+        }
         self.view.looked_at(frame, &analysis, self.clock.now());
         self.mailbox.analysis(self.door, analysis);
         Ok(())

@@ -12,8 +12,8 @@ use super::{EventKind, Record};
 use crate::access::{Evidence, RefusalReason};
 use crate::encoder::ModelId;
 use crate::gallery::PersonId;
-use crate::liveness::signs::Second;
 use crate::liveness::signs::CARRIED_SHARE;
+use crate::liveness::signs::Second;
 use crate::vision::quality::{Quality, QualityGates};
 
 /// What somebody was told to do is so long before its decision at most: four steps of a minute.

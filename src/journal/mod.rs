@@ -141,6 +141,8 @@ pub enum EventKind {
     NotPassed,
     /// What a person agreed to was written down.
     Consent,
+    /// Somebody looked at the picture of a refusal.
+    PictureSeen,
     /// An operator was given a copy of everything kept about a person.
     Export,
     /// After a removal every file was searched for what might be left of the person.

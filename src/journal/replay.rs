@@ -218,12 +218,6 @@ impl Replayed {
     pub fn count(&self, outcome: Outcome) -> usize {
         self.differences.iter().filter(|difference| difference.outcome == outcome).count()
     }
-
-    /// Whether it would have been no worse: nobody refused who came in, nobody taken for somebody else, and nobody recognised
-    /// who was not.
-    pub fn is_no_worse(&self) -> bool {
-        self.differences.iter().all(|difference| difference.outcome == Outcome::Unrecognised)
-    }
 }
 
 /// Puts attempts through the decision again by `tried`, and by `now`, the rule in force, where that is of the same encoder.

@@ -7,10 +7,9 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use zeroize::Zeroizing;
+use rusqlite::{Connection, Row, Transaction, params};
 
-use super::journal::micros;
+use super::days::{self, day_of};
 use super::sealing::Sealer;
 use super::templates;
 use super::trouble::Trouble;
@@ -20,10 +19,8 @@ use crate::encoder::{Embedding, ModelId, compare};
 use crate::gallery::{PersonId, SAME_PERSON};
 use crate::journal::Stamp;
 use crate::journal::replay::PastAttempt;
-use crate::seal::{Place, Secret};
+use crate::seal::Place;
 
-/// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
 /// Rows taken out in one go: the door waits for it.
 const AT_ONCE: i64 = 64;
 /// Attempts that are too old are sought this often, and, while there are more, taken out so fast.
@@ -100,7 +97,9 @@ impl SqliteStore {
             return Ok(());
         }
         let (keep, trusted) = (self.attempts, self.pen.clock_trusted == Some(true));
-        let due = self.read("looking for old attempts", |conn| due(conn, keep, trusted, at))?;
+        let due = self.read("looking for old attempts", |conn| {
+            days::due(conn, ("attempts", "id"), (keep.days, keep.most), trusted, at, AT_ONCE)
+        })?;
         let more = due.len() as i64 >= AT_ONCE;
         if !due.is_empty() {
             self.commit("taking old attempts out", |tx, _| {
@@ -108,7 +107,7 @@ impl SqliteStore {
                 for id in &due {
                     delete.execute([id])?;
                 }
-                tx.execute("DELETE FROM attempt_days WHERE day NOT IN (SELECT day FROM attempts)", [])?;
+                days::forget_empty(tx)?;
                 Ok(())
             })?;
             self.erase_traces();
@@ -116,29 +115,6 @@ impl SqliteStore {
         self.next_attempt_prune = at.mono + if more { PRUNE_ON } else { PRUNE_EVERY };
         Ok(())
     }
-}
-
-/// What is due: everything where nothing is kept; what is older than its days, as far as the calendar is believed, or of a
-/// future that a wrong clock wrote; what is too many.
-fn due(conn: &Connection, keep: KeepAttempts, trusted: bool, at: Stamp) -> Result<Vec<i64>, Trouble> {
-    let today = day_of(at);
-    let (oldest, newest) = match keep.days {
-        None => (i64::MAX, i64::MIN),
-        Some(days) if trusted => (today - i64::from(days), today + 1),
-        Some(_) => (i64::MIN, i64::MAX),
-    };
-    let most = i64::try_from(keep.most).unwrap_or(i64::MAX);
-    let mut ids = conn.prepare_cached(
-        "SELECT id FROM attempts WHERE day < ?1 OR day > ?2
-         UNION SELECT id FROM (SELECT id FROM attempts ORDER BY id DESC LIMIT -1 OFFSET ?3)
-         ORDER BY id LIMIT ?4",
-    )?;
-    let ids = ids.query_map(params![oldest, newest, most, AT_ONCE], |row| row.get(0))?;
-    Ok(ids.collect::<rusqlite::Result<_>>()?)
-}
-
-fn day_of(at: Stamp) -> i64 {
-    micros(at.wall).div_euclid(DAY)
 }
 
 /// Why an attempt cannot be read.
@@ -175,23 +151,9 @@ impl Kept {
 
     /// What is in it; `None` when it does not open.
     pub fn open(&self, conn: &Connection, sealer: &Sealer) -> Result<Option<PastAttempt>, Trouble> {
-        let Some(day) = day_key(conn, sealer, self.day)? else { return Ok(None) };
         let place = place(self.id, self.day, self.person, &self.model);
-        let Ok(plain) = day.open(&place, &self.sealed) else { return Ok(None) };
-        let plain = match self.person {
-            None => plain,
-            Some(person) => {
-                let key = match sealer.key_of(conn, person) {
-                    Err(Trouble::Damaged(_)) => None,
-                    other => other?,
-                };
-                match key.map(|key| key.open(&place, &plain)) {
-                    Some(Ok(plain)) => plain,
-                    _ => return Ok(None),
-                }
-            }
-        };
-        Ok(PastAttempt::decode(&self.model, &plain))
+        let plain = days::open(conn, sealer, self.day, self.person, &place, &self.sealed)?;
+        Ok(plain.and_then(|plain| PastAttempt::decode(&self.model, &plain)))
     }
 
     /// Whether a look in it is like one of these samples of the same model, so that it may show their owner.
@@ -212,55 +174,19 @@ fn place(id: i64, day: i64, person: Option<PersonId>, model: &ModelId) -> Place 
     Place::new("accessd attempt").number(id).number(day).number(person).text(&model.0)
 }
 
-fn place_of_day(day: i64) -> Place {
-    Place::new("accessd key of a day of attempts").number(day)
-}
-
-fn wrapping(sealer: &Sealer) -> Secret {
-    sealer.device().derive("accessd 2026-11 wrapping the keys of days of attempts")
-}
-
-fn day_key(conn: &Connection, sealer: &Sealer, day: i64) -> Result<Option<Secret>, Trouble> {
-    let mut wrapped = conn.prepare_cached("SELECT wrapped FROM attempt_days WHERE day = ?1")?;
-    let wrapped: Option<Vec<u8>> = wrapped.query_row([day], |row| row.get(0)).optional()?;
-    let Some(wrapped) = wrapped else { return Ok(None) };
-    let opened = wrapping(sealer).open(&place_of_day(day), &wrapped);
-    Ok(opened.ok().and_then(|bytes| Secret::from_slice(&bytes)))
-}
-
-/// The key of a day; made with its first attempt.
-fn key_for_day(tx: &Transaction<'_>, sealer: &Sealer, day: i64) -> Result<Secret, Trouble> {
-    if let Some(key) = day_key(tx, sealer, day)? {
-        return Ok(key);
-    }
-    let key = Secret::generate()?;
-    let wrapped = wrapping(sealer).seal(&place_of_day(day), key.bytes())?;
-    tx.execute("INSERT OR REPLACE INTO attempt_days (day, wrapped) VALUES (?1, ?2)", params![day, wrapped])?;
-    Ok(key)
-}
-
 /// Keeps one, of somebody who is still enrolled or of nobody.
 fn insert(tx: &Transaction<'_>, sealer: &Sealer, attempt: &PastAttempt, day: i64) -> Result<(), Trouble> {
     let recognised = attempt.recognition().and_then(|decision| decision.then.person());
     let near = attempt.nearest.filter(|(_, score)| *score >= SAME_PERSON.0).map(|(person, _)| person);
     let person = recognised.or(near);
-    if let Some(person) = person
-        && !tx.prepare_cached("SELECT 1 FROM people WHERE id = ?1")?.exists([person.0])?
-    {
-        return Ok(());
-    }
-    let key = key_for_day(tx, sealer, day)?;
     // An attempt is sealed for its number, so that is known first; numbers are never given again.
     let next = "SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'attempts'), 0)";
     let id: i64 = tx.query_row(next, [], |row| row.get(0))?;
     let place = place(id, day, person, &attempt.model);
-    let mut bytes = attempt.encode();
-    if let Some(person) = person {
-        bytes = Zeroizing::new(sealer.key_for(tx, person)?.seal(&place, &bytes)?);
-    }
+    let Some(sealed) = days::seal(tx, sealer, day, person, &place, &attempt.encode())? else { return Ok(()) };
     tx.execute(
         "INSERT INTO attempts (id, day, model, person, sealed) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![id, day, attempt.model.0, person.map(|person| person.0), key.seal(&place, &bytes)?],
+        params![id, day, attempt.model.0, person.map(|person| person.0), sealed],
     )?;
     Ok(())
 }
@@ -293,7 +219,7 @@ pub(super) fn forget(tx: &Transaction<'_>, sealer: &Sealer, person: PersonId) ->
     for (row, _) in &gone {
         tx.execute("DELETE FROM attempts WHERE id = ?1", [row.id])?;
     }
-    tx.execute("DELETE FROM attempt_days WHERE day NOT IN (SELECT day FROM attempts)", [])?;
+    days::forget_empty(tx)?;
     Ok(gone.len())
 }
 

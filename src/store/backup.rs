@@ -338,9 +338,8 @@ impl Copied {
         conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(())).map_err(at)?;
         conn.execute("UPDATE person_keys SET wrapped = x''", []).map_err(at)?;
         conn.execute("DELETE FROM recovery", []).map_err(at)?;
-        // Attempts are kept for days, backups for years.
-        if conn.execute("DELETE FROM attempts", []).map_err(at)? > 0 {
-            conn.execute("DELETE FROM attempt_days", []).map_err(at)?;
+        // Attempts and pictures are kept for days, backups for years.
+        if conn.execute("DELETE FROM kept_days", []).map_err(at)? > 0 {
             conn.execute("VACUUM", []).map_err(at)?;
         }
         Ok(copy)

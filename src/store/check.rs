@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::attempts;
 use super::files::{self, Found};
 use super::sealing::{Sealer, open_embedding, place_of_template};
+use super::snapshots;
 use super::trouble::{self, Trouble};
 use super::{StoreError, open};
 use crate::encoder::ModelId;
@@ -129,6 +130,10 @@ fn examine(conn: &Connection, file: &Path, sealer: &Result<Sealer, String>) -> R
     match sealer {
         Ok(sealer) => {
             embeddings(conn, sealer, &mut findings)?;
+            for event in snapshots::shut(conn, sealer)? {
+                let what = format!("the picture of event {event} does not open");
+                findings.push(damage(format!("{what}; `accessd check --repair` takes it out")));
+            }
             for id in attempts::shut(conn, sealer)? {
                 findings.push(damage(format!(
                     "attempt {id} does not open; `accessd check --repair` takes it out"

@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -14,12 +16,12 @@ use super::journal::{micros, timestamp};
 use super::sealing::{open_embedding, place_of_template};
 use super::traces::{Search, Traces};
 use super::trouble::Trouble;
-use super::{SqliteStore, Store, StoreError, chain, files, people, policy};
+use super::{SqliteStore, Store, StoreError, chain, files, people, policy, snapshots};
 use crate::clock::MonoTime;
 use crate::encoder::ModelId;
 use crate::gallery::{Person, PersonId};
 use crate::journal::replay::{Decision, PastAttempt};
-use crate::journal::{Event, EventKind, Filter, PersonRef, Record, Stamp};
+use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp};
 use crate::policy::{Passage, PersonTerms};
 use crate::seal::RecoveryCode;
 
@@ -61,8 +63,20 @@ pub struct Export {
     /// Attempts that are kept for a while and are theirs, or may show them, oldest first.
     #[serde(default)]
     pub attempts: Vec<ExportedAttempt>,
+    /// Pictures of refusals that are kept for a while and may show them, as JPEG in base64.
+    #[serde(default)]
+    pub pictures: Vec<ExportedPicture>,
     /// What the journal says about them, oldest first; the newest 20,000.
     pub records: Vec<Record>,
+}
+
+/// A picture of a refusal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportedPicture {
+    /// The refusal's record.
+    pub event: EventId,
+    /// JPEG in base64.
+    pub jpeg: String,
 }
 
 /// What is kept of a person's way past a door.
@@ -236,7 +250,7 @@ impl Custody for SqliteStore {
 
     fn export(&self, name: &str) -> Result<Export, StoreError> {
         let sealer = self.sealer()?;
-        let (person, consents, (terms, passages), templates, attempts) =
+        let (person, consents, (terms, passages), templates, attempts, pictures) =
             self.read("copying a person's data", |conn| {
                 let id = people::known(conn, name)?.id;
                 let person = people::one(conn, id)?;
@@ -258,14 +272,20 @@ impl Custody for SqliteStore {
                 let attempts = attempts::of_person(conn, sealer, id)?;
                 let attempts: Vec<ExportedAttempt> =
                     attempts.into_iter().filter_map(|(_, attempt)| attempt.map(Into::into)).collect();
-                Ok((person, consents_of(conn, id)?, terms.unwrap_or_default(), templates, attempts))
+                let mut pictures = Vec::new();
+                for row in snapshots::Kept::of(conn, Some(id))? {
+                    let picture = row.open(conn, sealer)?;
+                    let event = EventId(row.event);
+                    pictures.extend(picture.map(|p| ExportedPicture { event, jpeg: BASE64.encode(&*p) }));
+                }
+                Ok((person, consents_of(conn, id)?, terms.unwrap_or_default(), templates, attempts, pictures))
             })?;
         let about =
             Filter { person: Some(person.name.clone()), limit: Some(MAX_EXPORTED), ..Filter::default() };
         let mut records = self.records(&about)?;
         // Others may have borne the name before.
         records.retain(|record| record.event.person.as_ref().is_some_and(|about| about.id == person.id));
-        Ok(Export { person, templates, consents, terms, passages, attempts, records })
+        Ok(Export { person, templates, consents, terms, passages, attempts, pictures, records })
     }
 
     fn traces(&self, name: &str) -> Result<Traces, StoreError> {

@@ -9,6 +9,7 @@ mod backup;
 mod chain;
 mod check;
 mod custody;
+mod days;
 mod files;
 mod heads;
 mod journal;
@@ -21,6 +22,7 @@ mod repair;
 mod restore;
 mod retention;
 mod sealing;
+mod snapshots;
 mod sqlite;
 mod templates;
 mod traces;
@@ -40,13 +42,14 @@ pub use attempts::{KeepAttempts, Recollection};
 pub use backup::{Header, KeyFile};
 pub use chain::{Signing, journal_seal};
 pub use check::{Checkup, Finding, check};
-pub use custody::{Consent, Custody, Export, ExportedAttempt};
+pub use custody::{Consent, Custody, Export, ExportedAttempt, ExportedPicture};
 pub use heads::HeadFile;
 pub use open::{OpenMode, boot_id};
 pub use pins::{PinChange, new_salt};
 pub use repair::repair;
 pub use restore::{Restored, Restoring};
 pub use retention::Retention;
+pub use snapshots::{Album, KeepSnapshots, Snapshot};
 pub use sqlite::SqliteStore;
 pub use traces::{Search, Sighting, Trace, Traces};
 
@@ -110,7 +113,7 @@ pub enum StoreError {
 ///
 /// Names are unique and found without regard to case and to the amount of space in them; they keep the spelling that
 /// the operator gave.
-pub trait Store: Custody + Recollection + Send {
+pub trait Store: Custody + Recollection + Album + Send {
     /// Everybody, by name.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use super::chain::{self, Pen};
 use super::files::{self, Found};
 use super::lock::WriterLock;
 use super::sealing::{Sealer, open_embedding, place_of_template};
+use super::snapshots;
 use super::trouble::{self, DAMAGED, Trouble};
 use super::{StoreError, backup, open, people};
 use crate::encoder::ModelId;
@@ -139,12 +140,16 @@ fn orphans(tx: &Transaction<'_>) -> Result<Vec<String>, Trouble> {
     Ok(done)
 }
 
-/// Kept attempts that nothing opens.
+/// Kept attempts and pictures that nothing opens.
 fn shut_attempts(tx: &Transaction<'_>, sealer: &Sealer) -> Result<Vec<String>, Trouble> {
     let mut done = Vec::new();
     for id in attempts::shut(tx, sealer)? {
         tx.execute("DELETE FROM attempts WHERE id = ?1", [id])?;
         done.push(format!("attempt {id} did not open and was taken out"));
+    }
+    for event in snapshots::shut(tx, sealer)? {
+        tx.execute("DELETE FROM snapshots WHERE event = ?1", [event])?;
+        done.push(format!("the picture of event {event} did not open and was taken out"));
     }
     Ok(done)
 }

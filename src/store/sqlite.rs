@@ -16,6 +16,7 @@ use super::open::{self, BUSY, CHECKPOINT_PAGES, OpenMode};
 use super::people::{self, Name};
 use super::retention::{self, Retention};
 use super::sealing::Sealer;
+use super::snapshots::KeepSnapshots;
 use super::trouble::{self, Trouble};
 use super::{PinChange, Store, StoreError, journal, pins, policy, templates, verify};
 use crate::access::pin::StoredPin;
@@ -60,6 +61,9 @@ pub struct SqliteStore {
     /// How long attempts are kept, and when old ones are next sought.
     pub(super) attempts: KeepAttempts,
     pub(super) next_attempt_prune: MonoTime,
+    /// The same of pictures.
+    pub(super) snapshots: KeepSnapshots,
+    pub(super) next_snapshot_prune: MonoTime,
 }
 
 impl SqliteStore {
@@ -103,6 +107,8 @@ impl SqliteStore {
             next_prune: MonoTime::default(),
             attempts: KeepAttempts::default(),
             next_attempt_prune: MonoTime::default(),
+            snapshots: KeepSnapshots::default(),
+            next_snapshot_prune: MonoTime::default(),
         }
     }
 
@@ -507,7 +513,8 @@ impl Store for SqliteStore {
     fn tend(&mut self, at: Stamp) -> Result<(), StoreError> {
         self.sign(at)?;
         self.prune(at)?;
-        self.prune_attempts(at)
+        self.prune_attempts(at)?;
+        self.prune_snapshots(at)
     }
 
     fn reader(&self) -> Result<Box<dyn Store>, StoreError> {

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::attempts;
 use super::sealing::{Sealer, place_of_template};
+use super::snapshots;
 use super::trouble::Trouble;
 use crate::encoder::ModelId;
 use crate::gallery::PersonId;
@@ -39,6 +40,8 @@ pub enum Trace {
     Attempt,
     /// An attempt as it is stored.
     SealedAttempt,
+    /// A picture of a refusal.
+    Picture,
     /// A picture as it is stored.
     SealedPicture,
 }
@@ -52,6 +55,7 @@ impl std::fmt::Display for Trace {
             Self::WrappedKey => "wrapped key",
             Self::Attempt => "kept attempt in the clear",
             Self::SealedAttempt => "sealed attempt",
+            Self::Picture => "picture of a refusal",
             Self::SealedPicture => "sealed picture",
         })
     }
@@ -124,6 +128,10 @@ impl Traces {
                 found.push((Trace::Attempt, values));
             }
             found.push((Trace::SealedAttempt, Zeroizing::new(row.sealed)));
+        }
+        for row in snapshots::Kept::of(conn, Some(person))? {
+            found.extend(row.open(conn, sealer)?.map(|picture| (Trace::Picture, picture)));
+            found.push((Trace::SealedPicture, Zeroizing::new(row.sealed)));
         }
         Ok(Self(found))
     }

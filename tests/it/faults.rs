@@ -14,10 +14,11 @@ use accessd::encoder::ModelId;
 use accessd::gallery::{NewTemplate, PersonId};
 use accessd::journal::chain::Against;
 use accessd::journal::replay::{PastAttempt, Then};
-use accessd::journal::{Event, EventKind, Filter, Stamp};
+use accessd::journal::{Event, EventId, EventKind, Filter, Stamp};
 use accessd::seal::{Keys, RecoveryCode};
 use accessd::store::{
-    Custody, KeepAttempts, KeyFile, OpenMode, Recollection, Restoring, Retention, SqliteStore, Store, check,
+    Album, Custody, KeepAttempts, KeepSnapshots, KeyFile, OpenMode, Recollection, Restoring, Retention,
+    Snapshot, SqliteStore, Store, check,
 };
 
 use crate::powercut::build_layer;
@@ -88,6 +89,10 @@ fn perform(operation: &str, folder: &Path) {
             open(folder).with_retention(keep).tend(AT).unwrap();
         }
         "keep" => open_keeping(folder).keep(&[attempt(1, PersonId(1)), attempt(3, PersonId(2))], AT).unwrap(),
+        "keep picture" => open(folder)
+            .with_snapshots(KeepSnapshots { days: Some(3), most: 9 })
+            .keep_snapshot(&Snapshot { event: EventId(9), person: None, jpeg: vec![7; 9000] }, AT)
+            .unwrap(),
         "forget attempts" => open(folder).tend(AT).unwrap(),
         "restore" => {
             let backup = fs::File::open(folder.join("old.backup")).unwrap();
@@ -182,6 +187,10 @@ fn state_of(folder: &Path, story: &str) -> String {
     let kinds: Vec<_> =
         store.records(&Filter::default()).unwrap().iter().map(|record| record.event.kind).collect();
     let attempts: Vec<_> = store.recall(&model()).unwrap().iter().map(|kept| kept.run).collect();
+    let pictures: i64 = rusqlite::Connection::open(database(folder))
+        .unwrap()
+        .query_row("SELECT count(*) FROM snapshots", [], |row| row.get(0))
+        .unwrap();
     drop(store);
     let checkup = check(&database(folder), &keys(folder)).unwrap();
     assert!(checkup.is_sound(), "{story}: {:?}", checkup.findings);
@@ -192,7 +201,10 @@ fn state_of(folder: &Path, story: &str) -> String {
             "{story}: {name} was left behind"
         );
     }
-    format!("{people:?} {} in the gallery, {kinds:?}, attempts {attempts:?}", gallery.templates())
+    format!(
+        "{people:?} {} in the gallery, {kinds:?}, attempts {attempts:?}, {pictures} pictures",
+        gallery.templates()
+    )
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -278,6 +290,7 @@ fn killed_at_every_point_of_a_pruning() {
 #[test]
 fn killed_at_every_point_of_keeping_and_forgetting_attempts() {
     check_operation("keep", 5);
+    check_operation("keep picture", 5);
     check_operation("forget attempts", 5);
 }
 

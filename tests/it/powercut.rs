@@ -66,6 +66,7 @@ impl Analyser for SeesAda {
     fn analyse(&mut self, frame: &Frame, gallery: &Gallery) -> Result<Analysis, AnalyseError> {
         let embedding = Embedding::normalise(ADA.to_vec()).unwrap();
         let face = SeenFace {
+            snapshot: None,
             track: TrackId(frame.seq / 4),
             face: Face {
                 bbox: BBox { x: 0.0, y: 0.0, w: 9.0, h: 9.0 },
@@ -151,6 +152,7 @@ fn be_the_daemon(folder: &Path) {
         },
         settings: Default::default(),
         keep: Default::default(),
+        snapshots: Default::default(),
         models: "none".into(),
         bar: Bar::Set(Score(0.5)),
         rule: Rule {

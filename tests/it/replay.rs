@@ -1,6 +1,7 @@
 //! Attempts that are kept to be weighed again: what `accessd replay` makes of a recorded day, and how they go.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use accessd::access::past::{PastFace, PastLook, Sight};
@@ -11,11 +12,12 @@ use accessd::frame::load_image;
 use accessd::gallery::PersonId;
 use accessd::journal::chain::Against;
 use accessd::journal::replay::{Decision, PastAttempt, Then};
-use accessd::journal::{EventId, EventKind, Filter, Record, Stamp};
+use accessd::journal::{Event, EventId, EventKind, Filter, Record, Stamp};
 use accessd::liveness::signs::Signs;
 use accessd::seal::Keys;
 use accessd::store::{
-    Custody, KeepAttempts, OpenMode, Recollection, Restoring, SqliteStore, Store, Trace, check, repair,
+    Album, Custody, KeepAttempts, KeepSnapshots, OpenMode, Recollection, Restoring, Snapshot, SqliteStore,
+    Store, Trace, check, repair,
 };
 use accessd::vision::tracks::TrackId;
 use image::RgbImage;
@@ -140,7 +142,7 @@ fn attempts_go_with_their_days_and_by_count_and_all_when_it_is_switched_off() {
     }
     let days = || -> i64 {
         let sql = rusqlite::Connection::open(site.path("accessd.db")).unwrap();
-        sql.query_row("SELECT count(*) FROM attempt_days", [], |row| row.get(0)).unwrap()
+        sql.query_row("SELECT count(*) FROM kept_days", [], |row| row.get(0)).unwrap()
     };
     store.believe_clock(false);
     store.tend(on_day(12)).unwrap();
@@ -223,6 +225,78 @@ fn backups_leave_attempts_out_and_a_damaged_one_is_found_and_taken_out() {
     assert_eq!((store.people().unwrap().len(), runs(&store)), (2, vec![]));
 }
 
+fn picture(event: i64, person: Option<i64>) -> Snapshot {
+    let jpeg = (0..4000_u32).map(|n| (n.wrapping_mul(2_654_435_761).wrapping_add(event as u32) >> 24) as u8);
+    Snapshot { event: EventId(event), person: person.map(PersonId), jpeg: jpeg.collect() }
+}
+
+const PICTURES: KeepSnapshots = KeepSnapshots { days: Some(3), most: 500 };
+
+#[test]
+fn pictures_of_refusals_are_sealed_shown_to_those_who_are_written_down_and_go() {
+    let site = Site::new();
+    let mut store = house(&site).with_snapshots(PICTURES);
+    for (day, event) in (0..6).zip(1..) {
+        store.keep_snapshot(&picture(event, None), on_day(day)).unwrap();
+    }
+    store.keep_snapshot(&picture(7, Some(1)), on_day(5)).unwrap();
+    store.keep_snapshot(&picture(8, Some(99)), on_day(5)).unwrap();
+    for file in ["accessd.db", "accessd.db-wal"] {
+        let bytes = fs::read(site.path(file)).unwrap();
+        let plain = picture(7, None).jpeg;
+        assert!(
+            !plain.as_chunks::<16>().0.iter().any(|piece| bytes.windows(16).any(|w| w == piece)),
+            "{file}"
+        );
+    }
+    let look = |store: &mut SqliteStore, event: i64| {
+        store.look_at_snapshot(EventId(event), "uid 0 (ada)", on_day(6)).unwrap()
+    };
+    assert_eq!(look(&mut store, 7), Some(picture(7, None).jpeg));
+    assert_eq!(look(&mut store, 8), None, "of nobody who is not enrolled");
+    let about = Filter { kinds: vec![EventKind::PictureSeen], ..Filter::default() };
+    let seen = store.records(&about).unwrap();
+    assert_eq!((seen.len(), &seen[0].event.detail["of"]), (1, &serde_json::json!(7)));
+    let mine = store.export("Ada").unwrap().pictures;
+    assert_eq!((mine.len(), mine[0].event), (1, EventId(7)));
+    store.tend(on_day(6)).unwrap();
+    for (event, is_there) in [(1, false), (3, false), (4, true), (6, true), (7, true)] {
+        assert_eq!(look(&mut store, event).is_some(), is_there, "{event}");
+    }
+    let traces = store.traces("Ada").unwrap();
+    assert!(store.look_for(&traces).found.iter().any(|found| found.what == Trace::SealedPicture));
+    store.remove("Ada", "x", on_day(6)).unwrap();
+    assert_eq!(store.look_for(&traces).pieces(), 0);
+    assert_eq!(look(&mut store, 7), None);
+    let mut few = store.with_snapshots(KeepSnapshots { most: 1, ..PICTURES });
+    few.tend(on_day(6)).unwrap();
+    assert_eq!((look(&mut few, 5), look(&mut few, 6).is_some()), (None, true), "too many");
+    let mut off = few.with_snapshots(KeepSnapshots::default());
+    off.tend(on_day(6)).unwrap();
+    assert_eq!(look(&mut off, 6), None);
+    assert!(off.verify(&Against::default()).unwrap().is_whole());
+}
+
+#[test]
+fn explain_writes_the_picture_of_a_refusal_for_its_owner_alone() {
+    let site = Site::new();
+    let mut store = house(&site).with_snapshots(PICTURES);
+    let refusal = Event::new(EventKind::Refusal, serde_json::json!({ "reason": "unknown" }));
+    let event = store.append(&refusal, on_day(1)).unwrap();
+    store.keep_snapshot(&picture(event.0, None), on_day(1)).unwrap();
+    drop(store);
+    let number = event.0.to_string();
+    done(&site.run(["explain", &number, "--picture", "{dir}/face.jpg"]));
+    let mode = fs::metadata(site.path("face.jpg")).unwrap().permissions().mode();
+    let kept = fs::read(site.path("face.jpg")).unwrap();
+    assert_eq!((kept, mode & 0o777), (picture(event.0, None).jpeg, 0o600));
+    let again = site.run(["explain", &number, "--picture", "{dir}/face.jpg"]);
+    assert!(again.code == 1 && again.stderr.contains("cannot be written"), "{}", again.stderr);
+    let none = site.run(["explain", "1", "--picture", "{dir}/none.jpg"]);
+    assert!(none.code == 1 && none.stderr.contains("no picture is kept"), "{}", none.stderr);
+    assert!(done(&site.run(["log"])).contains("seen"));
+}
+
 /// Frames in which somebody stands before the camera, larger and larger.
 fn film(site: &Site, name: &str, photograph: &str, frames: u32) {
     let image = load_image(&photo(photograph)).unwrap();
@@ -254,7 +328,8 @@ fn come_by(site: &Site, clip: &str, decided: usize) {
 
 /// A hand-set threshold between a picture of the same moment (0.9) and one of another year (0.74).
 const DAY: &str = "[door]\nrelay = \"sim:relay.log\"\n[liveness]\nmode = \"off\"\n[decision]\nthreshold = 0.82\n\
-                   [privacy]\nkeep_attempts = \"everybody\"\n[limits]\nprofile = \"emulator\"\n";
+                   frames_needed = 1\nframes_window = 1\n\
+                   [privacy]\nkeep_attempts = \"everybody\"\nsnapshots = \"strangers\"\n[limits]\nprofile = \"emulator\"\n";
 
 /// One is let in, comes by twice as he looks today and is not recognised, and a stranger rings.
 #[test]
@@ -302,6 +377,11 @@ fn net_a_recorded_day_shows_what_another_threshold_would_have_changed() {
         );
         assert!((0.65..0.82).contains(&difference["score"].as_f64().unwrap()), "{difference}");
     }
+
+    // And each refusal has its picture, which a person can look at.
+    done(&site.run(["explain", &events[2].to_string(), "--picture", "{dir}/stranger.jpg"]));
+    let stranger = load_image(&site.path("stranger.jpg")).unwrap();
+    assert!(stranger.width().max(stranger.height()) <= 192, "{:?}", stranger.dimensions());
 
     let (text, json) = replay("0.97");
     assert!(text.contains("would have granted 0 more, refused 1 that came in\n"), "{text}");

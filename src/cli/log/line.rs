@@ -93,6 +93,7 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Model => "encoder",
         EventKind::NotPassed => "not passed",
         EventKind::Consent => "consent",
+        EventKind::PictureSeen => "picture seen",
         EventKind::Export => "exported",
         EventKind::Erase => "erased",
         EventKind::Backup => "backup",

@@ -2,16 +2,20 @@
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
+use super::super::accounts::Role;
 use super::super::{text as t, words};
 use super::icons::icon;
 use super::{Page, Shared, Who, odd, shell, times};
 use crate::access::Evidence;
 use crate::daemon::protocol::{Reply, Request};
 use crate::gallery::Candidate;
-use crate::journal::{EventId, Filter, Record};
+use crate::journal::{EventId, EventKind, Filter, Record};
 
 pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Path(id): Path<String>) -> Page {
     let Ok(id) = id.parse::<i64>() else {
@@ -41,12 +45,28 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Path(id): 
             @if let Some(evidence) = &evidence { (gates(evidence)) }
             (facts(record, evidence.as_ref(), &zone))
         }
+        @if record.event.kind == EventKind::Refusal && visitor.may(Role::Operator) {
+            p { a .button href={ "/events/" (id) "/picture" } { (t::SNAPSHOT) } " " span .soft { (t::SNAPSHOT_MORE) } }
+        }
         details .card .raw {
             summary { (t::RECORD) small { (t::RECORD_MORE) } }
             pre tabindex="0" { code { (serde_json::to_string_pretty(record).unwrap_or_default()) } }
         }
     };
     Ok(shell::page(&app, &visitor, "/events", title, content))
+}
+
+/// The picture of a refusal, where one is kept. The daemon writes down who looks.
+pub(super) async fn picture(State(app): Shared, Extension(visitor): Who, Path(id): Path<String>) -> Page {
+    let Ok(id) = id.parse::<i64>() else {
+        return Ok(shell::refusal(StatusCode::NOT_FOUND, t::NO_SUCH_EVENT));
+    };
+    let Reply::Snapshot { jpeg } = app.desk.ask(&visitor, Request::Snapshot { event: EventId(id) }).await?
+    else {
+        return Err(odd());
+    };
+    let jpeg = STANDARD.decode(jpeg).map_err(|_| odd())?;
+    Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response())
 }
 
 /// A value against its limit.
@@ -152,7 +172,7 @@ fn bar(gate: &Gate<'_>) -> Markup {
 fn facts(record: &Record, evidence: Option<&Evidence>, zone: &jiff::tz::TimeZone) -> Markup {
     let detail = &record.event.detail;
     let why = match record.event.kind {
-        crate::journal::EventKind::Refusal => Some(words::why_refused(detail)),
+        EventKind::Refusal => Some(words::why_refused(detail)),
         _ => ["why", "what", "order", "result", "to"]
             .into_iter()
             .find_map(|key| words::word(detail, key))

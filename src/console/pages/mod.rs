@@ -49,6 +49,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/events/export", get(export::get))
         .route("/events/verify", post(verify::verify))
         .route("/events/{id}", get(event::show))
+        .route("/events/{id}/picture", get(event::picture))
         .route("/people", get(people::show))
         .route("/people/enrol", get(enrol::show))
         .route("/people/enrol/live", post(enrol::live))

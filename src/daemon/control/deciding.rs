@@ -62,7 +62,7 @@ impl Control {
                     None
                 }
             };
-            self.remember(door, fallen, conclusion.as_ref());
+            self.remember(door, analysis, fallen, conclusion.as_ref());
             conclusions.extend(conclusion);
         }
         for conclusion in &conclusions {

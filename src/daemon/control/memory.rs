@@ -8,10 +8,12 @@ use crate::access::{Evidence, FORGET_AFTER, Look, LookOutcome, Verdict};
 use crate::clock::MonoTime;
 use crate::daemon::analysis::Analysis;
 use crate::daemon::doorway::DoorId;
+use crate::daemon::snapshot;
 use crate::daemon::trace::Conclusion;
-use crate::gallery::PersonId;
+use crate::gallery::{PersonId, SAME_PERSON};
 use crate::journal::replay::{Decision, Keep, PastAttempt, Then};
 use crate::journal::{EventId, EventKind, Stamp};
+use crate::store::Snapshot;
 use crate::vision::tracks::TrackId;
 
 use super::Control;
@@ -170,13 +172,36 @@ impl Fallen {
 
 impl Control {
     /// Puts a decision down with the face that it fell on.
-    pub(super) fn remember(&mut self, door: DoorId, fallen: Option<Fallen>, conclusion: Option<&Conclusion>) {
+    pub(super) fn remember(
+        &mut self,
+        door: DoorId,
+        analysis: &Analysis,
+        fallen: Option<Fallen>,
+        conclusion: Option<&Conclusion>,
+    ) {
         let first = self.first_event.take();
         let Some(fallen) = fallen else { return };
         let opened = matches!(conclusion, Some(Conclusion::Granted { .. }));
         let track = fallen.track;
         let decision = fallen.became(first, opened, conclusion.is_some());
+        self.keep_picture(analysis, track, &decision);
         self.doors[door].memory.decided(track, decision);
+    }
+
+    /// Keeps a picture of a refusal where that is wanted. As with attempts, what cannot be kept is told and dropped.
+    fn keep_picture(&mut self, analysis: &Analysis, track: TrackId, decision: &Decision) {
+        let Some(event) = decision.event.filter(|_| self.snapshots.keeps(decision.then)) else { return };
+        let face = analysis.faces.iter().find(|face| face.track == track);
+        let Some(jpeg) = face.and_then(|face| face.snapshot.as_deref()).and_then(snapshot::jpeg) else {
+            return;
+        };
+        let near =
+            face.and_then(|face| face.matched.as_ref()).filter(|found| found.best.score >= SAME_PERSON);
+        let person = decision.then.person().or(near.map(|found| found.best.person));
+        let picture = Snapshot { event, person, jpeg };
+        if let Err(error) = self.store.keep_snapshot(&picture, Stamp::now(&*self.clock)) {
+            log::warn!("the picture of event {} is not kept: {error}", event.0);
+        }
     }
 
     /// Writes down the attempts that are over, or all that there are. What cannot be kept is told and dropped: it is no part of

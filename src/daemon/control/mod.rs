@@ -35,6 +35,7 @@ use super::mailbox::{Mail, Mailbox, Note};
 use super::ops::Terms;
 use super::presentation::CheckedBy;
 use super::readiness::Readiness;
+use super::snapshot::Snapshots;
 use super::status::Board;
 use super::supervise::{Beat, chain, panic_message};
 use super::trace::Trace;
@@ -62,6 +63,7 @@ pub(crate) struct Control {
     pub(crate) first_event: Option<(EventId, EventKind)>,
     /// The record of the start.
     pub(crate) run: EventId,
+    pub(crate) snapshots: Snapshots,
     pub(crate) terms: Terms,
     pub(crate) options: EnrolmentOptions,
     pub(crate) gallery: Arc<ArcSwap<Gallery>>,

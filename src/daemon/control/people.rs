@@ -90,9 +90,13 @@ impl Control {
         match (&reply, request) {
             (Reply::Error { .. }, _) => {}
             (_, Request::ChangePolicy { change }) => self.rules_changed(change)?,
-            (_, Request::RecordConsent { .. } | Request::Export { .. } | Request::NewRecoveryCode) => {
-                self.tell_followers()
-            }
+            (
+                _,
+                Request::RecordConsent { .. }
+                | Request::Export { .. }
+                | Request::Snapshot { .. }
+                | Request::NewRecoveryCode,
+            ) => self.tell_followers(),
             (
                 _,
                 Request::SetPin { name, .. }

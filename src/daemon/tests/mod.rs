@@ -318,6 +318,7 @@ fn parts(
             demands: crate::access::Demands::default(),
         },
         keep: crate::journal::replay::Keep::Everybody,
+        snapshots: super::Snapshots::Strangers,
         models: "none".into(),
         learning: None,
         enrolment: EnrolmentOptions {

@@ -104,3 +104,27 @@ fn whoever_is_still_in_view_at_the_end_is_kept_too() {
     let (_, store, _) = house.close();
     assert_eq!(store.recall(&crate::daemon::fakes::model()).unwrap().len(), 1);
 }
+
+#[test]
+fn a_picture_of_a_refused_stranger_is_kept_and_whoever_looks_is_in_the_journal() {
+    let house = keeping(Keep::Nobody);
+    pass(&house, 1, ADA);
+    house.until_event(EventKind::Unlocked);
+    pass(&house, 2, STRANGER);
+    house.until_event(EventKind::Refusal);
+    until("its picture is kept", || house.store.snapshots().len() == 1);
+    let kept = house.store.snapshots().remove(0);
+    let events = house.store.events();
+    assert_eq!(events[kept.event.0 as usize - 1].kind, EventKind::Refusal, "of the refusal alone");
+    assert_eq!(kept.person, None);
+    assert!(kept.jpeg.starts_with(&[0xff, 0xd8]));
+    let Reply::Snapshot { jpeg } = house.ask(&Request::Snapshot { event: kept.event }) else {
+        panic!("no picture")
+    };
+    assert!(jpeg.starts_with("/9j/"), "a JPEG in base64");
+    let seen = house.store.last(EventKind::PictureSeen);
+    assert!(seen.actor.unwrap().starts_with("uid "));
+    let none = house.ask(&Request::Snapshot { event: crate::journal::EventId(1) });
+    assert!(matches!(none, Reply::Error { message } if message.contains("privacy.snapshots")));
+    house.close();
+}
