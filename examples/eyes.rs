@@ -6,7 +6,7 @@
 //! Each face is aligned, and of a patch about each eye two figures are taken: how much it changes from row to row (`edges`), and
 //! how much darker its darkest tenth is than its middle (`dark`). Both fall when lids close. A blink is a dip of both eyes
 //! below a share of the track's own median that lasts 80 to 400 ms and comes back, while mouth and forehead keep theirs. For
-//! each depth of the dip the number of blinks is printed, with the time of each; `--moved` plays photographs that are moved as a
+//! each frame the more open eye is printed, and how far mouth or forehead are off; for each depth of the dip the blinks, with their times; `--moved` plays photographs that are moved as a
 //! hand moves them, which never blink.
 
 use std::error::Error;
@@ -67,6 +67,10 @@ fn main() -> Outcome<()> {
             tracks.eyes_px
         );
         for (measure, figures) in [("edges", &tracks.edges), ("dark", &tracks.dark)] {
+            let spread = shares(figures);
+            let cells: Vec<String> =
+                spread.iter().map(|[eyes, rest]| format!("{eyes:.2}/{rest:.2}")).collect();
+            println!("  {measure:<6} {}", cells.join(" "));
             for depth in DEPTHS {
                 let found = blinks(figures, depth, fps);
                 println!("  {measure:<6} below {depth:.1}: {} {}", found.len(), at(&found, fps));
@@ -112,13 +116,28 @@ fn measure(networks: &mut Recogniser, pictures: impl Iterator<Item = Outcome<Rgb
     Ok(track)
 }
 
-/// First and last frame of each dip that is a blink.
-fn blinks(figures: &[Figures], depth: f32, fps: f32) -> Vec<(usize, usize)> {
-    let medians: Figures = std::array::from_fn(|i| {
+/// Frame by frame, in shares of the medians: the more open of the two eyes, and how far mouth or forehead are from theirs.
+fn shares(figures: &[Figures]) -> Vec<[f32; 2]> {
+    let medians = medians(figures);
+    let share = |frame: &Figures, i: usize| frame[i] / medians[i];
+    let of = |frame: &Figures| {
+        let away = (2..4).map(|i| (share(frame, i) - 1.0).abs()).fold(0.0, f32::max);
+        [share(frame, 0).max(share(frame, 1)), away]
+    };
+    figures.iter().map(of).collect()
+}
+
+fn medians(figures: &[Figures]) -> Figures {
+    std::array::from_fn(|i| {
         let mut all: Vec<f32> = figures.iter().map(|f| f[i]).collect();
         all.sort_by(f32::total_cmp);
         all.get(all.len() / 2).copied().unwrap_or(1.0).max(1e-3)
-    });
+    })
+}
+
+/// First and last frame of each dip that is a blink.
+fn blinks(figures: &[Figures], depth: f32, fps: f32) -> Vec<(usize, usize)> {
+    let medians = medians(figures);
     let share = |frame: &Figures, i: usize| frame[i] / medians[i];
     let is_shut = |frame: &Figures| share(frame, 0) < depth && share(frame, 1) < depth;
     let is_steady = |frame: &Figures| (2..4).all(|i| (share(frame, i) - 1.0).abs() <= STEADY);

@@ -106,11 +106,25 @@ pub struct CameraConfig {
     pub height: u32,
     /// Wanted frames a second (v4l; for clips without times of their own), 1–60.
     pub fps: u32,
+    /// A camera beside it that must see each face as well, or `none`.
+    pub second: String,
+    /// `deny`: while the second camera gives no picture no face opens the door; `ignore`: the door goes on without it.
+    pub second_lost: String,
+    /// How far apart the two may see a face, in shares of the picture's width, 0.05–1.
+    pub second_apart: f32,
 }
 
 impl Default for CameraConfig {
     fn default() -> Self {
-        Self { source: "v4l:0".into(), width: 640, height: 480, fps: 15 }
+        Self {
+            source: "v4l:0".into(),
+            width: 640,
+            height: 480,
+            fps: 15,
+            second: "none".into(),
+            second_lost: "deny".into(),
+            second_apart: 0.25,
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use super::{
 use crate::clock::MonoTime;
 use crate::gallery::{Candidate, Match, PersonId};
 use crate::liveness::challenge::{Challenge, Dice, Progress, Shown, Tell};
-use crate::liveness::signs::Signs;
+use crate::liveness::signs::{Second, Signs};
 use crate::vision::tracks::TrackId;
 
 /// A track out of view for longer than this is forgotten. Longer than any track can be lost and found again, so
@@ -251,6 +251,16 @@ impl Attempts {
                 return Some(attempt.refuse_picture(person, look, &self.rule, now));
             }
         }
+        match attempt.seen_twice(person, &self.rule) {
+            SeenTwice::Enough => {}
+            SeenTwice::Wait => return None,
+            SeenTwice::Lost => return attempt.refuse_blind(person, look, &self.rule, now),
+            SeenTwice::Never => {
+                self.suspected.push((person, now));
+                let refusal = attempt.refuse_picture(person, look, &self.rule, now);
+                return Some(refusal.because(RefusalReason::NotSeenTwice));
+            }
+        }
         if self.suspected.iter().any(|&(id, _)| id == person) {
             return None;
         }
@@ -299,6 +309,8 @@ struct Attempt {
     granted: bool,
     /// It was said that others are in the way.
     in_company: bool,
+    /// It was said that the second camera is lost.
+    blind: bool,
     /// It was taken for a picture of a face.
     is_picture: bool,
     /// What it was asked to do.
@@ -326,6 +338,7 @@ impl Attempt {
             refused: false,
             granted: false,
             in_company: false,
+            blind: false,
             is_picture: false,
             asked: None,
         }
@@ -354,6 +367,7 @@ impl Attempt {
             says,
             matched: matched.clone(),
             proof: look.proof,
+            second: look.signs.second,
             clear,
             alike: like,
         });
@@ -415,6 +429,34 @@ impl Attempt {
     fn refuse_picture(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Verdict {
         self.is_picture = true;
         Verdict::Refuse(RefusalReason::NotLive, Box::new(self.evidence(Some(person), look, rule, now)))
+    }
+
+    /// Whether enough of the looks that name `person` were seen by the second camera as well. It is never once: a window full of
+    /// looks none of which it saw.
+    fn seen_twice(&self, person: PersonId, rule: &Rule) -> SeenTwice {
+        let named = self.window.iter().filter(|look| look.person() == Some(person));
+        let (mut seen, mut missing, mut lost) = (0, 0, 0);
+        for look in named {
+            *match look.second {
+                Second::Off | Second::Seen => &mut seen,
+                Second::Missing => &mut missing,
+                Second::Lost => &mut lost,
+            } += 1;
+        }
+        match (seen, missing, lost) {
+            _ if seen >= rule.frames_needed => SeenTwice::Enough,
+            (0, missing, 0) if missing >= rule.frames_window => SeenTwice::Never,
+            (.., lost) if lost >= rule.frames_needed => SeenTwice::Lost,
+            _ => SeenTwice::Wait,
+        }
+    }
+
+    fn refuse_blind(&mut self, person: PersonId, look: &Look, rule: &Rule, now: MonoTime) -> Option<Verdict> {
+        if self.granted || std::mem::replace(&mut self.blind, true) {
+            return None;
+        }
+        let evidence = self.evidence(Some(person), look, rule, now);
+        Some(Verdict::Refuse(RefusalReason::SecondLost, Box::new(evidence)))
     }
 
     /// The name of somebody whom a look in the window names.
@@ -537,6 +579,7 @@ struct Compared {
     says: Says,
     matched: Option<Match>,
     proof: Proof,
+    second: Second,
     /// Nobody else stood in the way.
     clear: bool,
     /// Whom its best candidate is easily taken for.
@@ -550,6 +593,15 @@ impl Compared {
             _ => None,
         }
     }
+}
+
+/// What a second camera says of the looks that name somebody.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum SeenTwice {
+    Enough,
+    Wait,
+    Lost,
+    Never,
 }
 
 /// What one look says.
@@ -678,6 +730,8 @@ mod tests {
             },
             Verdict::Refuse(RefusalReason::NotNearest, _) => 'N',
             Verdict::Refuse(RefusalReason::NotAlone, _) => 'C',
+            Verdict::Refuse(RefusalReason::NotSeenTwice, _) => 'T',
+            Verdict::Refuse(RefusalReason::SecondLost, _) => 'L',
         }
     }
 
@@ -801,6 +855,40 @@ mod tests {
         shown.collect()
     }
 
+    /// `S`: the second camera saw the face as well; `M`: it saw none; `L`: it had no picture.
+    fn with_second(sights: &str) -> String {
+        let mut attempts = Attempts::new(rule());
+        let shown = (0..).zip(sights.chars()).map(|(i, sight)| {
+            let second = match sight {
+                'S' => Second::Seen,
+                'M' => Second::Missing,
+                'L' => Second::Lost,
+                other => panic!("{other:?}"),
+            };
+            let signs = Signs { second, ..Signs::default() };
+            let seen = Look { signs, ..look(1, i, at(1_000 + 100 * i), outcome('A')) };
+            attempts.observe(&[seen], at(1_000 + 100 * i)).first().map_or(' ', letter)
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn a_face_that_a_second_camera_never_sees_is_a_picture_and_one_it_often_misses_waits() {
+        for (story, sights, said) in [
+            ("seen by both", "SSS", "  A"),
+            ("missed now and then", "SMSMS", "    A"),
+            ("never seen", "MMMMM", "    T"),
+            ("never seen, and then a lucky look", "MMMMMSSSSSS", "    T      "),
+            ("seen once in a while", "MMMSMMMMSMMM", "            "),
+            ("missed at first", "MMSSS", "    A"),
+            ("lost", "LLLLLL", "  L   "),
+            ("lost, and then back", "LLLSSS", "  L  A"),
+            ("lost and missing", "MMLLL", "    L"),
+        ] {
+            assert_eq!(with_second(sights), said, "{story}");
+        }
+    }
+
     #[test]
     fn a_face_is_watched_before_it_opens_the_door() {
         let (still, stirred) = (Signs::default(), Signs { stirred: true, ..Signs::default() });
@@ -818,7 +906,7 @@ mod tests {
     fn a_face_that_brings_its_surroundings_along_is_a_picture_for_good() {
         let (stirred, carried) = (
             Signs { stirred: true, ..Signs::default() },
-            Signs { carried: 30, stood: 2, stirred: true, blinks: 0 },
+            Signs { carried: 30, stood: 2, stirred: true, ..Signs::default() },
         );
         let mut shown = vec![stirred, stirred, stirred, carried, stirred];
         shown.resize(30, Signs { stood: 40, ..stirred });

@@ -194,6 +194,10 @@ pub enum RefusalReason {
     /// The looks named a person, who was asked to do something and did something else, or nothing. The last word on this
     /// track.
     Challenge,
+    /// The looks named a person, and a second camera saw no face there. The last word on this track.
+    NotSeenTwice,
+    /// The person was recognised while the second camera gave no picture.
+    SecondLost,
     /// The person was recognised behind somebody nearer, whom the door would have opened for as well.
     NotNearest,
     /// The person was recognised while others were in view, and this door lets in one at a time.
@@ -326,6 +330,16 @@ pub enum Verdict {
     Refuse(RefusalReason, Box<Evidence>),
     /// Tell the person at the door.
     Tell(Told),
+}
+
+impl Verdict {
+    /// A refusal for this reason instead of its own.
+    fn because(self, reason: RefusalReason) -> Self {
+        match self {
+            Self::Refuse(_, evidence) => Self::Refuse(reason, evidence),
+            other => other,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ use crate::clock::{Clock, Trust};
 use crate::config::{CameraConfig, Config, DoorConfig, DoorSetup, InputsConfig, LampsConfig};
 use crate::daemon::analyser::Doubt;
 use crate::daemon::presentation::CheckedBy;
-use crate::daemon::{self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience, PinOptions, Snapshots};
+use crate::daemon::second::{SecondEye, SecondSight};
+use crate::daemon::{
+    self, CameraFactory, ConsoleTerms, EnrolmentOptions, Patience, PinOptions, SecondParts, Snapshots,
+};
 use crate::door::guard::GuardedStrike;
 use crate::door::keypad::{KeypadFactory, KeypadSpec, open_keypad};
 use crate::door::{
@@ -384,6 +387,24 @@ pub(super) fn open_lamps(
 pub(super) fn camera_spec(camera: &CameraConfig) -> anyhow::Result<CameraSpec> {
     let source = &camera.source;
     source.parse().with_context(|| format!("camera {source:?} cannot be used"))
+}
+
+/// The second camera of a door with how it is used, for the daemon and for the analyser; nothing where there is none.
+pub(super) fn second_camera(
+    config: &CameraConfig,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Option<(SecondParts, SecondSight)>> {
+    if config.second == NONE {
+        return Ok(None);
+    }
+    let source = &config.second;
+    let spec: CameraSpec =
+        source.parse().with_context(|| format!("camera.second {source:?} cannot be used"))?;
+    let (eye, apart) = (Arc::<SecondEye>::default(), config.second_apart);
+    let sight = SecondSight { eye: eye.clone(), apart, ignore_loss: config.second_lost == "ignore" };
+    let camera = format!("{spec} (lost: {}, apart {apart})", config.second_lost);
+    let open = camera_factory(spec, config, clock.clone());
+    Ok(Some((SecondParts { camera, open, eye }, sight)))
 }
 
 /// Opens a camera, again and again if need be.

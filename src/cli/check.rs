@@ -129,7 +129,9 @@ fn examine(origin: &Origin) -> Vec<Finding> {
     for door in config.doors() {
         let name = prefix(&config, &door);
         let of_door = [camera(&door.camera.source), relay(&door.door.relay)].into_iter();
-        let of_door = of_door.chain(inputs(&door.inputs)).chain(keypad(&door.inputs));
+        let second = Some(door.camera.second.as_str()).filter(|source| *source != "none").map(camera);
+        let second = second.map(|found| Finding { detail: format!("second: {}", found.detail), ..found });
+        let of_door = of_door.chain(second).chain(inputs(&door.inputs)).chain(keypad(&door.inputs));
         findings.extend(of_door.map(|found| Finding { detail: format!("{name}{}", found.detail), ..found }));
     }
     findings.extend(rules_of_no_door(&config));

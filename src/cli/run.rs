@@ -11,8 +11,8 @@ use clap::Args;
 use super::adapters::{
     NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, checked_by, console_terms, dice,
     door_rules, doubt, enrolment, forget_after, gates, inputs_factory, is_watched, keep, keypad_factory,
-    learning, load_networks, open_lamps, patience, pin_options, places, risks, rule, snapshots, start_guard,
-    trust,
+    learning, load_networks, open_lamps, patience, pin_options, places, risks, rule, second_camera,
+    snapshots, start_guard, trust,
 };
 use super::backend::open_store;
 use super::exposed::exposed;
@@ -85,10 +85,12 @@ impl Run {
         let mut doors = Vec::new();
         for (((setup, place), camera), strike) in setups.iter().zip(places(config)).zip(cameras).zip(strikes)
         {
+            let (second, sight) = second_camera(&setup.camera, &clock)?.unzip();
             // Clones share the weights; the tracks are each door's own.
             let analyser = FaceAnalyser::new(networks.clone(), gates(config), clock.clone())
                 .with_doubt(doubt.clone())
-                .watching(is_watched(config));
+                .watching(is_watched(config))
+                .with_second(sight);
             doors.push(DoorParts {
                 place,
                 camera: camera.to_string(),
@@ -100,6 +102,7 @@ impl Run {
                 lamps: open_lamps(&setup.lamps, &clock)?,
                 rules: door_rules(&setup.door)?,
                 dice: dice(config)?,
+                second,
             });
         }
         let mut store = bookkeeping(config, open_store(config, OpenMode::Create)?)?;

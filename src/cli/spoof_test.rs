@@ -281,7 +281,10 @@ fn held_to(settings: &Settings) -> Vec<String> {
     };
     let challenge = settings.challenge.as_ref().map_or(String::new(), |what| format!(", challenge {what}"));
     vec![
-        format!("camera {}", settings.camera),
+        match &settings.second {
+            Some(second) => format!("camera {}, second camera {second}", settings.camera),
+            None => format!("camera {}", settings.camera),
+        },
         format!("encoder {}, score from {:.3} or stricter", settings.encoder, settings.threshold),
         format!("{checked}, watched for {} ms{challenge}", settings.watch_ms),
         format!("{} looks, several faces: {}", settings.looks, settings.several),

@@ -68,6 +68,11 @@ fn of_door(door: &DoorStatus, several: bool) -> Vec<(&'static str, String)> {
             format!("{}{}", if several { format!("{}: ", door.name) } else { String::new() }, proof(door)),
         ),
     ];
+    rows.extend(
+        door.second_camera
+            .iter()
+            .map(|second| ("second", format!("{name}{second}: must see each face as well"))),
+    );
     rows.extend(door.prompt.iter().map(|what| ("asks", what.clone())));
     rows.extend(door.told.iter().map(|told| ("told", format!("{told}, to who stands at the door"))));
     rows.extend(door.advice.iter().map(|advice| ("told", format!("{advice}, to who stands at the door"))));

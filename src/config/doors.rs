@@ -144,11 +144,12 @@ pub(super) fn contradictions(config: &Config, at: &[DoorAt], sections: &[(String
 }
 
 /// What one door alone can use.
-fn uses(door: &DoorSetup) -> [(&'static str, &str); 15] {
+fn uses(door: &DoorSetup) -> [(&'static str, &str); 16] {
     let DoorSetup { camera, door, inputs, lamps } = door;
     [
         ("door.name", &door.name),
         ("camera.source", &camera.source),
+        ("camera.second", &camera.second),
         ("door.relay", &door.relay),
         ("inputs.rex", &inputs.rex),
         ("inputs.contact", &inputs.contact),

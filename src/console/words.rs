@@ -318,6 +318,8 @@ pub(super) fn reason_name(reason: RefusalReason) -> &'static str {
         RefusalReason::NotLive => t::A_PICTURE,
         RefusalReason::Challenge => t::DID_NOT_DO,
         RefusalReason::NotNearest => t::NOT_NEAREST,
+        RefusalReason::NotSeenTwice => t::NOT_SEEN_TWICE,
+        RefusalReason::SecondLost => t::SECOND_LOST,
         RefusalReason::NotAlone => t::NOT_ALONE,
         RefusalReason::Stale => t::TOO_LATE,
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use image::RgbImage;
 
 use super::analysis::{AnalyseError, Analyser, Analysis, SeenFace, StageTimes};
+use super::second::SecondSight;
 use crate::access::{Live, Proof, Rule};
 use crate::calibration::Bar;
 use crate::clock::{Clock, MonoTime};
@@ -57,6 +58,8 @@ pub struct FaceAnalyser {
     before: Option<RgbImage>,
     /// Watches the tracks, where anything is made of that.
     watcher: Option<Watcher>,
+    /// The second camera, where there is one.
+    second: Option<SecondSight>,
 }
 
 impl FaceAnalyser {
@@ -71,6 +74,7 @@ impl FaceAnalyser {
             threshold: None,
             before: None,
             watcher: None,
+            second: None,
         }
     }
 
@@ -84,6 +88,31 @@ impl FaceAnalyser {
     #[must_use]
     pub fn watching(self, watch: bool) -> Self {
         Self { watcher: watch.then(Watcher::default), ..self }
+    }
+
+    /// Has a second camera looked at for every face that is compared with somebody.
+    #[must_use]
+    pub fn with_second(self, second: Option<SecondSight>) -> Self {
+        Self { second, ..self }
+    }
+
+    /// Says of each face that looks like somebody whether the second camera sees it as well.
+    fn look_twice(&mut self, frame: &Frame, seen: &mut [SeenFace]) -> Result<(), RecognitionError> {
+        let Some(second) = &self.second else { return Ok(()) };
+        let mut compared = seen.iter_mut().filter(|face| face.matched.is_some()).peekable();
+        if compared.peek().is_none() {
+            return Ok(());
+        }
+        let Some(other) = second.beside(frame) else {
+            compared.for_each(|face| face.signs.second = second.blind());
+            return Ok(());
+        };
+        let faces = self.recogniser.detect(&other.image)?;
+        let (size, other_size) = (frame.image.dimensions(), other.image.dimensions());
+        for face in compared {
+            face.signs.second = second.sees(&face.face, size, &faces, other_size);
+        }
+        Ok(())
     }
 
     /// What the photo check says of a face; asked only when the face is near enough to somebody to be let in as them.
@@ -155,6 +184,7 @@ impl FaceAnalyser {
                 face.signs = watcher.look(&frame.image, face.track, &face.face, frame.captured);
             }
         }
+        self.look_twice(frame, &mut seen)?;
         self.lap(matched, &mut times.live_us);
         if !seen.is_empty() {
             self.before = Some(frame.image.clone());

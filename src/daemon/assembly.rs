@@ -27,6 +27,7 @@ use super::mailbox::{Mailbox, Note};
 use super::ops::Terms;
 use super::pin_loop::PinLoop;
 use super::readiness::Readiness;
+use super::second::SecondLoop;
 use super::settings;
 use super::slot::Slot;
 use super::snapshot::Snapshots;
@@ -38,7 +39,7 @@ use super::tested::shown;
 use super::trace::Trace;
 use super::view::View;
 use super::vision_loop::VisionLoop;
-use super::{CameraFactory, DaemonError, DoorParts, Exit, Limits, Parts, Shutdown};
+use super::{CameraFactory, DaemonError, DoorParts, Exit, Limits, Parts, SecondParts, Shutdown};
 use crate::frame::Frame;
 use crate::gallery::Gallery;
 
@@ -79,6 +80,7 @@ struct Prepared {
     doorway: Doorway,
     analyser: Box<dyn Analyser>,
     open_camera: CameraFactory,
+    second: Option<SecondParts>,
     inputs: Option<(Box<dyn Inputs>, InputsFactory)>,
     open_keypad: Option<KeypadFactory>,
     told: Value,
@@ -103,6 +105,7 @@ fn prepare(
         lamps,
         rules,
         dice,
+        second,
     } = parts;
     let relay = strike.describe();
     let driver = Driver::start(rules, strike, now).map_err(DaemonError::Relay)?;
@@ -111,7 +114,8 @@ fn prepare(
         None => None,
     };
     let told = json!({ "door": place.door, "side": place.side, "camera": camera, "relay": relay });
-    let fixed = FixedDoor { place: place.clone(), camera, relay, started: now };
+    let second_camera = second.as_ref().map(|second| second.camera.clone());
+    let fixed = FixedDoor { place: place.clone(), camera, second: second_camera, relay, started: now };
     let doorway = Doorway {
         place,
         driver,
@@ -122,6 +126,7 @@ fn prepare(
         frames: Arc::new(Slot::new()),
         board: Arc::new(DoorBoard::new(fixed)),
         camera: CameraWatch::new(now),
+        second: second.as_ref().map(|second| (second.eye.clone(), CameraWatch::new(now))),
         lamps: LampBoard::new(lamps),
         throttle: Throttle::new(patience),
         asking: Asking::default(),
@@ -130,7 +135,7 @@ fn prepare(
         recording_over: false,
         proven: false,
     };
-    Ok(Prepared { doorway, analyser, open_camera, inputs, open_keypad, told })
+    Ok(Prepared { doorway, analyser, open_camera, second, inputs, open_keypad, told })
 }
 
 /// What the threads of all doors share.
@@ -153,7 +158,7 @@ impl Shared {
         door: Prepared,
         view: Arc<View>,
     ) -> (Doorway, Watched, Vec<(Worker, Work)>) {
-        let Prepared { doorway, analyser, open_camera, inputs, open_keypad, .. } = door;
+        let Prepared { doorway, analyser, open_camera, second, inputs, open_keypad, .. } = door;
         let (mailbox, clock, halt) = (&self.mailbox, &self.clock, &self.halt);
         let name = doorway.place.door.clone();
         let worker = |thread| Worker { thread, door: self.several.then(|| name.clone()) };
@@ -189,6 +194,14 @@ impl Shared {
             (worker("vision"), Box::new(move || Ok(vision.run()?))),
             (worker("camera"), Box::new(camera)),
         ];
+        if let Some(SecondParts { open, eye, .. }) = second {
+            let (halt, pauses) = (halt.clone(), self.limits.camera_backoff);
+            let second = move || {
+                SecondLoop { open, eye, pauses }.run(|| halt.is_set(), |pause| halt.wait(pause));
+                Ok(())
+            };
+            threads.push((worker("second camera"), Box::new(second)));
+        }
         if let Some((inputs, open)) = inputs {
             let (mailbox, clock, halt) = (mailbox.clone(), clock.clone(), halt.clone());
             let inputs = InputLoop { door: id, inputs, open, mailbox, clock, halt };
@@ -241,7 +254,12 @@ impl Daemon {
         let alike = LookAlikes::of(&gallery, &rule);
         for Prepared { doorway, .. } in &mut prepared {
             doorway.attempts.set_rule(rule.clone(), alike.clone());
-            let settings = parts.checked_by.settings(doorway.board.camera(), &model, &rule);
+            let settings = parts.checked_by.settings(
+                doorway.board.camera(),
+                doorway.board.second_camera(),
+                &model,
+                &rule,
+            );
             let shown = shown(&*store, &doorway.place.door, &settings).map_err(DaemonError::Read)?;
             log::info!("{}: {}", doorway.place.door, shown.text);
             doorway.board.set_shown(shown);

@@ -43,7 +43,7 @@ impl Backoff {
         Self { first, most, next: first }
     }
 
-    fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.most);
         pause

@@ -13,6 +13,7 @@ use crate::policy::{Place, Throttle, WhichDoor, which_door};
 use crate::vision::tracks::TrackId;
 
 use super::control::{Asking, CameraWatch, Going, Holding, LampBoard, Looks, Memory};
+use super::second::SecondEye;
 use super::slot::Slot;
 use super::status::DoorBoard;
 
@@ -32,6 +33,8 @@ pub(crate) struct Doorway {
     pub(crate) frames: Arc<Slot<Frame>>,
     pub(crate) board: Arc<DoorBoard>,
     pub(crate) camera: CameraWatch,
+    /// Its second camera, and whether that gives pictures.
+    pub(crate) second: Option<(Arc<SecondEye>, CameraWatch)>,
     pub(crate) lamps: LampBoard,
     pub(crate) throttle: Throttle,
     /// Who is asked for a PIN, and what was typed.

@@ -105,6 +105,7 @@ pub(crate) fn door_board() -> DoorBoard {
     DoorBoard::new(FixedDoor {
         place: Place::default(),
         camera: "fake".into(),
+        second: None,
         relay: "fake".into(),
         started: MonoTime::from_millis(0),
     })

@@ -36,6 +36,7 @@ pub mod presentation;
 pub mod protocol;
 mod readiness;
 pub mod replaying;
+pub mod second;
 mod settings;
 mod slot;
 mod snapshot;
@@ -71,6 +72,7 @@ use analysis::Analyser;
 use assembly::Daemon;
 use presentation::CheckedBy;
 use readiness::Readiness;
+use second::SecondEye;
 use socket::ControlSocket;
 
 pub(crate) use socket::{actor, uid_of};
@@ -102,6 +104,18 @@ pub struct DoorParts {
     pub rules: Rules,
     /// Where challenges are drawn from.
     pub dice: Option<Dice>,
+    /// Its second camera, if it has one.
+    pub second: Option<SecondParts>,
+}
+
+/// The second camera of a door.
+pub struct SecondParts {
+    /// It and how it is used, for messages.
+    pub camera: String,
+    /// Opens it, and opens it again after a failure.
+    pub open: CameraFactory,
+    /// Where its pictures go; the analyser looks there.
+    pub eye: Arc<SecondEye>,
 }
 
 /// Everything a daemon is made of.

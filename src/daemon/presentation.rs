@@ -167,7 +167,7 @@ impl Presentation {
                 Verdict::Refuse(reason, evidence) => {
                     self.judged.reason = Some(reason);
                     self.judged.live = evidence.live.map(|live| live.score).or(self.judged.live);
-                    if matches!(reason, RefusalReason::NotLive | RefusalReason::Challenge) {
+                    if is_picture(reason) {
                         self.judged.person = evidence.best.map(|best| best.name.to_string());
                         return self.over(Outcome::Picture);
                     }
@@ -211,6 +211,11 @@ impl Presentation {
     }
 }
 
+/// Whether a refusal says that a picture was held up.
+fn is_picture(reason: RefusalReason) -> bool {
+    matches!(reason, RefusalReason::NotLive | RefusalReason::Challenge | RefusalReason::NotSeenTwice)
+}
+
 /// What is known of the photo check, as the settings of a test name it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CheckedBy {
@@ -222,7 +227,7 @@ pub struct CheckedBy {
 
 impl CheckedBy {
     /// What a test at this camera under this rule holds for.
-    pub fn settings(&self, camera: &str, encoder: &ModelId, rule: &Rule) -> Settings {
+    pub fn settings(&self, camera: &str, second: Option<&str>, encoder: &ModelId, rule: &Rule) -> Settings {
         let challenge = rule.demands.challenge.map(|terms| {
             let eyes = if terms.blink { ", eyes too" } else { "" };
             format!("{} of {} s{eyes}", terms.steps, terms.each.as_secs())
@@ -234,6 +239,7 @@ impl CheckedBy {
         };
         Settings {
             camera: camera.to_owned(),
+            second: second.map(str::to_owned),
             encoder: encoder.clone(),
             networks: self.networks.clone(),
             alive_from: self.alive_from,
@@ -401,12 +407,12 @@ mod tests {
         let checked = CheckedBy { networks: vec![ModelId("fr@1".into())], alive_from: Some(0.38) };
         let mut rule = rule();
         rule.demands.watch = Duration::from_millis(800);
-        let settings = checked.settings("v4l:0", &model(), &rule);
+        let settings = checked.settings("v4l:0", None, &model(), &rule);
         assert_eq!((settings.looks.as_str(), settings.watch_ms), ("3 of 5", 800));
         assert!(settings.changed(&settings).is_empty());
         let challenge = crate::liveness::challenge::Terms { steps: 2, each: EACH, blink: false };
         rule.demands.challenge = Some(challenge);
-        let other = checked.settings("v4l:0", &model(), &rule);
+        let other = checked.settings("v4l:0", None, &model(), &rule);
         assert_eq!(settings.changed(&other), ["liveness settings"]);
     }
 }

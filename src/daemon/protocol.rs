@@ -634,6 +634,9 @@ pub struct DoorStatus {
     pub relay: String,
     /// The camera as configured.
     pub camera: String,
+    /// The second camera and how it is used; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_camera: Option<String>,
     /// Age of the newest frame in ms; `None` before the first.
     pub frame_age_ms: Option<u64>,
     /// Frames a second that vision looked at, over the last seconds.

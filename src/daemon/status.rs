@@ -33,6 +33,7 @@ pub(crate) struct Fixed {
 pub(crate) struct FixedDoor {
     pub(crate) place: Place,
     pub(crate) camera: String,
+    pub(crate) second: Option<String>,
     pub(crate) relay: String,
     pub(crate) started: MonoTime,
 }
@@ -230,6 +231,11 @@ impl DoorBoard {
         &self.fixed.camera
     }
 
+    /// Its second camera and how it is used.
+    pub(crate) fn second_camera(&self) -> Option<&str> {
+        self.fixed.second.as_deref()
+    }
+
     /// What the person at the door is told by a challenge, or that they are told nothing any more.
     pub(crate) fn set_told(&self, what: Option<String>, at: MonoTime) {
         lock(&self.now).told = what.map(|what| (what, at));
@@ -263,7 +269,7 @@ impl DoorBoard {
     pub(crate) fn status(&self, at: MonoTime) -> DoorStatus {
         let mut now = lock(&self.now);
         now.forget_before(at);
-        let FixedDoor { place, camera, relay, started } = &self.fixed;
+        let FixedDoor { place, camera, second, relay, started } = &self.fixed;
         DoorStatus {
             name: place.door.clone(),
             side: place.side,
@@ -274,6 +280,7 @@ impl DoorBoard {
             alarms: now.door.alarms.iter().map(|alarm| (*alarm).into()).collect(),
             relay: relay.clone(),
             camera: camera.clone(),
+            second_camera: second.clone(),
             frame_age_ms: now.newest_frame.map(|newest| at.since(newest).as_millis() as u64),
             fps: now.fps(at.since(*started)),
             latency_ms: now.median_latency_ms(),
@@ -331,6 +338,7 @@ mod tests {
         DoorBoard::new(FixedDoor {
             place: Place::default(),
             camera: "clip:a".into(),
+            second: None,
             relay: "sim:b".into(),
             started: MonoTime::from_millis(0),
         })

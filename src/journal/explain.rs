@@ -13,6 +13,7 @@ use crate::access::{Evidence, RefusalReason};
 use crate::encoder::ModelId;
 use crate::gallery::PersonId;
 use crate::liveness::signs::CARRIED_SHARE;
+use crate::liveness::signs::Second;
 use crate::vision::quality::{Quality, QualityGates};
 
 /// What somebody was told to do is so long before its decision at most: four steps of a minute.
@@ -236,6 +237,10 @@ pub(super) fn of_evidence(evidence: &Evidence, reason: Option<RefusalReason>) ->
     }
     if let Some(live) = &evidence.live {
         gates.push(gate("looks alive", plain(live.score), ">=", Some(plain(live.needed)), ""));
+    }
+    if evidence.signs.second != Second::Off {
+        let seen = f64::from(u8::from(evidence.signs.second == Second::Seen));
+        gates.push(gate("seen by the second camera", seen, ">=", Some(1.0), ""));
     }
     gates.extend(of_watch(evidence));
     if rule.demands.challenge.is_some() && agreed.is_some_and(|agreed| agreed >= rule.frames_needed) {

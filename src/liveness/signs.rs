@@ -23,6 +23,30 @@ pub struct Signs {
     pub stirred: bool,
     /// How often both eyes closed and opened again.
     pub blinks: u32,
+    /// Whether a second camera saw the face as well, at this look.
+    #[serde(skip_serializing_if = "Second::is_off")]
+    pub second: Second,
+}
+
+/// What a second camera says of a face that the door's own sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Second {
+    /// There is none, or it is lost and may be missed.
+    #[default]
+    Off,
+    /// A face is there too.
+    Seen,
+    /// No face is there.
+    Missing,
+    /// It has no picture of this moment.
+    Lost,
+}
+
+impl Second {
+    fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
 }
 
 impl Signs {

@@ -195,6 +195,9 @@ fn at_most(hits: u64, trials: u64, rate: f64) -> f64 {
 pub struct Settings {
     /// The camera as configured.
     pub camera: String,
+    /// The second camera, and how it is used; `None` without one.
+    #[serde(default)]
+    pub second: Option<String>,
     /// The encoder.
     pub encoder: ModelId,
     /// The liveness networks that were asked.
@@ -221,6 +224,7 @@ impl Settings {
         const STRICTER: f32 = -5e-4;
         let changes = [
             ("camera", self.camera != now.camera),
+            ("second camera", self.second != now.second),
             ("encoder", self.encoder != now.encoder),
             ("liveness networks", self.networks != now.networks || self.alive_from != now.alive_from),
             ("liveness settings", (self.watch_ms, &self.challenge) != (now.watch_ms, &now.challenge)),
@@ -334,6 +338,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             camera: "v4l:0".into(),
+            second: None,
             encoder: ModelId("sface@1".into()),
             networks: vec![ModelId("fr_liveness@1".into())],
             alive_from: Some(0.38),
@@ -410,8 +415,9 @@ mod tests {
     fn a_change_of_anything_that_decides_makes_it_shown_for_another_door() {
         let test = [(at(0), report(Species::Print, 0, 30))];
         type Edit = fn(&mut Settings);
-        let edits: [(&str, Edit); 8] = [
+        let edits: [(&str, Edit); 9] = [
             ("camera", |s| s.camera = "v4l:1".into()),
+            ("second camera", |s| s.second = Some("v4l:2".into())),
             ("encoder", |s| s.encoder = ModelId("mine@1".into())),
             ("liveness networks", |s| s.networks.clear()),
             ("liveness networks", |s| s.alive_from = Some(0.2)),

@@ -132,6 +132,7 @@ fn be_the_daemon(folder: &Path) {
                 held_open_after: Duration::from_secs(30),
             },
             dice: None,
+            second: None,
         }],
         photo_check: "none".into(),
         checked_by: Default::default(),

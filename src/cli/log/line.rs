@@ -173,6 +173,8 @@ fn refused(detail: &Value) -> Option<String> {
                 if evidence.alike.is_some() { rule.margin.max(rule.alike_margin) } else { rule.margin };
             format!("two people too close: {best} and {second}, wanted {margin:.2} apart")
         }
+        RefusalReason::NotSeenTwice => format!("known, but the second camera saw no face there, {best}"),
+        RefusalReason::SecondLost => format!("known, but the second camera gave no picture, {best}"),
         RefusalReason::NotNearest => format!("known, but behind somebody nearer: {best}"),
         RefusalReason::NotAlone => format!("known, but not alone: {best}"),
         RefusalReason::NobodyEnrolled => "nobody is enrolled".into(),

@@ -2,26 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
 use super::super::adapters::{
     bar, bookkeeping, camera_spec, checked_by, dice, door_called, doubt, gates, is_watched, load_networks,
-    open_camera, rule, trust,
+    open_camera, rule, second_camera, trust,
 };
 use super::super::backend::{Service, open_store, own_actor};
 use crate::access::{Attempts, LookAlikes};
 use crate::camera::{Camera, CameraError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CameraConfig, Config};
+use crate::daemon::SecondParts;
 use crate::daemon::analyser::FaceAnalyser;
 use crate::daemon::analysis::Analyser;
 use crate::daemon::presentation::{Judged, Presentation, Step};
+use crate::daemon::second::SecondLoop;
 use crate::daemon::tested::{began, ended, presented, shown};
 use crate::gallery::Gallery;
 use crate::journal::{Event, EventId, Stamp};
 use crate::liveness::spoof::{Report, Settings, Shown, Species, Tally};
 use crate::store::{OpenMode, SqliteStore, Store};
+
+/// Pauses before a second camera that failed is opened again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 
 /// Without somebody who is enrolled there is nobody whose picture could be held up.
 pub(super) const NOBODY: &str = "nobody is enrolled: enrol those whose pictures you will hold up first, with `accessd enroll --name NAME`";
@@ -116,12 +122,24 @@ impl OwnBench {
         let gallery = store.gallery(&model)?;
         ensure!(gallery.people() > 0, NOBODY);
         let (rule, _) = bar(config, &model)?.apply(&gallery, &rule(config));
-        let settings = checked.settings(&spec.to_string(), &model, &rule);
+        let as_clock: Arc<dyn Clock> = clock.clone();
+        let (second, sight) = second_camera(&camera, &as_clock)?.unzip();
+        let beside = second.as_ref().map(|second| second.camera.clone());
+        let settings = checked.settings(&spec.to_string(), beside.as_deref(), &model, &rule);
         let mut attempts = Attempts::new(rule.clone()).with_dice(dice(config)?);
         attempts.set_rule(rule.clone(), LookAlikes::of(&gallery, &rule));
         let analyser = FaceAnalyser::new(networks, gates(config), clock.clone())
             .with_doubt(doubt)
-            .watching(is_watched(config));
+            .watching(is_watched(config))
+            .with_second(sight);
+        if let Some(SecondParts { open, eye, .. }) = second {
+            let second = SecondLoop { open, eye, pauses: PAUSES };
+            // It ends with the process.
+            std::thread::Builder::new()
+                .name("second camera".into())
+                .spawn(move || second.run(|| false, std::thread::sleep))
+                .context("no thread for the second camera")?;
+        }
         let camera = open_camera(&spec, &camera, clock.clone())?;
         let door = setup.door.name;
         let mut bench = Self {
@@ -160,7 +178,7 @@ impl Bench for OwnBench {
         seconds: u64,
         cue: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Judged> {
-        let each = std::time::Duration::from_secs(seconds);
+        let each = Duration::from_secs(seconds);
         let mut presentation = Presentation::new(species, each, self.clock.now());
         loop {
             let frame = match self.camera.next() {

@@ -47,7 +47,16 @@ impl CameraWatch {
         if board.is_recording_over() {
             return None;
         }
-        let newest = board.newest_frame();
+        self.check_at(board.newest_frame(), limits, now)
+    }
+
+    /// The same for a camera whose newest frame came then.
+    pub(super) fn check_at(
+        &mut self,
+        newest: Option<MonoTime>,
+        limits: &Limits,
+        now: MonoTime,
+    ) -> Option<Change> {
         let silent_since = newest.unwrap_or(self.started);
         let limit = match (newest, &self.last_failure) {
             (None, None) => limits.camera_first,

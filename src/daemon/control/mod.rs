@@ -151,6 +151,7 @@ impl Control {
                 Some(Change::Back { silent_ms }) => self.camera_back(door, silent_ms)?,
                 None => {}
             }
+            self.watch_second(door)?;
         }
         self.tend_enrolment()?;
         self.tend_test()?;
@@ -227,6 +228,29 @@ impl Control {
         self.tell_cameras();
         self.proven(door);
         Ok(())
+    }
+
+    /// Says when the second camera of a door is lost and when it is back. What that means for the door each look says.
+    fn watch_second(&mut self, door: DoorId) -> Result<(), DaemonError> {
+        let now = self.clock.now();
+        let Some((eye, watch)) = &mut self.doors[door].second else { return Ok(()) };
+        if let Some(failure) = eye.failure() {
+            watch.failed(failure);
+        }
+        let (kind, fault, detail) = match watch.check_at(eye.newest_at(), &self.limits, now) {
+            Some(Change::Lost { what }) => {
+                let what = format!("second camera: {what}");
+                log::error!("{what}");
+                (EventKind::CameraLost, Some(what.clone()), json!({ "what": what }))
+            }
+            Some(Change::Back { silent_ms }) => {
+                log::info!("pictures from the second camera again");
+                (EventKind::CameraBack, None, json!({ "what": "second camera", "silent_ms": silent_ms }))
+            }
+            None => return Ok(()),
+        };
+        self.doors[door].board.set_fault("second camera", fault);
+        self.append_at(door, "the state of a second camera", Event::new(kind, detail)).map(drop)
     }
 
     fn camera_back(&mut self, door: DoorId, silent_ms: u64) -> Result<(), DaemonError> {

@@ -47,7 +47,8 @@ impl Control {
     /// What a test of this door would hold for now.
     fn settings_of(&self, door: DoorId) -> Settings {
         let doorway = &self.doors[door];
-        self.checked_by.settings(doorway.board.camera(), &self.terms.model, doorway.attempts.rule())
+        let (board, rule) = (&doorway.board, doorway.attempts.rule());
+        self.checked_by.settings(board.camera(), board.second_camera(), &self.terms.model, rule)
     }
 
     /// Puts on the boards what has been shown of the doors.

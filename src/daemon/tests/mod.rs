@@ -273,6 +273,7 @@ fn door_parts(name: &str, side: Side, both_ways: bool, stage: &Stage, log: &Log)
             held_open_after: Duration::from_secs(30),
         },
         dice: None,
+        second: None,
     }
 }
 

@@ -10,7 +10,7 @@ use accessd::store::{OpenMode, SqliteStore, Store, boot_id};
 use accessd::vision::Face;
 use accessd::vision::yunet::{self, Detector};
 use candle_core::Device;
-use image::RgbImage;
+use image::{RgbImage, imageops};
 
 use crate::support::{self, Service, Site, models_dir};
 use scene::{Pose, Sheet, Shot};
@@ -216,4 +216,40 @@ fn net_attack_a_face_that_is_swapped_between_two_people() {
     let both = short(|i| two(&ada, &second, i));
     let records = play(&slow_door(), both);
     assert_eq!(grants(&records), 1, "and it is the swapping that keeps it shut: {records:?}");
+}
+
+/// A second camera that sees no face where the first does, as an infrared one before a screen, keeps the door shut for good;
+/// one that sees it lets the person in; and one that is lost keeps it shut unless it may be missed.
+#[test]
+fn net_a_face_that_the_second_camera_does_not_see_opens_nothing() {
+    let photo = Photo::load("obama3.jpg");
+    let person = Sheet::person(&photo.image, &photo.face, 120.0);
+    let sway =
+        |i: u32| Shot::of_hall().hold(&person, 120.0, MIDDLE, Pose::sway(seconds(i))).film(u64::from(i));
+    let beside = |second: &str, lost: &str| {
+        let site = door(Networks::None, "");
+        let config = std::fs::read_to_string(site.path("accessd.toml")).unwrap();
+        let second = format!("fps=10\"\nsecond = \"{second}\"\nsecond_lost = \"{lost}\"");
+        std::fs::write(site.path("accessd.toml"), config.replace("fps=10\"", &second)).unwrap();
+        // As an infrared camera gives it: grey, and a little to the side.
+        let grey = (0..10).map(|i| {
+            let seen = Shot::of_hall().hold(&person, 110.0, (350.0, 250.0), Pose::sway(seconds(i)));
+            image::DynamicImage::ImageLuma8(imageops::grayscale(&seen.film(u64::from(i)))).to_rgb8()
+        });
+        scene::write(&site.path("with"), grey);
+        scene::write(&site.path("without"), (0..10).map(|i| Shot::of_hall().film(i)));
+        let records = play(&site, (0..FRAMES).map(sway));
+        println!("second camera {second:?}: {:?}", refusals(&records));
+        (grants(&records), refusals(&records), site)
+    };
+    let (granted, refused, _) = beside("clip:without?fps=10&loop", "deny");
+    assert_eq!((granted, refused), (0, vec!["not_seen_twice".to_owned()]), "dark to the second camera");
+    let (granted, refused, _) = beside("clip:with?fps=10&loop", "deny");
+    assert_eq!((granted, refused), (1, vec![]), "seen by both");
+    let (granted, refused, site) = beside("clip:nowhere?fps=10&loop", "deny");
+    assert_eq!((granted, refused), (0, vec!["second_lost".to_owned()]), "lost");
+    let log = site.run(["log"]).stdout;
+    assert!(log.contains("second camera gave no picture"), "{log}");
+    let (granted, refused, _) = beside("clip:nowhere?fps=10&loop", "ignore");
+    assert_eq!((granted, refused), (1, vec![]), "lost, and may be missed");
 }
