@@ -376,6 +376,7 @@ impl Daemon {
             enrolling: None,
             testing: None,
             tests: 0,
+            tested: None,
             checked_by: parts.checked_by,
             house,
             pins: Pins::new(jobs, &parts.pins),

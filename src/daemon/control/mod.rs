@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::access::{Advice, Learning};
-use crate::clock::Clock;
+use crate::clock::{Clock, MonoTime};
 use crate::door::{Input, Sensor};
 use crate::gallery::Gallery;
 use crate::journal::{Event, EventId, EventKind, Stamp};
@@ -80,6 +80,8 @@ pub(crate) struct Control {
     pub(crate) testing: Option<SpoofTest>,
     /// How many tests have begun.
     pub(crate) tests: u64,
+    /// Which door was tested last, and until when: what was filmed before decides nothing afterwards.
+    pub(crate) tested: Option<(DoorId, MonoTime)>,
     pub(crate) checked_by: CheckedBy,
     pub(crate) house: HouseRules,
     pub(crate) pins: Pins,
@@ -177,6 +179,8 @@ impl Control {
             Vec::new()
         } else if self.tests_at(door) {
             self.show_to_test(door, analysis)?;
+            Vec::new()
+        } else if self.tested.is_some_and(|(of, until)| of == door && analysis.captured <= until) {
             Vec::new()
         } else {
             self.decide(door, analysis)?

@@ -222,6 +222,7 @@ impl Control {
         let Some(SpoofTest { door, actor, replies, settings, species, .. }) = self.testing.take() else {
             return Ok(None);
         };
+        self.tested = Some((door, self.clock.now()));
         let doorway = &mut self.doors[door];
         doorway.board.set_testing(None);
         doorway.board.set_told(None, self.clock.now());
