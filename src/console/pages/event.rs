@@ -46,7 +46,7 @@ pub(super) async fn show(State(app): Shared, Extension(visitor): Who, Path(id): 
             (facts(record, evidence.as_ref(), &zone))
         }
         @if record.event.kind == EventKind::Refusal && visitor.may(Role::Operator) {
-            p { a .button href={ "/events/" (id) "/picture" } { (t::SNAPSHOT) } " " span .soft { (t::SNAPSHOT_MORE) } }
+            section .card { a .button href={ "/events/" (id) "/picture" } { (t::SNAPSHOT) } " " span .soft { (t::SNAPSHOT_MORE) } }
         }
         details .card .raw {
             summary { (t::RECORD) small { (t::RECORD_MORE) } }
