@@ -657,18 +657,7 @@ mod tests {
     const LATENCY_MS: u64 = 120;
 
     fn rule() -> Rule {
-        Rule {
-            threshold: Score(0.5),
-            margin: 0.08,
-            alike_margin: 0.16,
-            frames_needed: 3,
-            frames_window: 5,
-            max_frame_age: Duration::from_millis(500),
-            regrant_after: Duration::from_secs(10),
-            several: Several::Nearest,
-            supported: true,
-            demands: Demands::default(),
-        }
+        Rule::for_tests(0.5)
     }
 
     fn at(ms: u64) -> MonoTime {

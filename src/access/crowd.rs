@@ -48,10 +48,8 @@ impl Several {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::access::{Attempts, Demands, LookOutcome, Proof, RefusalReason, Rule, Verdict};
+    use crate::access::{Attempts, LookOutcome, Proof, RefusalReason, Rule, Verdict};
     use crate::clock::MonoTime;
     use crate::encoder::Score;
     use crate::gallery::{Candidate, Match, PersonId};
@@ -134,18 +132,7 @@ mod tests {
     }
 
     fn rule() -> Rule {
-        Rule {
-            threshold: Score(0.5),
-            margin: 0.08,
-            alike_margin: 0.16,
-            frames_needed: 3,
-            frames_window: 5,
-            max_frame_age: Duration::from_millis(500),
-            regrant_after: Duration::from_secs(10),
-            several: Several::Nearest,
-            supported: true,
-            demands: Demands::default(),
-        }
+        Rule::for_tests(0.5)
     }
 
     #[test]

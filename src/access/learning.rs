@@ -122,12 +122,11 @@ fn others(gallery: &Gallery, face: &Embedding, person: PersonId) -> Option<Score
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::access::{Demands, Live, Rule, Several};
+    use crate::access::{Live, Rule};
     use crate::encoder::{ModelId, compare};
     use crate::gallery::Candidate;
     use crate::liveness::signs::Signs;
@@ -151,18 +150,7 @@ mod tests {
             alike: None,
             signs: Signs::default(),
             watched_ms: None,
-            rule: Rule {
-                threshold: Score(THRESHOLD),
-                margin: 0.08,
-                alike_margin: 0.16,
-                frames_needed: 3,
-                frames_window: 5,
-                max_frame_age: Duration::from_millis(500),
-                regrant_after: Duration::from_secs(10),
-                several: Several::Nearest,
-                supported: true,
-                demands: Demands::default(),
-            },
+            rule: Rule::for_tests(THRESHOLD),
         }
     }
 

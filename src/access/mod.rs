@@ -245,6 +245,25 @@ pub struct Grant {
     decided: MonoTime,
 }
 
+#[cfg(test)]
+impl Rule {
+    /// The rule of most tests: three of five looks at this threshold, half a second old at most, the nearest face.
+    pub(crate) fn for_tests(threshold: f32) -> Self {
+        Self {
+            threshold: Score(threshold),
+            margin: 0.08,
+            alike_margin: 0.16,
+            frames_needed: 3,
+            frames_window: 5,
+            max_frame_age: Duration::from_millis(500),
+            regrant_after: Duration::from_secs(10),
+            several: Several::Nearest,
+            supported: true,
+            demands: Demands::default(),
+        }
+    }
+}
+
 impl Grant {
     /// Who is let in.
     pub fn person(&self) -> PersonId {
@@ -275,18 +294,7 @@ impl Grant {
     /// A grant for the tests of the rooms after this one.
     #[cfg(test)]
     pub(crate) fn for_tests(person: i64, name: &str, decided: MonoTime) -> Self {
-        let rule = Rule {
-            threshold: Score(0.5),
-            margin: 0.08,
-            alike_margin: 0.16,
-            frames_needed: 3,
-            frames_window: 5,
-            max_frame_age: Duration::from_millis(500),
-            regrant_after: Duration::from_secs(10),
-            several: Several::Nearest,
-            supported: true,
-            demands: Demands::default(),
-        };
+        let rule = Rule::for_tests(0.5);
         let best = Candidate { person: PersonId(person), name: name.into(), score: Score(0.75) };
         let evidence = Evidence {
             live: None,

@@ -308,41 +308,33 @@ fn looks_of(
     looks
 }
 
+/// Three people, and faces that are so alike to them, for the tests here and of the journal.
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
+pub(crate) mod fixtures {
     use super::*;
-    use crate::access::Several;
-    use crate::encoder::{ModelId, Score};
-
-    fn rule(threshold: f32) -> Rule {
-        Rule {
-            threshold: Score(threshold),
-            margin: 0.08,
-            alike_margin: 0.16,
-            frames_needed: 3,
-            frames_window: 5,
-            max_frame_age: Duration::from_millis(500),
-            regrant_after: Duration::from_secs(10),
-            several: Several::Nearest,
-            supported: true,
-            demands: Demands::default(),
-        }
-    }
+    use crate::encoder::ModelId;
 
     /// A face that scores this much with the person at that axis of the three.
-    fn face(axis: usize, score: f32) -> Embedding {
+    pub(crate) fn face(axis: usize, score: f32) -> Embedding {
         let mut values = vec![0.0; 4];
         (values[axis], values[3]) = (score, (1.0 - score * score).sqrt());
         Embedding::normalise(values).unwrap()
     }
 
-    fn gallery() -> Gallery {
+    /// Ada, Bob and Cy, one at each axis.
+    pub(crate) fn gallery() -> Gallery {
         let people = [(1, "Ada"), (2, "Bob"), (3, "Cy")];
         let template = |(id, name): (i64, &str)| (PersonId(id), name.into(), face(id as usize - 1, 1.0));
         Gallery::new(ModelId("m@1".into()), 1, people.map(template).into())
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::fixtures::{face, gallery};
+    use super::*;
 
     fn look(ms: u64, score: f32) -> PastLook {
         PastLook {
@@ -365,7 +357,7 @@ mod tests {
 
     fn played(faces: &[PastFace], threshold: f32) -> Vec<Option<i64>> {
         let all: Vec<&PastFace> = faces.iter().collect();
-        let again = play(&all, &vec![false; all.len()], &gallery(), &rule(threshold));
+        let again = play(&all, &vec![false; all.len()], &gallery(), &Rule::for_tests(threshold));
         again.into_iter().map(|face| face.granted.map(|(person, _)| person.0)).collect()
     }
 
@@ -383,7 +375,7 @@ mod tests {
         let twice = [past(1, 1_000, &[0.7; 3]), past(2, 3_000, &[0.7; 3])];
         assert_eq!(played(&twice, 0.5), [Some(1), None]);
         let all: Vec<&PastFace> = twice.iter().collect();
-        let again = play(&all, &[true, true], &gallery(), &rule(0.5));
+        let again = play(&all, &[true, true], &gallery(), &Rule::for_tests(0.5));
         assert!(again.iter().all(|face| face.granted.is_some()));
     }
 
@@ -391,14 +383,14 @@ mod tests {
     fn a_face_in_front_is_in_the_way_whether_it_was_kept_or_not() {
         let mut behind = past(1, 1_000, &[0.7; 5]);
         behind.looks.iter_mut().for_each(|look| look.others = vec![(TrackId(9), 200.0)]);
-        let alone = play(&[&behind], &[false], &gallery(), &rule(0.5)).remove(0);
+        let alone = play(&[&behind], &[false], &gallery(), &Rule::for_tests(0.5)).remove(0);
         assert_eq!(alone.granted, None);
         assert_eq!(alone.refused.unwrap().0, RefusalReason::NotNearest);
         let mut front = past(9, 1_000, &[0.2; 5]);
         for look in &mut front.looks {
             (look.size_px, look.others) = (200.0, vec![(TrackId(1), 100.0)]);
         }
-        let both = play(&[&behind, &front], &[false, false], &gallery(), &rule(0.5));
+        let both = play(&[&behind, &front], &[false, false], &gallery(), &Rule::for_tests(0.5));
         assert_eq!(both[0].refused.as_ref().unwrap().0, RefusalReason::NotNearest);
         assert_eq!(both[1].refused.as_ref().unwrap().0, RefusalReason::Unknown);
     }
@@ -407,12 +399,13 @@ mod tests {
     fn looks_that_the_photo_check_was_not_asked_about_count_as_alive_and_are_told() {
         let mut unasked = past(1, 1_000, &[0.45; 5]);
         unasked.looks.iter_mut().for_each(|look| look.proof = Proof::Unasked);
-        let again = |threshold| play(&[&unasked], &[false], &gallery(), &rule(threshold)).remove(0);
+        let again =
+            |threshold| play(&[&unasked], &[false], &gallery(), &Rule::for_tests(threshold)).remove(0);
         assert!(again(0.4).granted.is_some() && again(0.4).unasked);
         assert!(again(0.5).granted.is_none() && !again(0.5).unasked);
         let mut picture = past(1, 1_000, &[0.7; 5]);
         picture.looks.iter_mut().for_each(|look| look.proof = Proof::Asked(Live { score: 0.1, needed: 0.5 }));
-        let picture = play(&[&picture], &[false], &gallery(), &rule(0.4)).remove(0);
+        let picture = play(&[&picture], &[false], &gallery(), &Rule::for_tests(0.4)).remove(0);
         assert_eq!(picture.refused.unwrap().0, RefusalReason::NotLive, "a picture stays one");
     }
 
@@ -420,7 +413,7 @@ mod tests {
     fn a_late_look_is_late_again() {
         let mut late = past(1, 1_000, &[0.7; 5]);
         late.looks.iter_mut().for_each(|look| look.decided = look.captured + Duration::from_millis(900));
-        let again = play(&[&late], &[false], &gallery(), &rule(0.5)).remove(0);
+        let again = play(&[&late], &[false], &gallery(), &Rule::for_tests(0.5)).remove(0);
         assert_eq!(again.refused.unwrap().0, RefusalReason::Stale);
     }
 

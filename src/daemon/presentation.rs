@@ -255,7 +255,7 @@ impl CheckedBy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Demands, Live, Proof};
+    use crate::access::{Live, Proof};
     use crate::daemon::analysis::SeenFace;
     use crate::daemon::fakes::{analysis, model, poor_face, seen};
     use crate::encoder::Score;
@@ -269,18 +269,7 @@ mod tests {
     }
 
     fn rule() -> Rule {
-        Rule {
-            threshold: Score(0.5),
-            margin: 0.08,
-            alike_margin: 0.16,
-            frames_needed: 3,
-            frames_window: 5,
-            max_frame_age: Duration::from_millis(500),
-            regrant_after: Duration::from_secs(10),
-            several: Several::Nearest,
-            supported: true,
-            demands: Demands::default(),
-        }
+        Rule::for_tests(0.5)
     }
 
     /// Ada, with this score and how alive she looks.

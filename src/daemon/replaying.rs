@@ -43,33 +43,29 @@ pub fn answer(store: &dyn Store, terms: &Terms, request: &Request) -> Option<Rep
 pub fn try_out(store: &dyn Store, terms: &Terms, trial: &Trial) -> Result<Replayed, String> {
     let failed = |e: &dyn std::error::Error| chain(e);
     let model = trial.model.as_ref().unwrap_or(&terms.model);
-    let bar = match (trial.threshold, trial.far) {
-        (Some(score), _) if !(0.0..=1.0).contains(&score) => {
+    let at_rate = |far_per_attempt| {
+        let cohort = Cohort::of(model, &terms.models).map_err(|e| failed(&e))?;
+        Ok::<_, String>(Bar::Rate { cohort: Arc::new(cohort), far_per_attempt })
+    };
+    let bar = match (trial.threshold, trial.far, &terms.bar) {
+        (Some(score), ..) if !(0.0..=1.0).contains(&score) => {
             return Err(format!("threshold {score}: a score from 0 to 1 is expected, such as 0.45"));
         }
-        (_, Some(far)) if !RATES.contains(&far) => {
+        (_, Some(far), _) if !RATES.contains(&far) => {
             return Err(format!("rate {far}: a share from 0.0000001 to 0.1 is expected, such as 1e-4"));
         }
-        (Some(score), _) => Bar::Set(Score(score)),
-        (None, Some(far)) => {
-            let cohort = Cohort::of(model, &terms.models).map_err(|e| failed(&e))?;
-            Bar::Rate { cohort: Arc::new(cohort), far_per_attempt: far }
-        }
-        (None, None) if *model == terms.model => terms.bar.clone(),
+        (Some(score), ..) => Bar::Set(Score(score)),
+        (None, Some(far), _) => at_rate(far)?,
+        (None, None, in_force) if *model == terms.model => in_force.clone(),
         // A score of one encoder says nothing about another's.
-        (None, None) => match &terms.bar {
-            Bar::Rate { far_per_attempt, .. } => {
-                let cohort = Cohort::of(model, &terms.models).map_err(|e| failed(&e))?;
-                Bar::Rate { cohort: Arc::new(cohort), far_per_attempt: *far_per_attempt }
-            }
-            Bar::Set(_) => {
-                return Err(format!(
-                    "decision.threshold is set by hand for {}, and a score of one encoder says nothing about another's; \
-                     say which score or rate to try for {model}",
-                    terms.model
-                ));
-            }
-        },
+        (None, None, Bar::Rate { far_per_attempt, .. }) => at_rate(*far_per_attempt)?,
+        (None, None, Bar::Set(_)) => {
+            return Err(format!(
+                "decision.threshold is set by hand for {}, and a score of one encoder says nothing about another's; \
+                 say which score or rate to try for {model}",
+                terms.model
+            ));
+        }
     };
     let attempts = store.recall(model).map_err(|e| failed(&e))?;
     if attempts.is_empty() {

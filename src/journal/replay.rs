@@ -352,40 +352,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::access::Proof;
+    use crate::access::past::fixtures::{face, gallery};
     use crate::access::past::{PastLook, Sight};
-    use crate::access::{Demands, Proof, Several};
     use crate::clock::MonoTime;
-    use crate::encoder::{Embedding, Score};
     use crate::liveness::signs::Signs;
     use crate::vision::tracks::TrackId;
-
-    fn rule(threshold: f32) -> Rule {
-        Rule {
-            threshold: Score(threshold),
-            margin: 0.08,
-            alike_margin: 0.16,
-            frames_needed: 3,
-            frames_window: 5,
-            max_frame_age: Duration::from_millis(500),
-            regrant_after: Duration::from_secs(10),
-            several: Several::Nearest,
-            supported: true,
-            demands: Demands::default(),
-        }
-    }
-
-    /// A face that scores this much with the person at that axis of the three.
-    fn face(axis: usize, score: f32) -> Embedding {
-        let mut values = vec![0.0; 4];
-        (values[axis], values[3]) = (score, (1.0 - score * score).sqrt());
-        Embedding::normalise(values).unwrap()
-    }
-
-    fn gallery() -> Gallery {
-        let people = [(1, "Ada"), (2, "Bob"), (3, "Cy")];
-        let template = |(id, name): (i64, &str)| (PersonId(id), name.into(), face(id as usize - 1, 1.0));
-        Gallery::new(ModelId("m@1".into()), 1, people.map(template).into())
-    }
 
     fn attempt(event: i64, then: Then, axis: usize, scores: &[f32]) -> PastAttempt {
         let looks = scores.iter().zip(0..).map(|(score, n)| {
@@ -431,7 +403,7 @@ mod tests {
     }
 
     fn told(threshold: f32) -> Vec<(Option<i64>, Outcome, Option<String>)> {
-        let found = replay(&a_day(), &gallery(), Some(&rule(0.5)), &rule(threshold));
+        let found = replay(&a_day(), &gallery(), Some(&Rule::for_tests(0.5)), &Rule::for_tests(threshold));
         assert_eq!(found.attempts, 7);
         let told = |d: &Difference| (d.event.map(|e| e.0), d.outcome, d.would_be.clone());
         found.differences.iter().map(told).collect()
@@ -455,20 +427,20 @@ mod tests {
 
     #[test]
     fn each_difference_says_by_what_it_came() {
-        let found = replay(&a_day(), &gallery(), Some(&rule(0.5)), &rule(0.44));
+        let found = replay(&a_day(), &gallery(), Some(&Rule::for_tests(0.5)), &Rule::for_tests(0.44));
         let second = &found.differences[1];
         assert_eq!((second.score_then, second.score), (Some(0.48), Some(0.48)));
         assert_eq!(second.was_refused, Some(RefusalReason::Unknown));
         let gate = second.gate.as_ref().unwrap();
         assert_eq!((gate.name.as_str(), gate.limit, gate.met), ("score", Some(0.44), Some(true)));
         assert!(!second.already);
-        let found = replay(&a_day(), &gallery(), Some(&rule(0.5)), &rule(0.6));
+        let found = replay(&a_day(), &gallery(), Some(&Rule::for_tests(0.5)), &Rule::for_tests(0.6));
         let first = &found.differences[0];
         assert_eq!((first.was.as_deref(), first.would_be_refused), (Some("Cy"), None));
         assert_eq!((found.recognised_then, found.recognised), (3, 1));
         // Five looks and none of them names anybody: a refusal falls, with its gate.
         let day = [attempt(4, Then::LetIn(PersonId(3)), 2, &[0.55; 5])];
-        let found = replay(&day, &gallery(), Some(&rule(0.5)), &rule(0.6));
+        let found = replay(&day, &gallery(), Some(&Rule::for_tests(0.5)), &Rule::for_tests(0.6));
         let gate = found.differences[0].gate.as_ref().unwrap();
         assert_eq!((gate.name.as_str(), gate.limit, gate.met), ("score", Some(0.6), Some(false)));
         assert_eq!(found.differences[0].would_be_refused, Some(RefusalReason::Unknown));
@@ -477,21 +449,25 @@ mod tests {
     #[test]
     fn what_follows_already_from_the_settings_in_force_is_told_apart() {
         let day = [attempt(2, Then::Refused(RefusalReason::Unknown), 0, &[0.55; 5])];
-        let found = replay(&day, &gallery(), Some(&rule(0.5)), &rule(0.44));
+        let found = replay(&day, &gallery(), Some(&Rule::for_tests(0.5)), &Rule::for_tests(0.44));
         assert!(found.differences[0].already, "Ada was enrolled after she had been refused");
     }
 
     #[test]
     fn a_challenge_ends_as_it_did() {
         let day = [attempt(2, Then::Refused(RefusalReason::Challenge), 0, &[0.8; 5])];
-        assert_eq!(replay(&day, &gallery(), Some(&rule(0.5)), &rule(0.44)).differences, []);
+        assert_eq!(
+            replay(&day, &gallery(), Some(&Rule::for_tests(0.5)), &Rule::for_tests(0.44)).differences,
+            []
+        );
     }
 
     #[test]
     fn what_cannot_be_compared_is_left_out_and_counted() {
         let of_another = PastAttempt { model: ModelId("other@2".into()), ..a_day().remove(0) };
         let gone = attempt(2, Then::LetIn(PersonId(9)), 0, &[0.8; 3]);
-        let found = replay(&[of_another, gone], &gallery(), Some(&rule(0.5)), &rule(0.5));
+        let found =
+            replay(&[of_another, gone], &gallery(), Some(&Rule::for_tests(0.5)), &Rule::for_tests(0.5));
         assert_eq!((found.attempts, found.left_out), (0, 2));
     }
 
