@@ -157,7 +157,7 @@ impl Place {
     fn is_near(self, other: Self, apart: f32) -> bool {
         let (dx, dy) = (self.middle.0 - other.middle.0, self.middle.1 - other.middle.1);
         let ratio = self.width / other.width;
-        dx.hypot(dy) <= apart && (1.0 / SIZES..=SIZES).contains(&ratio)
+        (dx * dx + dy * dy).sqrt() <= apart && (1.0 / SIZES..=SIZES).contains(&ratio)
     }
 }
 

@@ -301,7 +301,6 @@ impl Way {
 
 fn distance(p: Point, q: Point) -> f32 {
     let (dx, dy) = (p[0] - q[0], p[1] - q[1]);
-    // Not hypot(): that of glibc 2.35 would shut out boards with an older one.
     (dx * dx + dy * dy).sqrt()
 }
 

@@ -123,7 +123,6 @@ const EYE_MOUTH: f32 = 1.155;
 pub fn assess(landmarks: &Landmarks, crop: &AlignedCrop) -> Quality {
     let [left, right, nose, mouth_left, mouth_right] = *landmarks;
     let (dx, dy) = (right[0] - left[0], right[1] - left[1]);
-    // Not hypot(): that of glibc 2.35 would shut out boards with an older one.
     let eye_distance_px = (dx * dx + dy * dy).sqrt();
     let roll = dy.atan2(dx);
     // In axes that turn with the head: along the eyes, and down the face.

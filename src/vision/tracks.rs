@@ -179,7 +179,6 @@ fn affinity(a: &BBox, b: &BBox, reach: f32) -> Option<f32> {
 fn centre_distance(a: &BBox, b: &BBox) -> f32 {
     let dx = (a.x + a.w / 2.0) - (b.x + b.w / 2.0);
     let dy = (a.y + a.h / 2.0) - (b.y + b.h / 2.0);
-    // Not hypot(): that of glibc 2.35 would shut out boards with an older one.
     (dx * dx + dy * dy).sqrt()
 }
 
