@@ -7,6 +7,7 @@
 
 mod changed;
 mod doors;
+mod edit;
 mod keys;
 mod load;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use edit::{EditError, set_encoder};
 pub use load::{ConfigError, Problem};
 
 /// Everything that can be set.
@@ -488,6 +490,8 @@ pub struct PrivacyConfig {
     pub snapshot_days: u32,
     /// Pictures that are kept at most, 10–5000.
     pub snapshots_most: u64,
+    /// Whether the aligned pictures that samples are made of are kept: `off` or `on`.
+    pub keep_crops: String,
 }
 
 impl Default for PrivacyConfig {
@@ -500,6 +504,7 @@ impl Default for PrivacyConfig {
             snapshots: "off".into(),
             snapshot_days: 3,
             snapshots_most: 500,
+            keep_crops: "off".into(),
         }
     }
 }

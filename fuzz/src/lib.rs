@@ -362,6 +362,7 @@ fn small_database() -> &'static [u8] {
             embedding: Embedding::normalise(vec![1.0, 0.0, 0.0]).expect("a direction"),
             quality: serde_json::from_str(quality).expect("figures of a picture"),
             source: TemplateSource::Image,
+            crop: None,
         };
         store.enrol("Ada", &[ada], "fuzz", stamp()).expect("Ada is new");
         drop(store);

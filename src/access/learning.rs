@@ -75,7 +75,23 @@ pub struct Lesson<'a> {
 /// # Errors
 /// Why not.
 pub fn may_learn(options: &Learning, lesson: &Lesson<'_>) -> Result<Agreement, NotLearnt> {
-    let Lesson { face, person, evidence, alone, learnt, enrolled, all } = *lesson;
+    if lesson.learnt >= options.most {
+        return Err(NotLearnt::Full);
+    }
+    let agreement = vouched(options.above, lesson)?;
+    if score_of(lesson.all, lesson.face, lesson.person).is_some_and(|score| score.0 >= KNOWN_FROM) {
+        return Err(NotLearnt::Known);
+    }
+    Ok(agreement)
+}
+
+/// Whether the samples that were enrolled vouch for a face, by so much more than it takes to be let in: what makes it fit to
+/// become a sample of its owner, however many they have.
+///
+/// # Errors
+/// Why not.
+pub fn vouched(above: f32, lesson: &Lesson<'_>) -> Result<Agreement, NotLearnt> {
+    let Lesson { face, person, evidence, alone, enrolled, all, .. } = *lesson;
     // Written so that a figure that is no number teaches nothing.
     let proven = evidence.live.is_some_and(|live| live.score >= live.needed);
     if !proven {
@@ -87,11 +103,8 @@ pub fn may_learn(options: &Learning, lesson: &Lesson<'_>) -> Result<Agreement, N
     if evidence.alike.is_some() {
         return Err(NotLearnt::LookAlike);
     }
-    if learnt >= options.most {
-        return Err(NotLearnt::Full);
-    }
     let agrees = score_of(enrolled, face, person).ok_or(NotLearnt::Unlike)?;
-    let enough = agrees.0 >= evidence.rule.threshold.0 + options.above;
+    let enough = agrees.0 >= evidence.rule.threshold.0 + above;
     if !enough {
         return Err(NotLearnt::Unlike);
     }
@@ -100,9 +113,6 @@ pub fn may_learn(options: &Learning, lesson: &Lesson<'_>) -> Result<Agreement, N
     let no_nearer = nearest_other.is_none_or(|now| before.is_some_and(|before| now <= before));
     if !no_nearer {
         return Err(NotLearnt::Nearer);
-    }
-    if score_of(all, face, person).is_some_and(|score| score.0 >= KNOWN_FROM) {
-        return Err(NotLearnt::Known);
     }
     Ok(Agreement { enrolled: agrees, nearest_other })
 }

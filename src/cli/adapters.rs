@@ -6,7 +6,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use candle_core::Device;
 
 use crate::access::{Demands, Learning, Rule, Several};
 use crate::calibration::Bar;
@@ -15,6 +16,7 @@ use crate::camera::{self, Camera, CameraError, CameraSpec, WantedFormat};
 use crate::clock::{Clock, Trust};
 use crate::config::{CameraConfig, Config, DoorConfig, DoorSetup, InputsConfig, LampsConfig};
 use crate::daemon::analyser::Doubt;
+use crate::daemon::migrating::OtherEncoder;
 use crate::daemon::presentation::CheckedBy;
 use crate::daemon::second::{SecondEye, SecondSight};
 use crate::daemon::{
@@ -26,15 +28,18 @@ use crate::door::{
     DirectStrike, InputsFactory, Lamp, LineSpec, Pulse, Relay, RelayError, Relock, Rules, Sensor, StrikeKind,
     open_inputs, open_relay,
 };
+use crate::encoder::network::Encoder;
 use crate::encoder::{ModelId, Score};
 use crate::gallery::Gallery;
 use crate::journal::replay::Keep;
 use crate::liveness::challenge::{Dice, Terms};
 use crate::liveness::check::PhotoCheck;
+use crate::models::Library;
 use crate::nn::team::Team;
 use crate::policy::{OnRisk, Patience as Attempts, PinPatience, Place, Risks, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
-use crate::store::{HeadFile, KeepAttempts, KeepSnapshots, Retention, SqliteStore};
+use crate::store::{HeadFile, KeepAttempts, KeepSnapshots, Migrating, Retention, SqliteStore};
+use crate::vision::align::AlignedCrop;
 use crate::vision::quality::QualityGates;
 
 /// What to say of a config whose limits are not a door's.
@@ -87,7 +92,8 @@ pub(super) fn bookkeeping(config: &Config, store: SqliteStore) -> anyhow::Result
     let store = store
         .with_retention(retention)
         .with_attempts(kept_attempts(config))
-        .with_snapshots(kept_snapshots(config));
+        .with_snapshots(kept_snapshots(config))
+        .with_crops(keeps_crops(config));
     Ok(match head_file {
         Some(file) => store.with_head_file(file),
         None => store,
@@ -106,6 +112,11 @@ fn kept_snapshots(config: &Config) -> KeepSnapshots {
     let privacy = &config.privacy;
     let days = (snapshots(config) != Snapshots::Off).then_some(privacy.snapshot_days);
     KeepSnapshots { days, most: privacy.snapshots_most }
+}
+
+/// Whether the pictures that samples are made of are kept.
+pub(super) fn keeps_crops(config: &Config) -> bool {
+    config.privacy.keep_crops == "on"
 }
 
 /// Of which refusals pictures are kept.
@@ -238,6 +249,30 @@ pub(super) fn gates(config: &Config) -> QualityGates {
 pub(super) fn learning(config: &Config) -> Option<Learning> {
     let learning = &config.learning;
     (learning.mode == "guarded").then_some(Learning { most: learning.most, above: learning.above })
+}
+
+/// The encoder that is not in force, while the encoder is changed. One that cannot be used is told and left out: the door does
+/// without.
+pub(super) fn other_encoder(config: &Config, store: &SqliteStore, model: &ModelId) -> Option<OtherEncoder> {
+    let load = || -> anyhow::Result<Option<OtherEncoder>> {
+        let Some(migration) = store.migration()? else { return Ok(None) };
+        let other = migration.other(model).with_context(|| {
+            format!("{model} is in force, which is neither {} nor {}", migration.from.id, migration.to.id)
+        })?;
+        let file = Library::new(&config.paths.models).load(&other.name, "encoder")?;
+        ensure!(file.card.id() == other.id, "the network installed as {} is {}, not {}", other.name, file.card.id(), other.id);
+        let mut encoder = Encoder::new(&file, &Device::Cpu)?;
+        let embed = move |crop: &AlignedCrop| match encoder.embed(&[crop]) {
+            Ok(mut embeddings) => embeddings.pop().ok_or_else(|| "it gave no embedding".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let above = config.learning.above;
+        Ok(Some(OtherEncoder { model: other.id.clone(), embed: Box::new(embed), above }))
+    };
+    load().unwrap_or_else(|error| {
+        log::warn!("the change of the encoder stands still: {error:#}");
+        None
+    })
 }
 
 /// How enrolment at a camera goes.

@@ -16,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::actor;
 use crate::daemon::client::Client;
+use crate::daemon::migrating::{CutOver, Progress};
 use crate::daemon::custody::backup_event;
 use crate::daemon::ops::{self, Terms};
 use crate::daemon::presentation::Judged;
@@ -30,7 +31,7 @@ use crate::liveness::spoof::{Report, Settings, Shown, Species};
 use crate::models::Library;
 use crate::policy::{Change, RuleBook};
 use crate::seal::Keys;
-use crate::store::{Consent, Custody, Export, Header, OpenMode, SqliteStore, Store, StoreError, boot_id};
+use crate::store::{Consent, Custody, Export, Header, NamedModel, OpenMode, SqliteStore, Store, StoreError, boot_id};
 
 /// Where to ask.
 pub(super) enum Backend {
@@ -135,13 +136,48 @@ impl Backend {
 
     /// What another setting would have changed.
     pub(super) fn replay(&mut self, request: &Request) -> anyhow::Result<Replayed> {
-        let reply = match self {
-            Self::Daemon(service) => service.ask_patiently(request)?,
-            Self::Direct(direct) => direct.ask(request)?,
-        };
-        match reply {
+        match self.ask_patiently(request)? {
             Reply::Replayed { replayed } => Ok(*replayed),
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How a change of the encoder stands.
+    pub(super) fn migration(&mut self) -> anyhow::Result<Option<Progress>> {
+        match self.ask_patiently(&Request::Migration)? {
+            Reply::Migration { progress } => Ok(progress.map(|progress| *progress)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Begins one.
+    pub(super) fn migrate(&mut self, from: &NamedModel, to: &NamedModel) -> anyhow::Result<()> {
+        done(self.ask(&Request::Migrate { from: from.clone(), to: to.clone() })?)
+    }
+
+    /// Has the other encoder take over, where it may.
+    pub(super) fn cut_over(&mut self, order: CutOver) -> anyhow::Result<Replayed> {
+        self.replay(&Request::CutOver { order })
+    }
+
+    /// Has the encoder of before in force again.
+    pub(super) fn back_over(&mut self) -> anyhow::Result<()> {
+        done(self.ask(&Request::BackOver)?)
+    }
+
+    /// Ends a change of the encoder; how many samples that removes.
+    pub(super) fn end_migration(&mut self) -> anyhow::Result<usize> {
+        match self.ask(&Request::EndMigration)? {
+            Reply::Forgotten { samples } => Ok(samples),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits for the answer however long it takes.
+    fn ask_patiently(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        match self {
+            Self::Daemon(service) => service.ask_patiently(request),
+            Self::Direct(direct) => direct.ask(request),
         }
     }
 
@@ -226,12 +262,8 @@ impl Backend {
     /// Erases a person; with `prove` every file is searched before and afterwards.
     pub(super) fn erase(&mut self, name: &str, prove: bool) -> anyhow::Result<Erasure> {
         let request = Request::Erase { name: name.to_owned(), prove };
-        let reply = match self {
-            // A search takes as long as reading all files does.
-            Self::Daemon(service) => service.ask_patiently(&request)?,
-            Self::Direct(direct) => direct.ask(&request)?,
-        };
-        match reply {
+        // A search takes as long as reading all files does.
+        match self.ask_patiently(&request)? {
             Reply::Erased { erasure } => Ok(erasure),
             other => Err(unexpected(&other)),
         }
@@ -428,7 +460,11 @@ impl Direct {
                 let model = templates[0].model.clone();
                 Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config), pin_digits, models }
             }
-            Request::Replay { .. } => {
+            Request::Replay { .. }
+            | Request::Migration
+            | Request::Migrate { .. }
+            | Request::CutOver { .. }
+            | Request::EndMigration => {
                 let model = Library::new(&models).load(&self.config.encoder.model, "encoder")?.card.id();
                 Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config), pin_digits, models }
             }

@@ -218,6 +218,7 @@ impl Bench {
                 embedding: embedding?,
                 quality: face.quality,
                 source: TemplateSource::Image,
+                crop: None,
             };
             store.enrol(&name, &[template], "accessd bench", Stamp::now(&SystemClock))?;
         }

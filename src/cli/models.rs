@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+mod migrate;
+
 use super::output::{self, Output};
 use super::{Exit, Globals, UsageError};
 use crate::models::{
@@ -39,6 +41,7 @@ enum Command {
     /// Samples that another encoder made stay in the database and are never compared with those of this one: take new
     /// ones of everybody before the door uses it.
     Install(Install),
+    Migrate(migrate::Migrate),
 }
 
 #[derive(Args, Debug)]
@@ -115,6 +118,7 @@ impl Models {
             Command::List { models, json } => list(&library(models, globals)?, json),
             Command::Import(import) => import.perform(globals),
             Command::Install(install) => install.perform(globals),
+            Command::Migrate(migrate) => migrate.perform(globals),
         }
     }
 }

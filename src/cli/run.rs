@@ -11,7 +11,7 @@ use clap::Args;
 use super::adapters::{
     NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, checked_by, console_terms, dice,
     door_rules, doubt, enrolment, forget_after, gates, inputs_factory, is_watched, keep, keypad_factory,
-    learning, load_networks, open_lamps, patience, pin_options, places, risks, rule, second_camera,
+    learning, load_networks, open_lamps, other_encoder, patience, pin_options, places, risks, rule, second_camera,
     snapshots, start_guard, trust,
 };
 use super::backend::open_store;
@@ -113,6 +113,7 @@ impl Run {
             checked_by: checked_by(doubt.as_ref()),
             pins: pin_options(config),
             risks: risks(config),
+            other: other_encoder(config, &store, &model),
             store: Box::new(store),
             clock,
             patience: attempts(config),

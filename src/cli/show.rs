@@ -62,5 +62,6 @@ fn source(source: TemplateSource) -> &'static str {
         TemplateSource::Image => "picture",
         TemplateSource::Camera => "camera",
         TemplateSource::Learnt => "learnt",
+        TemplateSource::Migrated => "migrated",
     }
 }

@@ -113,6 +113,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("privacy.snapshots", Takes::Word(&["off", "strangers", "refusals"])),
     ("privacy.snapshot_days", whole(1, 30)),
     ("privacy.snapshots_most", whole(10, 5_000)),
+    ("privacy.keep_crops", Takes::Word(&["off", "on"])),
     ("paths.database", Takes::Path),
     ("paths.device_key", Takes::Path),
     ("paths.models", Takes::Path),

@@ -129,6 +129,7 @@ pub(super) const NOT_ALONE: &str = "not alone before the door";
 pub(super) const LOOKS_LIKE: &str = "Looks like";
 pub(super) const TOLD: &str = "The person at the door is told:";
 pub(super) const BY_DOOR: &str = "learnt by the door";
+pub(super) const BY_MIGRATION: &str = "made anew for another encoder";
 pub(super) const TOO_LATE: &str = "recognised too late";
 pub(super) const NOW_CALLED: &str = "now called";
 pub(super) const FILTER: &str = "Show";

@@ -12,7 +12,7 @@ use crate::clock::{Clock, MonoTime};
 use crate::encoder::ModelId;
 use crate::encoder::Score;
 use crate::frame::Frame;
-use crate::gallery::{Gallery, Match, NewTemplate, TemplateSource};
+use crate::gallery::{Gallery, KeptCrop, Match, NewTemplate, TemplateSource};
 use crate::liveness::check::PhotoCheck;
 use crate::liveness::signs::Signs;
 use crate::liveness::surroundings::Watcher;
@@ -157,11 +157,12 @@ impl FaceAnalyser {
         }
         let embedded = self.lap(aligned, &mut times.embed_us);
         let mut seen = Vec::with_capacity(found.len());
-        for (((found, track), issue), embedding) in found.iter().zip(tracks).zip(issues).zip(embeddings) {
+        for (((found, track), issue), embedding) in found.into_iter().zip(tracks).zip(issues).zip(embeddings) {
             let track = embedding.as_ref().map_or(track, |e| self.tracker.confirm(track, e));
             let matched = embedding.as_ref().and_then(|e| gallery.find(e));
             let repeated = self.before.as_ref().is_some_and(|b| is_same(b, &frame.image, &found.face.bbox));
             seen.push(SeenFace {
+                crop: embedding.is_some().then_some(found.crop),
                 snapshot: None,
                 proof: Proof::Unasked,
                 signs: Signs::default(),
@@ -234,7 +235,8 @@ impl Analyser for FaceAnalyser {
         }
         let embedding = self.recogniser.embed(&[&face.crop]).map_err(failed)?.remove(0);
         let (model, source) = (self.recogniser.model().clone(), TemplateSource::Image);
-        Ok(Ok(NewTemplate { model, embedding, quality: face.quality, source }))
+        let crop = KeptCrop::of(&face.crop);
+        Ok(Ok(NewTemplate { model, embedding, quality: face.quality, source, crop }))
     }
 
     fn model(&self) -> &ModelId {

@@ -12,6 +12,7 @@ use crate::frame::Frame;
 use crate::gallery::{Gallery, Match, NewTemplate};
 use crate::liveness::signs::Signs;
 use crate::vision::Face;
+use crate::vision::align::AlignedCrop;
 use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;
 
@@ -40,6 +41,9 @@ pub struct SeenFace {
     /// What its track has shown of itself so far.
     #[serde(default)]
     pub signs: Signs,
+    /// It, warped to the encoder's frame, where it was embedded.
+    #[serde(skip)]
+    pub crop: Option<AlignedCrop>,
     /// A small picture of it, where pictures of refusals are kept.
     #[serde(skip)]
     pub snapshot: Option<Arc<RgbImage>>,

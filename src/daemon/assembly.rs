@@ -12,6 +12,8 @@ use tokio::sync::watch;
 use crate::access::{Adviser, Attempts, LookAlikes, Rule};
 use crate::clock::{Clock, MonoTime};
 use crate::door::keypad::KeypadFactory;
+use crate::encoder::ModelId;
+use crate::store::Store;
 use crate::door::{Driver, Inputs, InputsFactory};
 use crate::journal::replay::Keep;
 use crate::journal::{Event, EventKind, Stamp};
@@ -19,11 +21,12 @@ use crate::policy::{self, Throttle};
 
 use super::analysis::{AnalyseError, Analyser};
 use super::camera_loop::{Backoff, CameraLoop};
-use super::control::{Asking, CameraWatch, Control, HouseRules, LampBoard, Looks, Memory, Pins};
+use super::control::{Asking, CameraWatch, Control, HouseRules, LampBoard, Looks, Memory, Migrating, Pins};
 use super::doorway::{DoorId, Doors, Doorway};
 use super::input_loop::InputLoop;
 use super::keypad_loop::KeypadLoop;
 use super::mailbox::{Mailbox, Note};
+use super::migrating::{MOST_JOBS, MigrationLoop, OtherEncoder};
 use super::ops::Terms;
 use super::pin_loop::PinLoop;
 use super::readiness::Readiness;
@@ -91,7 +94,7 @@ fn prepare(
     parts: DoorParts,
     rule: &Rule,
     patience: policy::Patience,
-    keep: Keep,
+    (keep, migrates): (Keep, bool),
     now: MonoTime,
 ) -> Result<Prepared, DaemonError> {
     let DoorParts {
@@ -121,7 +124,7 @@ fn prepare(
         driver,
         attempts: Attempts::new(rule.clone()).with_dice(dice),
         looks: Looks::default(),
-        memory: Memory::new(keep),
+        memory: Memory::new(keep, migrates),
         adviser: Adviser::default(),
         frames: Arc::new(Slot::new()),
         board: Arc::new(DoorBoard::new(fixed)),
@@ -225,6 +228,34 @@ impl Shared {
     }
 }
 
+/// The thread of a change of the encoder, ready to start, and what control keeps of it.
+fn migration(
+    other: OtherEncoder,
+    (store, this): (&dyn Store, &ModelId),
+    mailbox: &Arc<Mailbox>,
+    halt: &Arc<Halt>,
+) -> Result<(Migrating, Work), DaemonError> {
+    let OtherEncoder { model, embed, above } = other;
+    let (jobs, waiting) = sync_channel(MOST_JOBS);
+    let mut migrating = Migrating::new(model.clone(), above, jobs);
+    migrating.count(store, this).map_err(DaemonError::Read)?;
+    log::info!("templates of {model} are made beside those of {this}; people who want some: {}", migrating.short());
+    let work = MigrationLoop {
+        this: this.clone(),
+        other: model,
+        embed,
+        reader: store.reader().map_err(DaemonError::Read)?,
+        jobs: waiting,
+        mailbox: mailbox.clone(),
+        halt: halt.clone(),
+    };
+    let work = move || {
+        work.run();
+        Ok(())
+    };
+    Ok((migrating, Box::new(work)))
+}
+
 impl Daemon {
     /// Locks the doors, writes the start down, and starts the threads.
     pub(super) fn assemble(
@@ -240,7 +271,7 @@ impl Daemon {
         let prepared = parts
             .doors
             .into_iter()
-            .map(|door| prepare(door, &parts.rule, parts.patience, parts.keep, started));
+            .map(|door| prepare(door, &parts.rule, parts.patience, (parts.keep, parts.other.is_some()), started));
         let mut prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>()?;
         let model = prepared.first().ok_or(DaemonError::NoDoor)?.analyser.model().clone();
         store.believe_clock(parts.trust.holds(&*clock));
@@ -348,6 +379,14 @@ impl Daemon {
             Ok(())
         };
         threads.push(("pin".into(), Box::new(pins)));
+        let migrating = match parts.other {
+            Some(other) => {
+                let (migrating, work) = migration(other, (&*store, &model), &mailbox, &halt)?;
+                threads.push(("migration".into(), work));
+                Some(migrating)
+            }
+            None => None,
+        };
         let control = Control {
             doors: Doors(doorways),
             terms: Terms {
@@ -369,6 +408,7 @@ impl Daemon {
             trace: Trace::new(parts.trace),
             limits,
             learning: parts.learning,
+            migrating,
             last_grant: None,
             first_event: None,
             run,

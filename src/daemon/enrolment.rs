@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::MonoTime;
 use crate::encoder::{ModelId, compare};
-use crate::gallery::{NewTemplate, TemplateSource};
+use crate::gallery::{KeptCrop, NewTemplate, TemplateSource};
 use crate::vision::quality::QualityIssue;
 
 use super::analysis::{Analysis, SeenFace};
@@ -100,6 +100,7 @@ impl Sampling {
             embedding,
             quality: face.quality,
             source: TemplateSource::Camera,
+            crop: face.crop.as_ref().and_then(KeptCrop::of),
         });
         Some("")
     }

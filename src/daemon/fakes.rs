@@ -25,6 +25,7 @@ use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp
 use crate::policy::{Change, NumberedRule, Passage, PersonRow, PersonTerms, Place, RuleBook, RuleId};
 use crate::seal::RecoveryCode;
 use crate::store::{
+    CropsOf, Filling, Migrating, Migration, NamedModel,
     Album, Consent, Custody, Export, Header, PinChange, Recollection, Search, Snapshot, Store, StoreError,
     Traces,
 };
@@ -65,12 +66,14 @@ pub(crate) fn template(values: &[f32]) -> NewTemplate {
         embedding: embedding(values),
         quality: quality(),
         source: TemplateSource::Image,
+        crop: None,
     }
 }
 
 /// A good face, not yet matched.
 pub(crate) fn seen(track: u64, values: &[f32]) -> SeenFace {
     SeenFace {
+        crop: None,
         snapshot: None,
         track: TrackId(track),
         face: Face { bbox: BBox { x: 0.0, y: 0.0, w: 9.0, h: 9.0 }, landmarks: [[0.0; 2]; 5], score: 0.9 },
@@ -319,6 +322,50 @@ impl Recollection for FakeStore {
     fn recall(&self, model: &ModelId) -> Result<Vec<PastAttempt>, StoreError> {
         let inner = self.inner.lock().unwrap();
         Ok(inner.attempts.iter().filter(|attempt| attempt.model == *model).cloned().collect())
+    }
+}
+
+/// A change of the encoder is the real store's business; here none is under way.
+impl Migrating for FakeStore {
+    fn migration(&self) -> Result<Option<Migration>, StoreError> {
+        Ok(None)
+    }
+
+    fn begin_migration(
+        &mut self,
+        _from: &NamedModel,
+        _to: &NamedModel,
+        _actor: &str,
+        _at: Stamp,
+    ) -> Result<(), StoreError> {
+        Err(Self::broken())
+    }
+
+    fn filling(&self, _this: &ModelId, _other: &ModelId) -> Result<Vec<Filling>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn crops_to_fill(
+        &self,
+        _from: &ModelId,
+        _to: &ModelId,
+        _after: PersonId,
+    ) -> Result<Option<CropsOf>, StoreError> {
+        Ok(None)
+    }
+
+    fn fill(
+        &mut self,
+        _person: PersonId,
+        _templates: &[NewTemplate],
+        _detail: serde_json::Value,
+        _at: Stamp,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn end_migration(&mut self, _keep: &ModelId, _actor: &str, _at: Stamp) -> Result<usize, StoreError> {
+        Err(Self::broken())
     }
 }
 

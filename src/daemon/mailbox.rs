@@ -17,6 +17,7 @@ use crate::liveness::spoof::Species;
 
 use super::analysis::Analysis;
 use super::doorway::DoorId;
+use super::migrating::Made;
 use super::protocol::{Reply, Request};
 
 /// Analyses of one door kept for a control thread that is busy; more would be too old to decide on.
@@ -95,6 +96,8 @@ pub(crate) enum Note {
         /// That of this door.
         door: DoorId,
     },
+    /// Templates or an attempt as another encoder sees them.
+    Migrated(Made),
     /// The recording is over and its last frame has been analysed.
     RecordingOver {
         /// At this door.

@@ -30,6 +30,7 @@ mod figures;
 mod input_loop;
 mod keypad_loop;
 mod mailbox;
+pub mod migrating;
 pub mod ops;
 mod pin_loop;
 pub mod presentation;
@@ -70,6 +71,7 @@ use crate::vision::quality::QualityGates;
 
 use analysis::Analyser;
 use assembly::Daemon;
+use migrating::OtherEncoder;
 use presentation::CheckedBy;
 use readiness::Readiness;
 use second::SecondEye;
@@ -154,6 +156,8 @@ pub struct Parts {
     pub snapshots: Snapshots,
     /// How faces that are let in are learnt, if they are.
     pub learning: Option<Learning>,
+    /// The encoder that is not in force, while the encoder is changed.
+    pub other: Option<OtherEncoder>,
     /// How enrolment at the camera goes.
     pub enrolment: EnrolmentOptions,
     /// Where operators reach the daemon; the folder must exist.

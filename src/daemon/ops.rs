@@ -12,6 +12,7 @@ use crate::journal::{self, EventId, EventKind, Filter, Stamp};
 use crate::store::{PinChange, Store, StoreError, new_salt};
 
 use super::custody;
+use super::migrating;
 use super::protocol::{LookAlike, Reply, Request};
 use super::replaying;
 use super::supervise::chain;
@@ -45,6 +46,7 @@ impl Terms {
 /// Answers any request that needs no camera and no running door.
 pub fn answer(store: &mut dyn Store, terms: &Terms, request: &Request, actor: &str, at: Stamp) -> Reply {
     let answer = replaying::answer(store, terms, request).or_else(|| read(store, request));
+    let answer = answer.or_else(|| migrating::answer(store, terms, request, actor, at));
     let answer = answer.or_else(|| custody::answer(store, request, actor, at));
     answer.or_else(|| change(store, terms, request, actor, at)).unwrap_or_else(|| Reply::Error {
         message: format!(
@@ -102,7 +104,10 @@ pub fn change(
         Request::PinOn { name } => {
             store.change_pin(name, &PinChange::Forgive, actor, at).map(|()| Reply::Done)
         }
-        _ => return custody::change(store, request, actor, at),
+        _ => {
+            return migrating::change(store, terms, request, actor, at)
+                .or_else(|| custody::change(store, request, actor, at));
+        }
     };
     Some(reply.unwrap_or_else(|error| refused(&error)))
 }

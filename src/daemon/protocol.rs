@@ -12,9 +12,10 @@ use crate::journal::replay::Replayed;
 use crate::journal::{EventId, Filter, Record};
 use crate::liveness::spoof::{Report, Settings, Shown, Species};
 use crate::policy::{Change, RuleBook, Side};
-use crate::store::{Consent, Export, Header, Search};
+use crate::store::{Consent, Export, Header, NamedModel, Search};
 use crate::vision::quality::Quality;
 
+use super::migrating::{CutOver, Progress};
 use super::presentation::Judged;
 
 /// What an operator may ask.
@@ -62,6 +63,24 @@ pub enum Request {
         #[serde(default)]
         model: Option<String>,
     },
+    /// How a change of the encoder stands.
+    Migration,
+    /// Begins a change of the encoder: the templates of both lie side by side from then on.
+    Migrate {
+        /// The one in force.
+        from: NamedModel,
+        /// The one to follow.
+        to: NamedModel,
+    },
+    /// Asks whether the one to follow may take over; where it may, that is written down. The config then names it.
+    CutOver {
+        /// On which terms.
+        order: CutOver,
+    },
+    /// Writes down that the config names the one of before again.
+    BackOver,
+    /// Ends a change of the encoder: what there is of the one not in force goes.
+    EndMigration,
     /// Whether the journal is as it was written. Takes some seconds with a million records.
     Verify {
         /// What to hold it against.
@@ -264,6 +283,7 @@ impl Request {
             | Self::Follow { .. }
             | Self::Policy
             | Self::Figures
+            | Self::Migration
             | Self::Picture { .. }
             | Self::Explain { .. }
             | Self::Verify { .. }
@@ -274,6 +294,10 @@ impl Request {
             Self::Enrol { .. }
             // It works with faces of people who were never asked.
             | Self::Replay { .. }
+            | Self::Migrate { .. }
+            | Self::CutOver { .. }
+            | Self::BackOver
+            | Self::EndMigration
             | Self::Snapshot { .. }
             | Self::EnrolLive { .. }
             | Self::EnrolPicture { .. }
@@ -345,6 +369,11 @@ pub enum Reply {
     Replayed {
         /// It.
         replayed: Box<Replayed>,
+    },
+    /// How a change of the encoder stands.
+    Migration {
+        /// Nothing when none is under way.
+        progress: Option<Box<Progress>>,
     },
     /// How live enrolment goes.
     Progress(EnrolProgress),

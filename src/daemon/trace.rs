@@ -175,6 +175,7 @@ mod tests {
             Face { bbox: BBox { x: 1.5, y: 2.0, w: 30.0, h: 40.0 }, landmarks: [[3.0; 2]; 5], score: 0.9 };
         let best = Candidate { person: PersonId(7), name: "Ada".into(), score: Score(0.75) };
         let seen = |issue, matched| SeenFace {
+            crop: None,
             snapshot: None,
             track: TrackId(4),
             face,

@@ -1,5 +1,6 @@
 //! The enrolled people and which of them a face belongs to.
 
+mod crop;
 mod matching;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::encoder::{Embedding, ModelId, Score};
 use crate::vision::quality::Quality;
 
+pub use crop::{KeptCrop, MAX_CROP};
 pub use matching::{Gallery, Likenesses};
 
 /// Two samples of one person score at least this much: 99.8 % of such pairs do with SFace on LFW, and one pair of
@@ -30,6 +32,8 @@ pub enum TemplateSource {
     Camera,
     /// The door's camera, when it let the person in: nobody enrolled it.
     Learnt,
+    /// A kept crop or a look of somebody who was let in, of which an encoder that is to follow made its own.
+    Migrated,
 }
 
 /// A template to be stored.
@@ -43,6 +47,9 @@ pub struct NewTemplate {
     pub quality: Quality,
     /// Where the picture came from.
     pub source: TemplateSource,
+    /// The aligned picture itself, where those are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<KeptCrop>,
 }
 
 /// A stored template without its embedding, which never leaves the gallery.

@@ -161,6 +161,10 @@ pub enum EventKind {
     Config,
     /// The encoder is another one than at the last start.
     Model,
+    /// An operator begins, orders or ends a change of the encoder.
+    Migration,
+    /// Templates of somebody were made for the encoder that is to follow.
+    Migrated,
 }
 
 impl EventKind {

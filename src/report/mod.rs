@@ -191,6 +191,7 @@ pub(crate) mod testing {
             [x + 65.0, y + 95.0],
         ];
         SeenFace {
+            crop: None,
             snapshot: None,
             track: TrackId(1),
             face: Face { bbox: BBox { x, y, w: 100.0, h: 125.0 }, landmarks, score: 0.9 },

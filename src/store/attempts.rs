@@ -5,8 +5,10 @@
 //! So both an erasure and the end of its time destroy it for good, also in copies of the database's file. Backups leave them
 //! out.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::days::{self, day_of};
@@ -17,9 +19,10 @@ use super::{SqliteStore, StoreError};
 use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId, compare};
 use crate::gallery::{PersonId, SAME_PERSON};
-use crate::journal::Stamp;
+use crate::journal::{EventId, Stamp};
 use crate::journal::replay::PastAttempt;
 use crate::seal::Place;
+use crate::vision::tracks::TrackId;
 
 /// Rows taken out in one go: the door waits for it.
 const AT_ONCE: i64 = 64;
@@ -203,14 +206,30 @@ pub(super) fn of_person(
         return Ok(Vec::new());
     }
     let samples = templates::of_person(conn, sealer, person)?;
-    let mut found = Vec::new();
+    let (mut found, mut others) = (Vec::new(), Vec::new());
     for row in all {
         let attempt = row.open(conn, sealer)?;
         if row.person == Some(person) || row.shows(attempt.as_ref(), &samples) {
             found.push((row, attempt));
+        } else if let Some(attempt) = attempt {
+            others.push((way(&attempt), row));
         }
     }
+    // While the encoder is changed a way past the door is kept once by each: one that is theirs makes the other theirs.
+    let theirs: HashSet<Way> = found.iter().filter_map(|(_, attempt)| attempt.as_ref().map(way)).collect();
+    for (_, row) in others.into_iter().filter(|(way, _)| theirs.contains(way)) {
+        let attempt = row.open(conn, sealer)?;
+        found.push((row, attempt));
+    }
+    found.sort_by_key(|(row, _)| row.id);
     Ok(found)
+}
+
+/// Tells one face on its way past a door from all others.
+type Way = (EventId, String, TrackId, Timestamp);
+
+fn way(attempt: &PastAttempt) -> Way {
+    (attempt.run, attempt.door.clone(), attempt.face.track, attempt.wall)
 }
 
 /// Takes out whatever may show this person; how many attempts that were.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::attempts;
+use super::crops;
 use super::files::{self, Found};
 use super::sealing::{Sealer, open_embedding, place_of_template};
 use super::snapshots;
@@ -132,6 +133,10 @@ fn examine(conn: &Connection, file: &Path, sealer: &Result<Sealer, String>) -> R
             embeddings(conn, sealer, &mut findings)?;
             for event in snapshots::shut(conn, sealer)? {
                 let what = format!("the picture of event {event} does not open");
+                findings.push(damage(format!("{what}; `accessd check --repair` takes it out")));
+            }
+            for template in crops::shut(conn, sealer)? {
+                let what = format!("the picture of template {template} does not open");
                 findings.push(damage(format!("{what}; `accessd check --repair` takes it out")));
             }
             for id in attempts::shut(conn, sealer)? {

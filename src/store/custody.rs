@@ -16,7 +16,7 @@ use super::journal::{micros, timestamp};
 use super::sealing::{open_embedding, place_of_template};
 use super::traces::{Search, Traces};
 use super::trouble::Trouble;
-use super::{SqliteStore, Store, StoreError, chain, files, people, policy, snapshots};
+use super::{SqliteStore, Store, StoreError, chain, crops, files, people, policy, snapshots};
 use crate::clock::MonoTime;
 use crate::encoder::ModelId;
 use crate::gallery::{Person, PersonId};
@@ -66,6 +66,9 @@ pub struct Export {
     /// Pictures of refusals that are kept for a while and may show them, as JPEG in base64.
     #[serde(default)]
     pub pictures: Vec<ExportedPicture>,
+    /// The pictures that their templates were made from, where those are kept, as JPEG in base64.
+    #[serde(default)]
+    pub crops: Vec<String>,
     /// What the journal says about them, oldest first; the newest 20,000.
     pub records: Vec<Record>,
 }
@@ -250,7 +253,7 @@ impl Custody for SqliteStore {
 
     fn export(&self, name: &str) -> Result<Export, StoreError> {
         let sealer = self.sealer()?;
-        let (person, consents, (terms, passages), templates, attempts, pictures) =
+        let (person, consents, (terms, passages), templates, attempts, (pictures, crops)) =
             self.read("copying a person's data", |conn| {
                 let id = people::known(conn, name)?.id;
                 let person = people::one(conn, id)?;
@@ -278,14 +281,19 @@ impl Custody for SqliteStore {
                     let event = EventId(row.event);
                     pictures.extend(picture.map(|p| ExportedPicture { event, jpeg: BASE64.encode(&*p) }));
                 }
-                Ok((person, consents_of(conn, id)?, terms.unwrap_or_default(), templates, attempts, pictures))
+                let mut crops = Vec::new();
+                for row in crops::Kept::of(conn, Some(id))? {
+                    crops.extend(row.open(conn, sealer)?.map(|crop| BASE64.encode(&*crop)));
+                }
+                let consents = consents_of(conn, id)?;
+                Ok((person, consents, terms.unwrap_or_default(), templates, attempts, (pictures, crops)))
             })?;
         let about =
             Filter { person: Some(person.name.clone()), limit: Some(MAX_EXPORTED), ..Filter::default() };
         let mut records = self.records(&about)?;
         // Others may have borne the name before.
         records.retain(|record| record.event.person.as_ref().is_some_and(|about| about.id == person.id));
-        Ok(Export { person, templates, consents, terms, passages, attempts, pictures, records })
+        Ok(Export { person, templates, consents, terms, passages, attempts, pictures, crops, records })
     }
 
     fn traces(&self, name: &str) -> Result<Traces, StoreError> {

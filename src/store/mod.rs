@@ -8,12 +8,14 @@ mod attempts;
 mod backup;
 mod chain;
 mod check;
+mod crops;
 mod custody;
 mod days;
 mod files;
 mod heads;
 mod journal;
 mod lock;
+mod migration;
 mod open;
 mod people;
 mod pins;
@@ -42,8 +44,10 @@ pub use attempts::{KeepAttempts, Recollection};
 pub use backup::{Header, KeyFile};
 pub use chain::{Signing, journal_seal};
 pub use check::{Checkup, Finding, check};
+pub use crops::CropsOf;
 pub use custody::{Consent, Custody, Export, ExportedAttempt, ExportedPicture};
 pub use heads::HeadFile;
+pub use migration::{Filling, Migrating, Migration, NamedModel, WANTED};
 pub use open::{OpenMode, boot_id};
 pub use pins::{PinChange, new_salt};
 pub use repair::repair;
@@ -92,6 +96,9 @@ pub enum StoreError {
     /// A change of the rule book that cannot be.
     #[error("the rule book stays as it is: {0}")]
     Policy(String),
+    /// A change of the encoder that cannot be.
+    #[error("the encoders stay as they are: {0}")]
+    Migration(String),
     /// A PIN that cannot be, or that stands in the way of more people.
     #[error("the PINs stay as they are: {0}")]
     Pin(String),
@@ -113,7 +120,7 @@ pub enum StoreError {
 ///
 /// Names are unique and found without regard to case and to the amount of space in them; they keep the spelling that
 /// the operator gave.
-pub trait Store: Custody + Recollection + Album + Send {
+pub trait Store: Custody + Recollection + Album + Migrating + Send {
     /// Everybody, by name.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ const WHOLE_CHECK_MAX_BYTES: u64 = 64 << 20;
 pub(super) const CHECKPOINT_PAGES: u32 = 1000;
 
 /// How many migrations there are.
-const SCHEMA: usize = 9;
+const SCHEMA: usize = 10;
 
 /// Every migration; that of the templates seals them with the keys that `sealer` makes and wraps.
 fn migrations(sealer: &Sealer) -> Migrations<'static> {
@@ -56,6 +56,7 @@ fn migrations(sealer: &Sealer) -> Migrations<'static> {
         M::up(include_str!("../../migrations/0007_pins.sql")),
         M::up(include_str!("../../migrations/0008_attempts.sql")),
         M::up(include_str!("../../migrations/0009_snapshots.sql")),
+        M::up(include_str!("../../migrations/0010_migration.sql")),
     ])
 }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::attempts;
 use super::chain::{self, Pen};
+use super::crops;
 use super::files::{self, Found};
 use super::lock::WriterLock;
 use super::sealing::{Sealer, open_embedding, place_of_template};
@@ -55,7 +56,7 @@ pub fn repair(
         let mut what = indexes(&tx, &file)?;
         what.extend(orphans(&tx)?);
         what.extend(shut_templates(&tx, &sealer)?);
-        what.extend(shut_attempts(&tx, &sealer)?);
+        what.extend(shut_pictures(&tx, &sealer)?);
         if !what.is_empty() {
             people::changed(&tx)?;
             let event = Event {
@@ -141,7 +142,7 @@ fn orphans(tx: &Transaction<'_>) -> Result<Vec<String>, Trouble> {
 }
 
 /// Kept attempts and pictures that nothing opens.
-fn shut_attempts(tx: &Transaction<'_>, sealer: &Sealer) -> Result<Vec<String>, Trouble> {
+fn shut_pictures(tx: &Transaction<'_>, sealer: &Sealer) -> Result<Vec<String>, Trouble> {
     let mut done = Vec::new();
     for id in attempts::shut(tx, sealer)? {
         tx.execute("DELETE FROM attempts WHERE id = ?1", [id])?;
@@ -150,6 +151,10 @@ fn shut_attempts(tx: &Transaction<'_>, sealer: &Sealer) -> Result<Vec<String>, T
     for event in snapshots::shut(tx, sealer)? {
         tx.execute("DELETE FROM snapshots WHERE event = ?1", [event])?;
         done.push(format!("the picture of event {event} did not open and was taken out"));
+    }
+    for template in crops::shut(tx, sealer)? {
+        tx.execute("DELETE FROM crops WHERE template = ?1", [template])?;
+        done.push(format!("the picture of template {template} did not open and was taken out"));
     }
     Ok(done)
 }

@@ -17,6 +17,7 @@ use super::people::{self, Name};
 use super::retention::{self, Retention};
 use super::sealing::Sealer;
 use super::snapshots::KeepSnapshots;
+use super::templates::Crops;
 use super::trouble::{self, Trouble};
 use super::{PinChange, Store, StoreError, journal, pins, policy, templates, verify};
 use crate::access::pin::StoredPin;
@@ -64,6 +65,9 @@ pub struct SqliteStore {
     /// The same of pictures.
     pub(super) snapshots: KeepSnapshots,
     pub(super) next_snapshot_prune: MonoTime,
+    /// Whether the pictures of templates are kept, and whether those from before are known to be gone.
+    pub(super) keep_crops: bool,
+    pub(super) crops_are_gone: bool,
 }
 
 impl SqliteStore {
@@ -109,6 +113,8 @@ impl SqliteStore {
             next_attempt_prune: MonoTime::default(),
             snapshots: KeepSnapshots::default(),
             next_snapshot_prune: MonoTime::default(),
+            keep_crops: false,
+            crops_are_gone: false,
         }
     }
 
@@ -276,12 +282,12 @@ impl Store for SqliteStore {
     ) -> Result<PersonId, StoreError> {
         let name = Name::new(name)?;
         templates::check(templates)?;
-        let sealer = self.sealer()?.clone();
+        let (sealer, crops) = (self.sealer()?.clone(), self.crops());
         self.write(&format!("enrolling {:?}", name.text), |tx, pen| {
             people::must_be_free(tx, &name, None)?;
             pins::check_room(tx, 1, None)?;
             let id = people::insert(tx, &name, at.wall)?;
-            templates::insert(tx, &sealer, id, templates, at.wall)?;
+            templates::insert(tx, &sealer, id, templates, crops, at.wall)?;
             let person = PersonRef { id, name: name.text.clone() };
             let event = by(actor, EventKind::Enrol, person, enrolment(templates));
             chain::append(tx, &event, at, pen)?;
@@ -313,11 +319,11 @@ impl Store for SqliteStore {
         at: Stamp,
     ) -> Result<PersonId, StoreError> {
         templates::check(templates)?;
-        let sealer = self.sealer()?.clone();
+        let (sealer, crops) = (self.sealer()?.clone(), self.crops());
         self.write(&format!("adding templates to {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
             let id = person.id;
-            templates::insert(tx, &sealer, id, templates, at.wall)?;
+            templates::insert(tx, &sealer, id, templates, crops, at.wall)?;
             let event = by(actor, EventKind::EnrolMore, person, enrolment(templates));
             chain::append(tx, &event, at, pen)?;
             people::changed(tx)?;
@@ -337,7 +343,7 @@ impl Store for SqliteStore {
         let sealer = self.sealer()?.clone();
         self.write(&format!("learning a face of {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
-            templates::insert(tx, &sealer, person.id, std::slice::from_ref(&template), at.wall)?;
+            templates::insert(tx, &sealer, person.id, std::slice::from_ref(&template), Crops::Dropped, at.wall)?;
             let event = Event { person: Some(person), ..Event::new(EventKind::Learnt, detail) };
             chain::append(tx, &event, at, pen)?;
             people::changed(tx)?;
@@ -514,7 +520,8 @@ impl Store for SqliteStore {
         self.sign(at)?;
         self.prune(at)?;
         self.prune_attempts(at)?;
-        self.prune_snapshots(at)
+        self.prune_snapshots(at)?;
+        self.drop_crops()
     }
 
     fn reader(&self) -> Result<Box<dyn Store>, StoreError> {
@@ -554,7 +561,7 @@ mod tests {
             roll_deg: 0.0,
         };
         let embedding = Embedding::normalise((1..=128u8).map(f32::from).collect()).unwrap();
-        NewTemplate { model: ModelId("m@1".into()), embedding, quality, source: TemplateSource::Image }
+        NewTemplate { model: ModelId("m@1".into()), embedding, quality, source: TemplateSource::Image, crop: None }
     }
 
     const AT: Stamp = Stamp { wall: jiff::Timestamp::UNIX_EPOCH, mono: MonoTime::from_millis(1) };

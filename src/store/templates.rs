@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, Transaction, params};
 
+use super::crops;
 use super::StoreError;
 use super::journal::{from_tag, micros, tag, timestamp};
 use super::sealing::{Sealer, open_embedding, place_of_template, seal_embedding};
@@ -86,12 +87,22 @@ fn all_finite(q: &Quality) -> bool {
         .all(|v| v.is_finite())
 }
 
+/// Whether the pictures that templates are made from are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crops {
+    /// They are.
+    Kept,
+    /// Not here.
+    Dropped,
+}
+
 /// Stores checked templates, sealed with their person's key.
 pub(super) fn insert(
     tx: &Transaction<'_>,
     sealer: &Sealer,
     person: PersonId,
     templates: &[NewTemplate],
+    crops: Crops,
     created: Timestamp,
 ) -> Result<(), Trouble> {
     must_fit_the_model(tx, templates)?;
@@ -116,6 +127,9 @@ pub(super) fn insert(
             tag(&template.source),
             micros(created),
         ])?;
+        if let (Crops::Kept, Some(crop)) = (crops, &template.crop) {
+            crops::insert(tx, &key, person, id, crop)?;
+        }
     }
     Ok(())
 }
@@ -295,6 +309,7 @@ mod tests {
                 roll_deg: -3.0,
             },
             source: TemplateSource::Image,
+            crop: None,
         }
     }
 

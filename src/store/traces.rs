@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::attempts;
+use super::crops;
 use super::sealing::{Sealer, place_of_template};
 use super::snapshots;
 use super::trouble::Trouble;
@@ -44,6 +45,10 @@ pub enum Trace {
     Picture,
     /// A picture as it is stored.
     SealedPicture,
+    /// The picture that a template was made from.
+    Crop,
+    /// Such a picture as it is stored.
+    SealedCrop,
 }
 
 impl std::fmt::Display for Trace {
@@ -57,6 +62,8 @@ impl std::fmt::Display for Trace {
             Self::SealedAttempt => "sealed attempt",
             Self::Picture => "picture of a refusal",
             Self::SealedPicture => "sealed picture",
+            Self::Crop => "picture of a template",
+            Self::SealedCrop => "sealed picture of a template",
         })
     }
 }
@@ -132,6 +139,10 @@ impl Traces {
         for row in snapshots::Kept::of(conn, Some(person))? {
             found.extend(row.open(conn, sealer)?.map(|picture| (Trace::Picture, own_of(&picture))));
             found.push((Trace::SealedPicture, Zeroizing::new(row.sealed)));
+        }
+        for row in crops::Kept::of(conn, Some(person))? {
+            found.extend(row.open(conn, sealer)?.map(|crop| (Trace::Crop, own_of(&crop))));
+            found.push((Trace::SealedCrop, Zeroizing::new(row.sealed)));
         }
         Ok(Self(found))
     }

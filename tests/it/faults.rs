@@ -11,15 +11,16 @@ use std::process::{Command, Stdio};
 
 use accessd::clock::MonoTime;
 use accessd::encoder::ModelId;
-use accessd::gallery::{NewTemplate, PersonId};
+use accessd::gallery::{KeptCrop, NewTemplate, PersonId};
 use accessd::journal::chain::Against;
 use accessd::journal::replay::{PastAttempt, Then};
 use accessd::journal::{Event, EventId, EventKind, Filter, Stamp};
 use accessd::seal::{Keys, RecoveryCode};
 use accessd::store::{
-    Album, Custody, KeepAttempts, KeepSnapshots, KeyFile, OpenMode, Recollection, Restoring, Retention,
-    Snapshot, SqliteStore, Store, check,
+    Album, Custody, KeepAttempts, KeepSnapshots, KeyFile, Migrating, NamedModel, OpenMode, Recollection,
+    Restoring, Retention, Snapshot, SqliteStore, Store, check,
 };
+use accessd::vision::align::AlignedCrop;
 
 use crate::powercut::build_layer;
 use crate::support::template;
@@ -62,6 +63,19 @@ fn open_keeping(folder: &Path) -> SqliteStore {
     open(folder).with_attempts(KeepAttempts { days: Some(7), most: 100 })
 }
 
+fn named(name: &str) -> NamedModel {
+    NamedModel { name: name.into(), id: ModelId(format!("{name}@1")) }
+}
+
+fn of_other(n: u8) -> NewTemplate {
+    NewTemplate { model: named("other").id, ..face(n) }
+}
+
+fn with_crop(n: u8) -> NewTemplate {
+    let picture = image::RgbImage::from_fn(112, 112, |x, y| image::Rgb([(x * y) as u8, n, y as u8]));
+    NewTemplate { crop: KeptCrop::of(&AlignedCrop(picture)), ..face(n) }
+}
+
 /// A face that was let in as this person.
 fn attempt(n: u8, person: PersonId) -> PastAttempt {
     crate::replay::attempt(&model(), i64::from(n), Then::LetIn(person), &[face(n).embedding])
@@ -93,6 +107,10 @@ fn perform(operation: &str, folder: &Path) {
             .with_snapshots(KeepSnapshots { days: Some(3), most: 9 })
             .keep_snapshot(&Snapshot { event: EventId(9), person: None, jpeg: vec![7; 9000] }, AT)
             .unwrap(),
+        "migrate" => open(folder).begin_migration(&named("made-up"), &named("other"), "x", AT).unwrap(),
+        "fill" => assert!(open(folder).fill(PersonId(1), &[of_other(1)], serde_json::json!({}), AT).unwrap()),
+        "end migration" => drop(open(folder).end_migration(&named("made-up").id, "x", AT).unwrap()),
+        "drop crops" => open(folder).with_crops(false).tend(AT).unwrap(),
         "forget attempts" => open(folder).tend(AT).unwrap(),
         "restore" => {
             let backup = fs::File::open(folder.join("old.backup")).unwrap();
@@ -129,6 +147,18 @@ fn prepare(operation: &str, folder: &Path) {
             if matches!(operation, "remove" | "forget attempts" | "backup") {
                 store = store.with_attempts(KeepAttempts { days: Some(7), most: 100 });
                 store.keep(&[attempt(1, PersonId(1)), attempt(3, PersonId(2))], AT).unwrap();
+            }
+            if matches!(operation, "fill" | "end migration") {
+                store.begin_migration(&named("made-up"), &named("other"), "x", AT).unwrap();
+            }
+            if operation == "end migration" {
+                for person in [1, 2] {
+                    store.fill(PersonId(person), &[of_other(1)], serde_json::json!({}), AT).unwrap();
+                }
+            }
+            if operation == "drop crops" {
+                store = store.with_crops(true);
+                store.add_templates("Ada", &[with_crop(7)], "x", AT).unwrap();
             }
             if operation == "restore" {
                 let mut file = fs::File::create(folder.join("old.backup")).unwrap();
@@ -187,10 +217,13 @@ fn state_of(folder: &Path, story: &str) -> String {
     let kinds: Vec<_> =
         store.records(&Filter::default()).unwrap().iter().map(|record| record.event.kind).collect();
     let attempts: Vec<_> = store.recall(&model()).unwrap().iter().map(|kept| kept.run).collect();
-    let pictures: i64 = rusqlite::Connection::open(database(folder))
-        .unwrap()
-        .query_row("SELECT count(*) FROM snapshots", [], |row| row.get(0))
-        .unwrap();
+    let other = store.gallery(&named("other").id).unwrap().templates();
+    let migration = store.migration().unwrap().map(|migration| migration.to.name);
+    let sql = rusqlite::Connection::open(database(folder)).unwrap();
+    let [pictures, crops] = ["snapshots", "crops"].map(|table| -> i64 {
+        sql.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    });
+    drop(sql);
     drop(store);
     let checkup = check(&database(folder), &keys(folder)).unwrap();
     assert!(checkup.is_sound(), "{story}: {:?}", checkup.findings);
@@ -202,7 +235,8 @@ fn state_of(folder: &Path, story: &str) -> String {
         );
     }
     format!(
-        "{people:?} {} in the gallery, {kinds:?}, attempts {attempts:?}, {pictures} pictures",
+        "{people:?} {} in the gallery, {kinds:?}, attempts {attempts:?}, {pictures} pictures, {crops} crops, {other} of another \
+         encoder, {migration:?}",
         gallery.templates()
     )
 }
@@ -292,6 +326,14 @@ fn killed_at_every_point_of_keeping_and_forgetting_attempts() {
     check_operation("keep", 5);
     check_operation("keep picture", 5);
     check_operation("forget attempts", 5);
+}
+
+#[test]
+fn killed_at_every_point_of_a_change_of_the_encoder() {
+    check_operation("migrate", 5);
+    check_operation("fill", 5);
+    check_operation("end migration", 5);
+    check_operation("drop crops", 5);
 }
 
 #[test]

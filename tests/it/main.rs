@@ -16,6 +16,7 @@ mod fetch;
 mod fuzz;
 mod journal;
 mod liveness;
+mod migration;
 mod models;
 mod networks;
 mod pins;

@@ -66,6 +66,7 @@ impl Analyser for SeesAda {
     fn analyse(&mut self, frame: &Frame, gallery: &Gallery) -> Result<Analysis, AnalyseError> {
         let embedding = Embedding::normalise(ADA.to_vec()).unwrap();
         let face = SeenFace {
+            crop: None,
             snapshot: None,
             track: TrackId(frame.seq / 4),
             face: Face {
@@ -168,6 +169,7 @@ fn be_the_daemon(folder: &Path) {
             demands: accessd::access::Demands::default(),
         },
         learning: None,
+        other: None,
         enrolment: EnrolmentOptions {
             samples: 2,
             timeout: Duration::from_secs(60),

@@ -58,7 +58,7 @@ pub fn attempt(model: &ModelId, run: i64, then: Then, looks: &[Embedding]) -> Pa
 }
 
 /// A face of as many values as a real one has.
-fn face(seed: u32) -> Embedding {
+pub fn face(seed: u32) -> Embedding {
     let mut state = seed;
     let values = (0..128).map(|_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -298,7 +298,7 @@ fn explain_writes_the_picture_of_a_refusal_for_its_owner_alone() {
 }
 
 /// Frames in which somebody stands before the camera, larger and larger.
-fn film(site: &Site, name: &str, photograph: &str, frames: u32) {
+pub fn film(site: &Site, name: &str, photograph: &str, frames: u32) {
     let image = load_image(&photo(photograph)).unwrap();
     fs::create_dir(site.path(name)).unwrap();
     for n in 0..frames {
@@ -311,7 +311,7 @@ fn film(site: &Site, name: &str, photograph: &str, frames: u32) {
     }
 }
 
-fn done(out: &Outcome) -> &str {
+pub fn done(out: &Outcome) -> &str {
     assert_eq!(out.code, 0, "{}{}", out.stdout, out.stderr);
     &out.stdout
 }

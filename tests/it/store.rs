@@ -43,6 +43,7 @@ impl Numbers {
                 roll_deg: 0.7,
             },
             source: TemplateSource::Camera,
+            crop: None,
         }
     }
 }

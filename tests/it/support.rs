@@ -168,6 +168,7 @@ pub fn template(values: &[f32]) -> NewTemplate {
             roll_deg: 0.0,
         },
         source: TemplateSource::Image,
+        crop: None,
     }
 }
 

@@ -145,7 +145,7 @@ fn enrol(store: &mut SqliteStore, stamp: &mut Stamps) -> anyhow::Result<Vec<(Col
                 let embedding = Embedding::normalise(values).context("made-up numbers are no embedding")?;
                 let quality = quality(n, sample);
                 let source = if n % 4 == 0 { TemplateSource::Image } else { TemplateSource::Camera };
-                Ok(NewTemplate { model: model.clone(), embedding, quality, source })
+                Ok(NewTemplate { model: model.clone(), embedding, quality, source, crop: None })
             })
             .collect();
         let id = store.enrol(colleague.name, &templates?, "console: ada", stamp.next())?;

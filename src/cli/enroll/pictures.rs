@@ -7,17 +7,19 @@ use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::super::adapters::{gates, load_networks};
+use super::super::adapters::{gates, keeps_crops, load_networks};
 use super::super::picture::Picture;
 use crate::config::Config;
 use crate::encoder::compare;
-use crate::gallery::SAME_PERSON;
-use crate::gallery::{NewTemplate, TemplateSource};
+use crate::gallery::{KeptCrop, NewTemplate, SAME_PERSON, TemplateSource};
 use crate::recognition::{FoundFace, Recogniser};
 use crate::vision::quality::QualityGates;
 
 /// Endings of the picture files that are looked for in a folder.
 const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "pgm", "ppm", "pnm"];
+
+/// Crops that are kept of one enrolment at most: no encoder wants more, and all travel in one request.
+const MOST_CROPS: usize = 8;
 
 /// A picture that cannot serve as a sample.
 #[derive(Debug, Serialize)]
@@ -47,7 +49,9 @@ pub(super) fn judge(
 ) -> anyhow::Result<(Vec<NewTemplate>, Vec<Refusal>)> {
     let files = gather(paths)?;
     let mut networks = load_networks(config)?;
-    let (samples, refusals) = judge_all(&mut networks, &gates(config), files);
+    let (mut samples, refusals) = judge_all(&mut networks, &gates(config), files);
+    let kept = if keeps_crops(config) { MOST_CROPS } else { 0 };
+    samples.iter_mut().skip(kept).for_each(|sample| sample.template.crop = None);
     if !refusals.is_empty() && (!skip_bad || samples.is_empty()) {
         bail!(refused(&refusals, !samples.is_empty()));
     }
@@ -117,6 +121,7 @@ fn judge_one(networks: &mut Recogniser, gates: &QualityGates, image: &Path) -> a
         embedding: picture.embed(networks, &face)?,
         quality: face.quality,
         source: TemplateSource::Image,
+        crop: KeptCrop::of(&face.crop),
     })
 }
 
@@ -191,7 +196,7 @@ mod tests {
     fn sample(image: &str, values: [f32; 2]) -> Sample {
         let embedding = Embedding::normalise(values.to_vec()).unwrap();
         let model = ModelId("m@1".into());
-        let template = NewTemplate { model, embedding, quality: GOOD, source: TemplateSource::Image };
+        let template = NewTemplate { model, embedding, quality: GOOD, source: TemplateSource::Image, crop: None };
         Sample { image: image.into(), template }
     }
 

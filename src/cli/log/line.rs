@@ -91,6 +91,8 @@ fn word(kind: EventKind) -> &'static str {
         EventKind::Pruned => "pruned",
         EventKind::Config => "settings",
         EventKind::Model => "encoder",
+        EventKind::Migration => "migration",
+        EventKind::Migrated => "migrated",
         EventKind::NotPassed => "not passed",
         EventKind::Consent => "consent",
         EventKind::PictureSeen => "picture seen",

@@ -89,7 +89,7 @@ fn samples(person: &Person, status: &Status, zone: &TimeZone) -> Markup {
                         @let quality = &sample.quality;
                         tr {
                             td data-name=(t::TAKEN) { (times::day(sample.created, zone)) @if sample.model.to_string() != status.model { " " span .tag .bad { (t::NOT_OF_MODEL) } } }
-                            td data-name=(t::SOURCE) { (match sample.source { TemplateSource::Camera => t::BY_CAMERA, TemplateSource::Image => t::BY_PICTURE, TemplateSource::Learnt => t::BY_DOOR }) }
+                            td data-name=(t::SOURCE) { (match sample.source { TemplateSource::Camera => t::BY_CAMERA, TemplateSource::Image => t::BY_PICTURE, TemplateSource::Learnt => t::BY_DOOR, TemplateSource::Migrated => t::BY_MIGRATION }) }
                             td .figure data-name=(t::EYES) { (format!("{:.0} px", quality.eye_distance_px)) }
                             td .figure data-name=(t::SHARPNESS) { (format!("{:.0}", quality.sharpness)) }
                             td .figure data-name=(t::LIGHT) { (format!("{:.0}", quality.light)) }

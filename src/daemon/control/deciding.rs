@@ -67,6 +67,7 @@ impl Control {
         }
         for conclusion in &conclusions {
             if let (Conclusion::Granted { name, evidence }, Some(grant)) = (conclusion, self.last_grant) {
+                self.migrate_look(door, analysis, evidence, grant)?;
                 self.learn(analysis, name, evidence, grant)?;
             }
         }

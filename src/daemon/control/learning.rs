@@ -59,6 +59,7 @@ impl Control {
             embedding: embedding.clone(),
             quality: face.quality,
             source: TemplateSource::Learnt,
+            crop: None,
         };
         let other = agreement.nearest_other.map(|score| score.0);
         let detail = json!({ "grant": grant, "score": agreement.enrolled.0, "nearest_other": other });

@@ -14,6 +14,7 @@ use crate::gallery::{PersonId, SAME_PERSON};
 use crate::journal::replay::{Decision, Keep, PastAttempt, Then};
 use crate::journal::{EventId, EventKind, Stamp};
 use crate::store::Snapshot;
+use crate::vision::align::AlignedCrop;
 use crate::vision::tracks::TrackId;
 
 use super::Control;
@@ -22,6 +23,8 @@ use super::Control;
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     keep: Keep,
+    /// Whether crops are gathered too.
+    crops: bool,
     faces: Vec<Open>,
 }
 
@@ -36,11 +39,15 @@ struct Open {
     compared: usize,
     /// No more of it is gathered.
     over: bool,
+    /// Of the looks that were compared, while the encoder is changed.
+    crops: Vec<AlignedCrop>,
+    /// A look of it became a template of the other encoder.
+    teaches: bool,
 }
 
 impl Memory {
-    pub(crate) fn new(keep: Keep) -> Self {
-        Self { keep, faces: Vec::new() }
+    pub(crate) fn new(keep: Keep, crops: bool) -> Self {
+        Self { keep, crops, faces: Vec::new() }
     }
 
     /// Takes in what a frame showed, as it went into the decision at `now`.
@@ -54,6 +61,7 @@ impl Memory {
                 (LookOutcome::Unusable(issue), _) => Sight::Unusable(*issue),
                 _ => Sight::InView,
             };
+            let crops = self.crops;
             let open = self.open(look.track, threshold);
             open.seen = now;
             if let (Sight::Face(_), Some(found)) = (&sight, &face.matched)
@@ -65,7 +73,10 @@ impl Memory {
             if full {
                 continue;
             }
-            open.compared += usize::from(matches!(sight, Sight::Face(_)));
+            if matches!(sight, Sight::Face(_)) {
+                open.compared += 1;
+                open.crops.extend(face.crop.clone().filter(|_| crops));
+            }
             let others = looks.iter().enumerate().filter(|(other, _)| *other != n);
             open.face.looks.push(PastLook {
                 seq: look.seq,
@@ -92,6 +103,8 @@ impl Memory {
                 seen: MonoTime::default(),
                 compared: 0,
                 over: false,
+                crops: Vec::new(),
+                teaches: false,
             });
             self.faces.len() - 1
         });
@@ -105,6 +118,11 @@ impl Memory {
         {
             open.decisions.push(decision);
         }
+    }
+
+    /// A look of this face became a template of the other encoder.
+    pub(super) fn teaches(&mut self, track: TrackId) {
+        self.faces.iter_mut().filter(|open| open.face.track == track).for_each(|open| open.teaches = true);
     }
 
     /// The evidence of all faces was forgotten: what follows is weighed anew, and so are their attempts.
@@ -208,9 +226,12 @@ impl Control {
     /// the door.
     pub(super) fn keep_attempts(&mut self, all: bool) {
         let at = Stamp::now(&*self.clock);
-        let mut kept = Vec::new();
+        let (mut kept, mut to_the_other) = (Vec::new(), Vec::new());
         for doorway in &mut self.doors.0 {
             for open in doorway.memory.gone(at.mono, all) {
+                if self.migrating.is_some() && !open.teaches {
+                    to_the_other.push((kept.len(), open.crops));
+                }
                 kept.push(PastAttempt {
                     model: self.terms.model.clone(),
                     wall: at.wall.checked_sub(at.mono.since(open.seen)).unwrap_or(at.wall),
@@ -228,6 +249,11 @@ impl Control {
         }
         if let Err(error) = self.store.keep(&kept, at) {
             log::warn!("{} attempts are not kept for a replay: {error}", kept.len());
+        }
+        for (n, crops) in to_the_other {
+            if let Some(migrating) = &self.migrating {
+                migrating.attempt(kept[n].clone(), crops);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod hardware;
 mod learning;
 mod looks;
 mod memory;
+mod migrating;
 mod passages;
 mod people;
 mod pins;
@@ -46,6 +47,7 @@ use camera_watch::Change;
 pub(crate) use hardware::LampBoard;
 pub(crate) use looks::Looks;
 pub(crate) use memory::Memory;
+pub(crate) use migrating::Migrating;
 pub(crate) use passages::Going;
 use people::LiveEnrolment;
 pub(crate) use pins::{Asking, Pins};
@@ -57,6 +59,8 @@ pub(crate) struct Control {
     pub(crate) store: Box<dyn Store>,
     pub(crate) doors: Doors,
     pub(crate) learning: Option<Learning>,
+    /// The change of the encoder, while there is one.
+    pub(crate) migrating: Option<Migrating>,
     /// The last grant that was written down.
     pub(crate) last_grant: Option<EventId>,
     /// The first record that the verdict under way has led to.
@@ -125,6 +129,7 @@ impl Control {
                 Some(Mail::Note(Note::PinChecked { door, proof })) => self.pin_checked(door, proof)?,
                 Some(Mail::Note(Note::KeypadFailed { door, what })) => self.keypad_lost(door, what)?,
                 Some(Mail::Note(Note::KeypadBack { door })) => self.keypad_back(door)?,
+                Some(Mail::Note(Note::Migrated(made))) => self.migrated(made)?,
                 Some(Mail::Command(command)) => self.command(command)?,
                 Some(Mail::Analysis(door, analysis)) => self.analysed(door, &analysis)?,
                 None => {}

@@ -95,7 +95,9 @@ impl Control {
                 Request::RecordConsent { .. }
                 | Request::Export { .. }
                 | Request::Snapshot { .. }
-                | Request::NewRecoveryCode,
+                | Request::NewRecoveryCode
+                | Request::Migrate { .. }
+                | Request::BackOver,
             ) => self.tell_followers(),
             (
                 _,
@@ -130,6 +132,7 @@ impl Control {
         // What is held up next would be held against others.
         self.end_test("the people changed", Some("somebody was enrolled or removed; begin again"))?;
         self.tell_what_is_shown()?;
+        self.count_wanted()?;
         self.read_rules()?;
         self.tell_followers();
         Ok(())

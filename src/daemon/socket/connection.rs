@@ -12,12 +12,13 @@ use tokio::time::timeout;
 use zeroize::Zeroize;
 
 use crate::daemon::mailbox::Command;
-use crate::daemon::ops;
+use crate::daemon::migrating::{self, CutOver};
+use crate::daemon::ops::{self, Terms};
 use crate::daemon::protocol::{Reply, Request};
 use crate::daemon::replaying;
 use crate::daemon::supervise::chain;
 use crate::door::Order;
-use crate::journal::{EventId, Filter, Record};
+use crate::journal::{Event, EventId, Filter, Record};
 use crate::store::{Store, StoreError};
 
 use super::Desk;
@@ -155,9 +156,11 @@ impl Client {
             }
             request @ Request::Verify { .. } => self.read_aside(request).await,
             request @ Request::Replay { .. } => self.replay(request).await,
+            Request::CutOver { order } => self.cut_over(order).await,
             Request::Figures => self.figures().await,
             Request::Picture { door } => self.picture(door.as_deref()).await,
             Request::EnrolPicture { name, picture, more } => self.enrol_picture(name, picture, more).await,
+            Request::Migration => self.migration().await,
             request => match self.with_reader(|reader| ops::read(reader, &request)) {
                 Some(reply) => reply,
                 None => self.change(request).await,
@@ -178,20 +181,49 @@ impl Client {
 
     /// Works out a replay on a thread and a view of its own; one at a time, as the door needs the processor.
     async fn replay(&self, request: Request) -> Reply {
-        let Ok(turn) = self.desk.replaying.clone().try_lock_owned() else {
-            return Reply::Error { message: "another replay is under way; try again in a moment".into() };
-        };
-        let reader = match self.with_reader(|reader| reader.reader()) {
-            Ok(reader) => reader,
-            Err(error) => return Reply::Error { message: chain(&error) },
-        };
         log::info!("{} has kept attempts weighed again: {request:?}", self.actor);
+        self.weigh(move |reader, terms| replaying::answer(reader, terms, &request).unwrap_or_else(stopping))
+            .await
+            .unwrap_or_else(|message| Reply::Error { message })
+    }
+
+    /// How a change of the encoder stands: attempts are opened for it.
+    async fn migration(&self) -> Reply {
+        self.weigh(|reader, terms| migrating::read(reader, terms, &Request::Migration).unwrap_or_else(stopping))
+            .await
+            .unwrap_or_else(|message| Reply::Error { message })
+    }
+
+    /// Whether another encoder may take over; when it may, that is written down.
+    async fn cut_over(&self, order: CutOver) -> Reply {
+        log::info!("{} asks whether another encoder may take over", self.actor);
+        let judged = self.weigh(move |reader, terms| migrating::judge(reader, terms, &order)).await;
+        let (replayed, event) = match judged.flatten() {
+            Ok(may) => may,
+            Err(message) => return Reply::Error { message },
+        };
+        let event = Box::new(Event { actor: Some(self.actor.clone()), ..event });
+        match self.command(|reply| Command::Write { event, reply }).await {
+            Reply::Done => Reply::Replayed { replayed: Box::new(replayed) },
+            failed => failed,
+        }
+    }
+
+    /// Works something out on a thread and a view of its own.
+    async fn weigh<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store, &Terms) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let Ok(turn) = self.desk.replaying.clone().try_lock_owned() else {
+            return Err("another replay is under way; try again in a moment".into());
+        };
+        let reader = self.with_reader(|reader| reader.reader()).map_err(|error| chain(&error))?;
         let terms = self.desk.terms.clone();
         let work = move || {
             let _turn = turn;
-            replaying::answer(&*reader, &terms, &request).unwrap_or_else(stopping)
+            work(&*reader, &terms)
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| stopping())
+        tokio::task::spawn_blocking(work).await.map_err(|_| STOPPING.to_owned())
     }
 
     pub(super) async fn change(&self, request: Request) -> Reply {
@@ -299,8 +331,10 @@ fn not_an_admin(actor: &str) -> String {
     )
 }
 
+const STOPPING: &str = "the daemon is stopping";
+
 pub(super) fn stopping() -> Reply {
-    Reply::Error { message: "the daemon is stopping".into() }
+    Reply::Error { message: STOPPING.into() }
 }
 
 /// How a client is named in the journal: `uid 1000 (ada)`.

@@ -10,6 +10,7 @@ mod live_enrolment;
 mod operators;
 mod pins;
 mod real_store;
+mod migrating;
 mod replaying;
 mod rules;
 mod spoof;
@@ -321,6 +322,7 @@ fn parts(
         snapshots: super::Snapshots::Strangers,
         models: "none".into(),
         learning: None,
+        other: None,
         enrolment: EnrolmentOptions {
             samples: 2,
             timeout: Duration::from_secs(60),

@@ -1,0 +1,194 @@
+//! `accessd models migrate`: from one encoder to another with the door at work, and back.
+
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::{ArgGroup, Args};
+use comfy_table::Table;
+
+use super::super::backend::Backend;
+use super::super::output::{self, Output, count};
+use super::super::replay::headline;
+use super::super::{Exit, Globals};
+use crate::calibration::cohort::Cohort;
+use crate::config::{Config, set_encoder};
+use crate::daemon::migrating::{CutOver, Progress};
+use crate::models::Library;
+use crate::nn::model_file::Framing;
+use crate::store::{Filling, NamedModel};
+
+/// Change to another encoder while the door works; without an option, show how far that is
+///
+/// With --to the samples of both encoders lie side by side from the next start of the service on: the new ones are made of kept
+/// pictures (privacy.keep_crops) and of looks of people who are let in, while the door goes on deciding by the old one. Of
+/// attempts that are kept (privacy.keep_attempts) it is then known what the new one would have decided. --cut-over is refused
+/// unless everybody has samples and that is no worse; --back takes it back. Both change encoder.model in the config and take
+/// effect at the next start. --end removes what there is of the one that is not in force.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("step").args(["to", "cut_over", "back", "end"])))]
+pub(super) struct Migrate {
+    /// Begin: the installed encoder to change to, by name
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
+    /// Have the config name the new one, if replayed attempts show that it does no worse
+    #[arg(long)]
+    cut_over: bool,
+    /// Cut over although people have no samples of the new one: they must be enrolled anew
+    #[arg(long, requires = "cut_over")]
+    leave_behind: bool,
+    /// So many attempts that the new one would let in besides were of people who ought to be: `accessd replay` lists them
+    #[arg(long, value_name = "N", requires = "cut_over", default_value_t = 0)]
+    confirm: usize,
+    /// Have the config name the old one again
+    #[arg(long)]
+    back: bool,
+    /// End it: samples and kept attempts of the encoder that is not in force are removed
+    #[arg(long)]
+    end: bool,
+    /// Print how far it is as JSON: {"migration": …} or {"migration": null}
+    #[arg(long, conflicts_with = "step")]
+    json: bool,
+}
+
+impl Migrate {
+    pub(super) fn perform(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let config = globals.load()?;
+        let mut out = Output::new();
+        match &self.to {
+            Some(name) => begin(&config, name, &mut out)?,
+            None if self.cut_over => self.cut_over(&config, globals, &mut out)?,
+            None if self.back => back(&config, globals, &mut out)?,
+            None if self.end => {
+                let samples = Backend::to_change(&config)?.end_migration()?;
+                out.line(format_args!(
+                    "ended: {} of the encoder that is not in force removed",
+                    count(samples, "sample", "samples")
+                ))?;
+            }
+            None => self.show(&config, &mut out)?,
+        }
+        out.flush()?;
+        Ok(Exit::Done)
+    }
+
+    fn show(&self, config: &Config, out: &mut Output) -> anyhow::Result<()> {
+        let progress = Backend::to_read(config)?.migration()?;
+        if self.json {
+            return Ok(out.json(&serde_json::json!({ "migration": progress }))?);
+        }
+        match progress {
+            None => Ok(out.line("no change of the encoder is under way; begin one with --to NAME")?),
+            Some(progress) => tell(&progress, config, out),
+        }
+    }
+
+    fn cut_over(&self, config: &Config, globals: &Globals, out: &mut Output) -> anyhow::Result<()> {
+        let mut backend = Backend::to_change(config)?;
+        let migration = under_way(&mut backend)?.migration;
+        if config.encoder.model == migration.to.name {
+            bail!("the config names {} already; it is in force from the next start on", migration.to.name);
+        }
+        let origin = globals.origin();
+        let file = origin.file().with_context(|| format!("there is no config file to name {} in", migration.to.name))?;
+        let order = CutOver { leave_behind: self.leave_behind, confirmed: self.confirm };
+        let replayed = backend.cut_over(order)?;
+        set_encoder(file, &migration.to.name)?;
+        out.line(format_args!("of {}: {}", count(replayed.attempts, "attempt", "attempts"), headline(&replayed)))?;
+        named(&migration.to, file, out)?;
+        Ok(out.line("back with: accessd models migrate --back")?)
+    }
+}
+
+fn begin(config: &Config, name: &str, out: &mut Output) -> anyhow::Result<()> {
+    let library = Library::new(&config.paths.models);
+    let named = |name: &str| {
+        let file = library.load(name, "encoder")?;
+        anyhow::Ok((NamedModel { name: name.to_owned(), id: file.card.id() }, file))
+    };
+    let ((from, _), (to, file)) = (named(&config.encoder.model)?, named(name)?);
+    ensure!(
+        file.card.framing != Some(Framing::Whole),
+        "{name} was trained on whole pictures, and the door shows it aligned faces; train with data.framing = \"aligned\""
+    );
+    Cohort::of(&to.id, &config.paths.models)?;
+    Backend::to_change(config)?.migrate(&from, &to)?;
+    out.line(format_args!("begun: samples of {} are made beside those of {}", to.id, from.id))?;
+    out.line("from the next start of the service on: sudo systemctl restart accessd")?;
+    if config.privacy.keep_attempts == "off" {
+        out.line(
+            "note: privacy.keep_attempts is off; a cut-over needs kept attempts to go by, so set it to \"recognised\" or \"everybody\" first",
+        )?;
+    }
+    if config.liveness.mode == "off" {
+        out.line("note: liveness.mode is off; looks of people at the door become samples only when the photo check has passed them")?;
+    }
+    Ok(())
+}
+
+fn back(config: &Config, globals: &Globals, out: &mut Output) -> anyhow::Result<()> {
+    let mut backend = Backend::to_change(config)?;
+    let from = under_way(&mut backend)?.migration.from;
+    if config.encoder.model == from.name {
+        bail!("the config names {} already", from.name);
+    }
+    let origin = globals.origin();
+    let file = origin.file().with_context(|| format!("there is no config file to name {} in", from.name))?;
+    backend.back_over()?;
+    set_encoder(file, &from.name)?;
+    named(&from, file, out)
+}
+
+fn named(model: &NamedModel, file: &std::path::Path, out: &mut Output) -> anyhow::Result<()> {
+    out.line(format_args!("{} names {} now", file.display(), model.name))?;
+    Ok(out.line("in force from the next start of the service on: sudo systemctl restart accessd")?)
+}
+
+fn under_way(backend: &mut Backend) -> anyhow::Result<Progress> {
+    backend.migration()?.ok_or_else(|| anyhow!("no change of the encoder is under way; begin one with --to NAME"))
+}
+
+fn tell(progress: &Progress, config: &Config, out: &mut Output) -> anyhow::Result<()> {
+    let Progress { migration, in_force, people, attempts, since } = progress;
+    out.line(format_args!(
+        "from {} to {}, since {} by {}",
+        migration.from.id,
+        migration.to.id,
+        output::local_time(migration.began),
+        migration.began_by
+    ))?;
+    out.line(format_args!("in force: {in_force}"))?;
+    let named = [&migration.from, &migration.to].into_iter().find(|model| model.name == config.encoder.model);
+    if let Some(named) = named.filter(|named| named.id != *in_force) {
+        out.line(format_args!("the config names {}: in force from the next start on", named.name))?;
+    }
+    let Some(other) = migration.other(in_force) else {
+        return Ok(out.line("which is neither of the two: nothing is made for either")?);
+    };
+    let short = people.iter().filter(|person| person.missing() > 0).count();
+    out.line(format_args!(
+        "{} of {} have the samples of {} that are wanted",
+        people.len() - short,
+        count(people.len(), "person", "people"),
+        other.id
+    ))?;
+    let since = since.map_or(String::new(), |since| format!(" since {}", output::local_time(since)));
+    out.line(format_args!("{} kept as it sees them{since}", count(*attempts, "attempt is", "attempts are")))?;
+    if short > 0 {
+        out.line("")?;
+        out.table(&table(people))?;
+    }
+    Ok(())
+}
+
+/// Those of whom samples are wanted.
+fn table(people: &[Filling]) -> Table {
+    let mut table = output::table(["NAME", "SAMPLES", "OF THE OTHER", "WANTED"]);
+    for person in people.iter().filter(|person| person.missing() > 0) {
+        table.add_row([
+            person.person.name.clone(),
+            person.of_this.to_string(),
+            person.of_other.to_string(),
+            (person.of_other + person.missing()).to_string(),
+        ]);
+    }
+    output::align_right(&mut table, [1, 2, 3]);
+    table
+}

@@ -1,0 +1,150 @@
+//! The rows of `crops`: the aligned pictures that templates were made from, each sealed with its person's key. They go with
+//! their template, and all of them when the operator does not keep them any more.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use zeroize::Zeroizing;
+
+use super::StoreError;
+use super::sealing::Sealer;
+use super::templates::Crops;
+use super::trouble::Trouble;
+use super::{SqliteStore, migration};
+use crate::encoder::ModelId;
+use crate::gallery::{KeptCrop, PersonId};
+use crate::seal::{Place, Secret};
+use crate::vision::quality::Quality;
+
+/// A person with the pictures that their templates were made from.
+pub type CropsOf = (PersonId, Vec<(Quality, KeptCrop)>);
+
+impl SqliteStore {
+    /// Whether the pictures that templates are made from are kept from now on. Where not, those from before go.
+    #[must_use]
+    pub fn with_crops(mut self, keep: bool) -> Self {
+        self.keep_crops = keep;
+        self
+    }
+
+    /// What becomes of the pictures of new templates.
+    pub(super) fn crops(&self) -> Crops {
+        if self.keep_crops { Crops::Kept } else { Crops::Dropped }
+    }
+
+    /// Takes all crops out where they are not kept any more.
+    pub(super) fn drop_crops(&mut self) -> Result<(), StoreError> {
+        if self.keep_crops || self.crops_are_gone {
+            return Ok(());
+        }
+        let some = self.read("looking for crops", |conn| {
+            Ok(conn.prepare("SELECT 1 FROM crops LIMIT 1")?.exists([])?)
+        })?;
+        if some {
+            self.commit("taking the crops out", |tx, _| Ok(tx.execute("DELETE FROM crops", [])?))?;
+            self.erase_traces();
+        }
+        self.crops_are_gone = true;
+        Ok(())
+    }
+}
+
+/// A crop opens as that of this template and person alone.
+fn place(person: PersonId, template: i64) -> Place {
+    Place::new("accessd crop").number(person.0).number(template)
+}
+
+pub(super) fn insert(
+    tx: &Transaction<'_>,
+    key: &Secret,
+    person: PersonId,
+    template: i64,
+    crop: &KeptCrop,
+) -> Result<(), Trouble> {
+    let sealed = key.seal(&place(person, template), crop.bytes())?;
+    tx.execute("INSERT INTO crops (template, sealed) VALUES (?1, ?2)", params![template, sealed])?;
+    Ok(())
+}
+
+/// A row as it is stored.
+pub(super) struct Kept {
+    pub template: i64,
+    pub person: PersonId,
+    pub sealed: Vec<u8>,
+}
+
+impl Kept {
+    /// The rows of one person, or all.
+    pub fn of(conn: &Connection, person: Option<PersonId>) -> Result<Vec<Self>, Trouble> {
+        let mut rows = conn.prepare(
+            "SELECT template, person, crops.sealed FROM crops JOIN templates ON templates.id = template
+             WHERE ?1 IS NULL OR person = ?1 ORDER BY template",
+        )?;
+        let rows = rows.query_map([person.map(|person| person.0)], |row| {
+            Ok(Self { template: row.get(0)?, person: PersonId(row.get(1)?), sealed: row.get(2)? })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The JPEG; `None` when it does not open.
+    pub fn open(&self, conn: &Connection, sealer: &Sealer) -> Result<Option<Zeroizing<Vec<u8>>>, Trouble> {
+        let key = match sealer.key_of(conn, self.person) {
+            Err(Trouble::Damaged(_)) => None,
+            other => other?,
+        };
+        Ok(key.and_then(|key| key.open(&place(self.person, self.template), &self.sealed).ok()))
+    }
+
+    fn crop(&self, conn: &Connection, sealer: &Sealer) -> Result<Option<KeptCrop>, Trouble> {
+        let bytes = self.open(conn, sealer)?;
+        Ok(bytes.and_then(|bytes| KeptCrop::from_bytes(bytes.to_vec()).ok()))
+    }
+}
+
+/// The next person behind `after` who has crops of templates of `from` and not enough templates of `to`, with those crops.
+pub(super) fn next(
+    conn: &Connection,
+    sealer: &Sealer,
+    (from, to): (&ModelId, &ModelId),
+    after: PersonId,
+) -> Result<Option<CropsOf>, Trouble> {
+    let mut person = after;
+    loop {
+        let mut next = conn.prepare_cached(
+            "SELECT min(person) FROM templates JOIN crops ON template = templates.id
+             WHERE person > ?1 AND model = ?2 AND source <> 'learnt'",
+        )?;
+        let Some(id) = next.query_row(params![person.0, from.0], |row| row.get::<_, Option<i64>>(0))? else {
+            return Ok(None);
+        };
+        person = PersonId(id);
+        let missing = migration::missing(conn, (from, to), person)?;
+        if missing == 0 {
+            continue;
+        }
+        let mut found = Vec::new();
+        for kept in Kept::of(conn, Some(person))? {
+            let quality: Option<String> = conn
+                .prepare_cached("SELECT quality FROM templates WHERE id = ?1 AND model = ?2 AND source <> 'learnt'")?
+                .query_row(params![kept.template, from.0], |row| row.get(0))
+                .optional()?;
+            let quality: Option<Quality> = quality.and_then(|text| serde_json::from_str(&text).ok());
+            if let (Some(quality), Some(crop)) = (quality, kept.crop(conn, sealer)?) {
+                found.push((quality, crop));
+            }
+        }
+        found.truncate(missing);
+        if !found.is_empty() {
+            return Ok(Some((person, found)));
+        }
+    }
+}
+
+/// Those that do not open, or are no pictures.
+pub(super) fn shut(conn: &Connection, sealer: &Sealer) -> Result<Vec<i64>, Trouble> {
+    let mut shut = Vec::new();
+    for kept in Kept::of(conn, None)? {
+        if kept.crop(conn, sealer)?.is_none() {
+            shut.push(kept.template);
+        }
+    }
+    Ok(shut)
+}
