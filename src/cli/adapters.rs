@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use candle_core::Device;
 
 use crate::access::{Demands, Learning, Rule, Several};
 use crate::calibration::Bar;
@@ -35,6 +34,7 @@ use crate::journal::replay::Keep;
 use crate::liveness::challenge::{Dice, Terms};
 use crate::liveness::check::PhotoCheck;
 use crate::models::Library;
+use crate::nn::device;
 use crate::nn::team::Team;
 use crate::policy::{OnRisk, Patience as Attempts, PinPatience, Place, Risks, WhichDoor, which_door};
 use crate::recognition::{Recogniser, RecogniserOptions, RecognitionError, load_photo_check};
@@ -260,8 +260,14 @@ pub(super) fn other_encoder(config: &Config, store: &SqliteStore, model: &ModelI
             format!("{model} is in force, which is neither {} nor {}", migration.from.id, migration.to.id)
         })?;
         let file = Library::new(&config.paths.models).load(&other.name, "encoder")?;
-        ensure!(file.card.id() == other.id, "the network installed as {} is {}, not {}", other.name, file.card.id(), other.id);
-        let mut encoder = Encoder::new(&file, &Device::Cpu)?;
+        ensure!(
+            file.card.id() == other.id,
+            "the network installed as {} is {}, not {}",
+            other.name,
+            file.card.id(),
+            other.id
+        );
+        let mut encoder = Encoder::new(&file, &device("cpu")?)?;
         let embed = move |crop: &AlignedCrop| match encoder.embed(&[crop]) {
             Ok(mut embeddings) => embeddings.pop().ok_or_else(|| "it gave no embedding".to_owned()),
             Err(error) => Err(error.to_string()),

@@ -16,8 +16,8 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::actor;
 use crate::daemon::client::Client;
-use crate::daemon::migrating::{CutOver, Progress};
 use crate::daemon::custody::backup_event;
+use crate::daemon::migrating::{CutOver, Progress};
 use crate::daemon::ops::{self, Terms};
 use crate::daemon::presentation::Judged;
 use crate::daemon::protocol::{EnrolProgress, Erasure, LookAlike, PinAnswer, Reply, Request, Status};
@@ -31,7 +31,9 @@ use crate::liveness::spoof::{Report, Settings, Shown, Species};
 use crate::models::Library;
 use crate::policy::{Change, RuleBook};
 use crate::seal::Keys;
-use crate::store::{Consent, Custody, Export, Header, NamedModel, OpenMode, SqliteStore, Store, StoreError, boot_id};
+use crate::store::{
+    Consent, Custody, Export, Header, NamedModel, OpenMode, SqliteStore, Store, StoreError, boot_id,
+};
 
 /// Where to ask.
 pub(super) enum Backend {

@@ -38,8 +38,8 @@ enum Command {
     Import(Import),
     /// Install an encoder that `accessd train` made, so that encoder.model can name it
     ///
-    /// Samples that another encoder made stay in the database and are never compared with those of this one: take new
-    /// ones of everybody before the door uses it.
+    /// Samples that another encoder made are never compared with those of this one: `accessd models migrate` has new ones made
+    /// while the door works.
     Install(Install),
     Migrate(migrate::Migrate),
 }

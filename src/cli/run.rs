@@ -11,8 +11,8 @@ use clap::Args;
 use super::adapters::{
     NO_DOOR, attempts, bar, bookkeeping, camera_factory, camera_spec, checked_by, console_terms, dice,
     door_rules, doubt, enrolment, forget_after, gates, inputs_factory, is_watched, keep, keypad_factory,
-    learning, load_networks, open_lamps, other_encoder, patience, pin_options, places, risks, rule, second_camera,
-    snapshots, start_guard, trust,
+    learning, load_networks, open_lamps, other_encoder, patience, pin_options, places, risks, rule,
+    second_camera, snapshots, start_guard, trust,
 };
 use super::backend::open_store;
 use super::exposed::exposed;

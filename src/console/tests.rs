@@ -136,7 +136,13 @@ fn template(n: usize) -> NewTemplate {
         roll_deg: 0.0,
     };
     let embedding = Embedding::normalise(values).unwrap();
-    NewTemplate { model: ModelId("m@1".into()), embedding, quality, source: TemplateSource::Image, crop: None }
+    NewTemplate {
+        model: ModelId("m@1".into()),
+        embedding,
+        quality,
+        source: TemplateSource::Image,
+        crop: None,
+    }
 }
 
 /// Answers from the store as the daemon does, one client after the other but for those who follow.

@@ -157,7 +157,8 @@ impl FaceAnalyser {
         }
         let embedded = self.lap(aligned, &mut times.embed_us);
         let mut seen = Vec::with_capacity(found.len());
-        for (((found, track), issue), embedding) in found.into_iter().zip(tracks).zip(issues).zip(embeddings) {
+        for (((found, track), issue), embedding) in found.into_iter().zip(tracks).zip(issues).zip(embeddings)
+        {
             let track = embedding.as_ref().map_or(track, |e| self.tracker.confirm(track, e));
             let matched = embedding.as_ref().and_then(|e| gallery.find(e));
             let repeated = self.before.as_ref().is_some_and(|b| is_same(b, &frame.image, &found.face.bbox));

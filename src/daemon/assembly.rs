@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use crate::access::{Adviser, Attempts, LookAlikes, Rule};
 use crate::clock::{Clock, MonoTime};
 use crate::door::keypad::KeypadFactory;
-use crate::encoder::ModelId;
-use crate::store::Store;
 use crate::door::{Driver, Inputs, InputsFactory};
+use crate::encoder::ModelId;
 use crate::journal::replay::Keep;
 use crate::journal::{Event, EventKind, Stamp};
 use crate::policy::{self, Throttle};
+use crate::store::Store;
 
 use super::analysis::{AnalyseError, Analyser};
 use super::camera_loop::{Backoff, CameraLoop};
@@ -239,7 +239,10 @@ fn migration(
     let (jobs, waiting) = sync_channel(MOST_JOBS);
     let mut migrating = Migrating::new(model.clone(), above, jobs);
     migrating.count(store, this).map_err(DaemonError::Read)?;
-    log::info!("templates of {model} are made beside those of {this}; people who want some: {}", migrating.short());
+    log::info!(
+        "templates of {model} are made beside those of {this}; people who want some: {}",
+        migrating.short()
+    );
     let work = MigrationLoop {
         this: this.clone(),
         other: model,
@@ -268,10 +271,9 @@ impl Daemon {
         let Parts { clock, mut store, .. } = parts;
         let started = clock.now();
         // All doors are locked before anything else is done.
-        let prepared = parts
-            .doors
-            .into_iter()
-            .map(|door| prepare(door, &parts.rule, parts.patience, (parts.keep, parts.other.is_some()), started));
+        let prepared = parts.doors.into_iter().map(|door| {
+            prepare(door, &parts.rule, parts.patience, (parts.keep, parts.other.is_some()), started)
+        });
         let mut prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>()?;
         let model = prepared.first().ok_or(DaemonError::NoDoor)?.analyser.model().clone();
         store.believe_clock(parts.trust.holds(&*clock));

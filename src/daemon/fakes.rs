@@ -25,9 +25,8 @@ use crate::journal::{Event, EventId, EventKind, Filter, PersonRef, Record, Stamp
 use crate::policy::{Change, NumberedRule, Passage, PersonRow, PersonTerms, Place, RuleBook, RuleId};
 use crate::seal::RecoveryCode;
 use crate::store::{
-    CropsOf, Filling, Migrating, Migration, NamedModel,
-    Album, Consent, Custody, Export, Header, PinChange, Recollection, Search, Snapshot, Store, StoreError,
-    Traces,
+    Album, Consent, CropsOf, Custody, Export, Filling, Header, Migrating, Migration, NamedModel, PinChange,
+    Recollection, Search, Snapshot, Store, StoreError, Traces,
 };
 use crate::vision::quality::{Quality, QualityIssue};
 use crate::vision::tracks::TrackId;

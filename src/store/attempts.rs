@@ -19,8 +19,8 @@ use super::{SqliteStore, StoreError};
 use crate::clock::MonoTime;
 use crate::encoder::{Embedding, ModelId, compare};
 use crate::gallery::{PersonId, SAME_PERSON};
-use crate::journal::{EventId, Stamp};
 use crate::journal::replay::PastAttempt;
+use crate::journal::{EventId, Stamp};
 use crate::seal::Place;
 use crate::vision::tracks::TrackId;
 

@@ -123,7 +123,9 @@ pub(super) fn next(
         let mut found = Vec::new();
         for kept in Kept::of(conn, Some(person))? {
             let quality: Option<String> = conn
-                .prepare_cached("SELECT quality FROM templates WHERE id = ?1 AND model = ?2 AND source <> 'learnt'")?
+                .prepare_cached(
+                    "SELECT quality FROM templates WHERE id = ?1 AND model = ?2 AND source <> 'learnt'",
+                )?
                 .query_row(params![kept.template, from.0], |row| row.get(0))
                 .optional()?;
             let quality: Option<Quality> = quality.and_then(|text| serde_json::from_str(&text).ok());

@@ -277,7 +277,9 @@ fn missing_of(of_this: usize, of_other: usize) -> usize {
 
 fn under_way(conn: &Connection) -> Result<Option<Migration>, Trouble> {
     let row = conn
-        .prepare_cached("SELECT from_name, from_model, to_name, to_model, began, began_by FROM model_migration")?
+        .prepare_cached(
+            "SELECT from_name, from_model, to_name, to_model, began, began_by FROM model_migration",
+        )?
         .query_row([], |row| {
             let named = |at: usize| {
                 Ok::<_, rusqlite::Error>(NamedModel { name: row.get(at)?, id: ModelId(row.get(at + 1)?) })

@@ -337,7 +337,13 @@ mod tests {
             roll_deg: 0.0,
         };
         let embedding = Embedding::normalise(vec![1.0, 2.0]).unwrap();
-        NewTemplate { model: ModelId("m@1".into()), embedding, quality, source: TemplateSource::Image, crop: None }
+        NewTemplate {
+            model: ModelId("m@1".into()),
+            embedding,
+            quality,
+            source: TemplateSource::Image,
+            crop: None,
+        }
     }
 
     fn store() -> (tempfile::TempDir, SqliteStore) {

@@ -343,7 +343,14 @@ impl Store for SqliteStore {
         let sealer = self.sealer()?.clone();
         self.write(&format!("learning a face of {name:?}"), |tx, pen| {
             let person = people::known(tx, name)?;
-            templates::insert(tx, &sealer, person.id, std::slice::from_ref(&template), Crops::Dropped, at.wall)?;
+            templates::insert(
+                tx,
+                &sealer,
+                person.id,
+                std::slice::from_ref(&template),
+                Crops::Dropped,
+                at.wall,
+            )?;
             let event = Event { person: Some(person), ..Event::new(EventKind::Learnt, detail) };
             chain::append(tx, &event, at, pen)?;
             people::changed(tx)?;
@@ -561,7 +568,13 @@ mod tests {
             roll_deg: 0.0,
         };
         let embedding = Embedding::normalise((1..=128u8).map(f32::from).collect()).unwrap();
-        NewTemplate { model: ModelId("m@1".into()), embedding, quality, source: TemplateSource::Image, crop: None }
+        NewTemplate {
+            model: ModelId("m@1".into()),
+            embedding,
+            quality,
+            source: TemplateSource::Image,
+            crop: None,
+        }
     }
 
     const AT: Stamp = Stamp { wall: jiff::Timestamp::UNIX_EPOCH, mono: MonoTime::from_millis(1) };

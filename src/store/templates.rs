@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, Transaction, params};
 
-use super::crops;
 use super::StoreError;
+use super::crops;
 use super::journal::{from_tag, micros, tag, timestamp};
 use super::sealing::{Sealer, open_embedding, place_of_template, seal_embedding};
 use super::trouble::Trouble;

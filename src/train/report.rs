@@ -342,8 +342,8 @@ fn card(report: &Report<'_>, results: &Results) -> String {
     let limits: String = limits(report, results).iter().map(|l| format!("- {l}\n")).collect();
     format!(
         "# {}\n\n{}. Architecture {}, {} values, input {}×{} px.\n\n\
-         ## Use\n\nTells whether two aligned pictures of faces show one person. Install it with `accessd models install`, set\n\
-         `encoder.model` and `decision.threshold`, and take new samples of everybody: templates of different encoders are\n\
+         ## Use\n\nTells whether two aligned pictures of faces show one person. Install it with `accessd models install`, measure\n\
+         it on strangers with `accessd eval cohort`, and change over with `accessd models migrate`: templates of different encoders are\n\
          never compared.\n\n## Data\n\n{} of {} were trained on ({} pictures), {} were held back for the test ({} pictures), {} pictures showed no face.\n\n\
          ## Results\n\n| | |\n|---|---|\n{rows}\n| FMR | cosine | true match rate (95 % interval) |\n|---|---|---|\n{points}\n\
          ## Limits\n\n{limits}\n## Settings\n\n```toml\n{}```\n",

@@ -196,7 +196,8 @@ mod tests {
     fn sample(image: &str, values: [f32; 2]) -> Sample {
         let embedding = Embedding::normalise(values.to_vec()).unwrap();
         let model = ModelId("m@1".into());
-        let template = NewTemplate { model, embedding, quality: GOOD, source: TemplateSource::Image, crop: None };
+        let template =
+            NewTemplate { model, embedding, quality: GOOD, source: TemplateSource::Image, crop: None };
         Sample { image: image.into(), template }
     }
 

@@ -87,11 +87,17 @@ impl Migrate {
             bail!("the config names {} already; it is in force from the next start on", migration.to.name);
         }
         let origin = globals.origin();
-        let file = origin.file().with_context(|| format!("there is no config file to name {} in", migration.to.name))?;
+        let file = origin
+            .file()
+            .with_context(|| format!("there is no config file to name {} in", migration.to.name))?;
         let order = CutOver { leave_behind: self.leave_behind, confirmed: self.confirm };
         let replayed = backend.cut_over(order)?;
         set_encoder(file, &migration.to.name)?;
-        out.line(format_args!("of {}: {}", count(replayed.attempts, "attempt", "attempts"), headline(&replayed)))?;
+        out.line(format_args!(
+            "of {}: {}",
+            count(replayed.attempts, "attempt", "attempts"),
+            headline(&replayed)
+        ))?;
         named(&migration.to, file, out)?;
         Ok(out.line("back with: accessd models migrate --back")?)
     }
@@ -142,7 +148,9 @@ fn named(model: &NamedModel, file: &std::path::Path, out: &mut Output) -> anyhow
 }
 
 fn under_way(backend: &mut Backend) -> anyhow::Result<Progress> {
-    backend.migration()?.ok_or_else(|| anyhow!("no change of the encoder is under way; begin one with --to NAME"))
+    backend
+        .migration()?
+        .ok_or_else(|| anyhow!("no change of the encoder is under way; begin one with --to NAME"))
 }
 
 fn tell(progress: &Progress, config: &Config, out: &mut Output) -> anyhow::Result<()> {

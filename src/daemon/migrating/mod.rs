@@ -23,8 +23,8 @@ use crate::vision::quality::Quality;
 use super::mailbox::{Mailbox, Note};
 use super::supervise::{Halt, chain};
 
-pub(crate) use order::{answer, change, judge, read};
 pub use order::{CutOver, Progress};
+pub(crate) use order::{answer, change, judge, read};
 
 /// The encoder that is not in force: an aligned crop in, its embedding or what failed out.
 pub type Embed = Box<dyn FnMut(&AlignedCrop) -> Result<Embedding, String> + Send>;
@@ -154,7 +154,9 @@ impl MigrationLoop {
                 let detail = json!({ "model": self.other, "templates": templates.len(), "from": "crops" });
                 self.mailbox.note(Note::Migrated(Made::Templates { person, templates, detail }));
             }
-            Err(what) => log::warn!("{} made nothing of the crops of person {}: {what}", self.other, person.0),
+            Err(what) => {
+                log::warn!("{} made nothing of the crops of person {}: {what}", self.other, person.0)
+            }
         }
         Some(person)
     }

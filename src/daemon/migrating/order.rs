@@ -113,7 +113,10 @@ pub(crate) fn judge(store: &dyn Store, terms: &Terms, order: &CutOver) -> Result
     let migration = migration.ok_or("no change of the encoder is under way; begin one with --to")?;
     let to = &migration.to;
     if terms.model != migration.from.id {
-        return Err(format!("{} is in force, not {}; the change goes from that to {}", terms.model, migration.from.id, to.id));
+        return Err(format!(
+            "{} is in force, not {}; the change goes from that to {}",
+            terms.model, migration.from.id, to.id
+        ));
     }
     if let Bar::Set(_) = terms.bar {
         return Err(format!(

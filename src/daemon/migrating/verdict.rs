@@ -40,14 +40,17 @@ pub(super) fn may_take_over(
         ));
     }
     let [gained, lost, unrecognised, other] =
-        [Outcome::Granted, Outcome::Refused, Outcome::Unrecognised, Outcome::Other].map(|o| replayed.count(o));
+        [Outcome::Granted, Outcome::Refused, Outcome::Unrecognised, Outcome::Other]
+            .map(|o| replayed.count(o));
     let figures = format!(
         "of {} attempts {to} would have granted {gained} more, refused {lost} that came in, not recognised {unrecognised} that \
          were kept out anyway, and taken {other} for somebody else",
         replayed.attempts
     );
     if replayed.attempts < LEAST_ATTEMPTS {
-        return Err(format!("{figures}; at least {LEAST_ATTEMPTS} attempts are wanted to go by: let some days pass"));
+        return Err(format!(
+            "{figures}; at least {LEAST_ATTEMPTS} attempts are wanted to go by: let some days pass"
+        ));
     }
     let list = "`accessd replay --model` lists them";
     if other > 0 {
@@ -118,14 +121,19 @@ mod tests {
             ask(&house, &replayed(40, outcomes), CutOver { confirmed, ..CutOver::default() })
         };
         assert_eq!(by(&[], 0), Ok(()));
-        assert!(ask(&house, &replayed(19, &[]), CutOver::default()).unwrap_err().contains("at least 20 attempts"));
+        assert!(
+            ask(&house, &replayed(19, &[]), CutOver::default()).unwrap_err().contains("at least 20 attempts")
+        );
         for worse in [&[Refused][..], &[Unrecognised], &[Granted, Refused, Refused]] {
             let gained = worse.iter().filter(|o| **o == Granted).count();
             assert!(by(worse, gained).unwrap_err().contains("worse"), "{worse:?}");
         }
         // Whether who is let in more ought to be is nothing that numbers tell.
         let why = by(&[Granted, Granted, Refused], 0).unwrap_err();
-        assert!(why.contains("granted 2 more, refused 1 that came in") && why.contains("--confirm 2"), "{why}");
+        assert!(
+            why.contains("granted 2 more, refused 1 that came in") && why.contains("--confirm 2"),
+            "{why}"
+        );
         assert_eq!(by(&[Granted, Granted, Refused], 2), Ok(()));
         assert!(by(&[Granted], 2).is_err() && by(&[], 1).is_err(), "of other numbers nothing is confirmed");
         assert!(by(&[Other], 0).unwrap_err().contains("takes people for others"));

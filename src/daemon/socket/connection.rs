@@ -189,9 +189,11 @@ impl Client {
 
     /// How a change of the encoder stands: attempts are opened for it.
     async fn migration(&self) -> Reply {
-        self.weigh(|reader, terms| migrating::read(reader, terms, &Request::Migration).unwrap_or_else(stopping))
-            .await
-            .unwrap_or_else(|message| Reply::Error { message })
+        self.weigh(|reader, terms| {
+            migrating::read(reader, terms, &Request::Migration).unwrap_or_else(stopping)
+        })
+        .await
+        .unwrap_or_else(|message| Reply::Error { message })
     }
 
     /// Whether another encoder may take over; when it may, that is written down.

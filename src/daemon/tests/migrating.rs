@@ -39,8 +39,7 @@ impl Changing {
         let database = folder.path().join("accessd.db");
         let (clock, log) = (Arc::new(SkipClock::default()), Log::default());
         let at = Stamp::now(&*clock);
-        let mut store =
-            SqliteStore::open(&database, OpenMode::Create, "boot", &Keys::of_a_test()).unwrap();
+        let mut store = SqliteStore::open(&database, OpenMode::Create, "boot", &Keys::of_a_test()).unwrap();
         store = store.with_attempts(KeepAttempts { days: Some(7), most: 99 });
         for (name, face) in [("Ada", ADA), ("Bob", BOB)] {
             store.enrol(name, &[template(&face)], "test", at).unwrap();
@@ -174,7 +173,11 @@ fn the_door_waits_for_nothing_of_it() {
         house.pass(track, ADA_TODAY, [9, 99, 199]);
         until("she is let in", || house.opened() as u64 == track);
     }
-    assert_eq!(house.reader().gallery(&other()).unwrap().templates(), 0, "the other one is still at the first look");
+    assert_eq!(
+        house.reader().gallery(&other()).unwrap().templates(),
+        0,
+        "the other one is still at the first look"
+    );
     drop(held);
     until("it goes on", || house.reader().gallery(&other()).unwrap().templates() > 0);
     house.close();
