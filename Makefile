@@ -84,6 +84,7 @@ deb: models ## make target/debs/accessd_VERSION_ARCH.deb (ARCH=amd64 or arm64) a
 	@lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs target/debs/accessd_*_$(ARCH).deb
 
 arm64-check: NPM += --with-arm64
+arm64-check: PROFILE = debug
 arm64-check: models photos ## build for 64-bit ARM boards, run that emulated, hold it against this machine's build
 	@scripts/arm64 check
 
