@@ -108,13 +108,14 @@ pub(super) fn next(
 ) -> Result<Option<CropsOf>, Trouble> {
     let mut person = after;
     loop {
-        let mut next = conn.prepare_cached(
-            "SELECT min(person) FROM templates JOIN crops ON template = templates.id
-             WHERE person > ?1 AND model = ?2 AND source <> 'learnt'",
-        )?;
-        let Some(id) = next.query_row(params![person.0, from.0], |row| row.get::<_, Option<i64>>(0))? else {
-            return Ok(None);
-        };
+        let next = conn
+            .prepare_cached(
+                "SELECT person FROM templates JOIN crops ON template = templates.id
+                 WHERE model = ?2 AND person > ?1 AND source <> 'learnt' ORDER BY person LIMIT 1",
+            )?
+            .query_row(params![person.0, from.0], |row| row.get(0))
+            .optional()?;
+        let Some(id) = next else { return Ok(None) };
         person = PersonId(id);
         let missing = migration::missing(conn, (from, to), person)?;
         if missing == 0 {

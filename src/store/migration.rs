@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::crops::{self, CropsOf};
 use super::journal::{micros, timestamp};
-use super::templates::Crops;
 use super::trouble::Trouble;
 use super::{SqliteStore, StoreError, chain, days, people, templates};
 use crate::encoder::ModelId;
@@ -200,11 +199,9 @@ impl Migrating for SqliteStore {
     ) -> Result<bool, StoreError> {
         templates::check(templates)?;
         let sealer = self.sealer()?.clone();
-        // Their crops are those of the templates of the encoder in force.
+        let crops = self.crops();
         let mut templates = templates.to_vec();
-        for template in &mut templates {
-            (template.source, template.crop) = (TemplateSource::Migrated, None);
-        }
+        templates.iter_mut().for_each(|template| template.source = TemplateSource::Migrated);
         self.write("filling the templates of another encoder", |tx, pen| {
             let asked = under_way(tx)?.is_some_and(|m| [&m.from.id, &m.to.id].contains(&&templates[0].model));
             let name = tx
@@ -212,7 +209,7 @@ impl Migrating for SqliteStore {
                 .query_row([person.0], |row| row.get(0))
                 .optional()?;
             let (true, Some(name)) = (asked, name) else { return Ok(false) };
-            templates::insert(tx, &sealer, person, &templates, Crops::Dropped, at.wall)?;
+            templates::insert(tx, &sealer, person, &templates, crops, at.wall)?;
             let person = PersonRef { id: person, name };
             let event = Event { person: Some(person), ..Event::new(EventKind::Migrated, detail) };
             chain::append(tx, &event, at, pen)?;

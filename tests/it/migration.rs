@@ -172,7 +172,9 @@ fn crops_are_kept_only_where_the_operator_wants_them_and_only_sealed() {
     let (first, crops_of_ada) = next(&store, 0).unwrap();
     let got: Vec<_> = crops_of_ada.iter().map(|(_, crop)| crop.clone()).collect();
     assert_eq!((store.person("Ada").unwrap().id, got), (first, vec![crop(1), crop(11)]));
-    store.fill(first, &[of_other(1)], json!({}), AT).unwrap();
+    let made_of = |seed: u32| NewTemplate { crop: Some(crop(seed)), ..of_other(seed) };
+    store.fill(first, &[made_of(1)], json!({}), AT).unwrap();
+    assert_eq!(crops(&site), 4, "a picture stays beside what is made of it");
     assert_eq!(next(&store, 0).unwrap().1.len(), 1, "one is enough now");
     store.fill(first, &[of_other(11)], json!({}), AT).unwrap();
     let (second, _) = next(&store, 0).unwrap();
@@ -210,7 +212,10 @@ fn crops_are_kept_only_where_the_operator_wants_them_and_only_sealed() {
     assert_eq!(store.crops_to_fill(&this.id, &other.id, PersonId(0)).unwrap().unwrap().1[0].1, crop(2));
     assert!(store.migration().unwrap().is_some());
 
-    // Switched off, the first turn takes them out.
+    // The old templates go with their pictures, and those of the new ones stay; switched off, the first turn takes all out.
+    store.fill(second, &[made_of(2)], json!({}), AT).unwrap();
+    assert_eq!(crops(&site), 2);
+    store.end_migration(&other.id, "x", AT).unwrap();
     store.tend(AT).unwrap();
     assert_eq!(crops(&site), 1);
     let traces = store.traces("Bob").unwrap();
@@ -387,6 +392,8 @@ fn net_a_door_changes_its_encoder_with_crops_and_a_replay_and_goes_back() {
     assert!(done(&back).contains("names sface now"), "{}", back.stdout);
     let text = done(&site.run(["models", "migrate"])).to_owned();
     assert!(text.contains("the config names sface: in force from the next start on"), "{text}");
+    let early = refused(&site, &["models", "migrate", "--end"]);
+    assert!(early.contains("the config names sface, and sface2@"), "what will be used must not go: {early}");
     assert_eq!(service.stop(), Some(0));
     let service = let_him_in(&site);
     let ended = site.run(["models", "migrate", "--end"]);

@@ -13,7 +13,7 @@ use crate::config::{Config, set_encoder};
 use crate::daemon::migrating::{CutOver, Progress};
 use crate::models::Library;
 use crate::nn::model_file::Framing;
-use crate::store::{Filling, NamedModel};
+use crate::store::{Filling, Migration, NamedModel};
 
 /// Change to another encoder while the door works; without an option, show how far that is
 ///
@@ -57,7 +57,9 @@ impl Migrate {
             None if self.cut_over => self.cut_over(&config, globals, &mut out)?,
             None if self.back => back(&config, globals, &mut out)?,
             None if self.end => {
-                let samples = Backend::to_change(&config)?.end_migration()?;
+                let mut backend = Backend::to_change(&config)?;
+                must_be_in_force(&under_way(&mut backend)?, &config)?;
+                let samples = backend.end_migration()?;
                 out.line(format_args!(
                     "ended: {} of the encoder that is not in force removed",
                     count(samples, "sample", "samples")
@@ -140,6 +142,20 @@ fn back(config: &Config, globals: &Globals, out: &mut Output) -> anyhow::Result<
     backend.back_over()?;
     set_encoder(file, &from.name)?;
     named(&from, file, out)
+}
+
+/// What the door uses now is what stays; what it will use from the next start on must not be what goes.
+fn must_be_in_force(progress: &Progress, config: &Config) -> anyhow::Result<()> {
+    let Migration { from, to, .. } = &progress.migration;
+    let named = [from, to].into_iter().find(|model| model.name == config.encoder.model);
+    if let Some(named) = named.filter(|named| named.id != progress.in_force) {
+        bail!(
+            "the config names {}, and {} is in force, whose samples would be all that stays: start the service anew first",
+            named.name,
+            progress.in_force
+        );
+    }
+    Ok(())
 }
 
 fn named(model: &NamedModel, file: &std::path::Path, out: &mut Output) -> anyhow::Result<()> {

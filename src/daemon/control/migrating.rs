@@ -47,6 +47,16 @@ impl Migrating {
         self.wanted.len()
     }
 
+    /// Somebody got so many more.
+    fn filled(&mut self, person: PersonId, more: usize) {
+        self.wanted.retain(|id, missing| {
+            if *id == person {
+                *missing = missing.saturating_sub(more);
+            }
+            *missing > 0
+        });
+    }
+
     fn give(&self, job: Job) -> bool {
         match self.jobs.try_send(job) {
             Ok(()) => true,
@@ -123,17 +133,24 @@ impl Control {
                 Ok(())
             }
             Made::Templates { person, templates, detail } => {
-                match self.store.fill(person, &templates, detail, at) {
-                    Ok(true) => self.tell_followers(),
-                    Ok(false) => {}
+                let more = match self.store.fill(person, &templates, detail, at) {
+                    Ok(true) => {
+                        self.tell_followers();
+                        templates.len()
+                    }
+                    Ok(false) => usize::MAX,
                     Err(StoreError::BadTemplates(why)) => {
                         log::warn!("templates for another encoder are not kept: {why}");
+                        0
                     }
                     Err(source) => {
                         return Err(DaemonError::Write { what: "templates for another encoder", source });
                     }
+                };
+                if let Some(migrating) = &mut self.migrating {
+                    migrating.filled(person, more);
                 }
-                self.count_wanted()
+                Ok(())
             }
         }
     }

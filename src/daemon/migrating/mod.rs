@@ -116,6 +116,7 @@ impl MigrationLoop {
     fn make(&mut self, job: Job) -> Result<Option<Made>, String> {
         match job {
             Job::Look { person, grant, score, quality, crop } => {
+                // Of people who are let in no picture is kept.
                 let templates = vec![self.template(&crop, quality)?];
                 let detail = json!({ "model": self.other, "templates": 1, "from": "look", "grant": grant, "score": score });
                 Ok(Some(Made::Templates { person, templates, detail }))
@@ -148,7 +149,10 @@ impl MigrationLoop {
                 return None;
             }
         };
-        let made = crops.iter().map(|(quality, crop)| self.template(&crop.picture()?, *quality));
+        let made = crops.into_iter().map(|(quality, crop)| {
+            let template = self.template(&crop.picture()?, quality)?;
+            Ok::<_, String>(NewTemplate { crop: Some(crop), ..template })
+        });
         match made.collect::<Result<Vec<_>, _>>() {
             Ok(templates) => {
                 let detail = json!({ "model": self.other, "templates": templates.len(), "from": "crops" });
