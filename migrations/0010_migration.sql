@@ -18,5 +18,7 @@ CREATE TABLE model_migration (
     to_model   TEXT    NOT NULL CHECK (length(to_model) BETWEEN 1 AND 200),
     began      INTEGER NOT NULL,
     began_by   TEXT    NOT NULL,
+    -- Set at its end: what there is of this one is being taken out, a step at a time.
+    removes    TEXT    CHECK (removes IN (from_model, to_model)),
     CHECK (from_model <> to_model)
 ) STRICT;

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use edit::{EditError, set_encoder};
+pub use edit::{Changed, EditError};
 pub use load::{ConfigError, Problem};
 
 /// Everything that can be set.

@@ -92,17 +92,7 @@ pub fn may_learn(options: &Learning, lesson: &Lesson<'_>) -> Result<Agreement, N
 /// Why not.
 pub fn vouched(above: f32, lesson: &Lesson<'_>) -> Result<Agreement, NotLearnt> {
     let Lesson { face, person, evidence, alone, enrolled, all, .. } = *lesson;
-    // Written so that a figure that is no number teaches nothing.
-    let proven = evidence.live.is_some_and(|live| live.score >= live.needed);
-    if !proven {
-        return Err(NotLearnt::Unproven);
-    }
-    if !alone {
-        return Err(NotLearnt::Company);
-    }
-    if evidence.alike.is_some() {
-        return Err(NotLearnt::LookAlike);
-    }
+    presentable(evidence, alone)?;
     let agrees = score_of(enrolled, face, person).ok_or(NotLearnt::Unlike)?;
     let enough = agrees.0 >= evidence.rule.threshold.0 + above;
     if !enough {
@@ -115,6 +105,22 @@ pub fn vouched(above: f32, lesson: &Lesson<'_>) -> Result<Agreement, NotLearnt> 
         return Err(NotLearnt::Nearer);
     }
     Ok(Agreement { enrolled: agrees, nearest_other })
+}
+
+/// What must be so of a look, whoever it is of: asked first, as it costs nothing.
+///
+/// # Errors
+/// Why nothing is learnt of it.
+pub fn presentable(evidence: &Evidence, alone: bool) -> Result<(), NotLearnt> {
+    // Written so that a figure that is no number teaches nothing.
+    let proven = evidence.live.is_some_and(|live| live.score >= live.needed);
+    if !proven {
+        return Err(NotLearnt::Unproven);
+    }
+    if !alone {
+        return Err(NotLearnt::Company);
+    }
+    if evidence.alike.is_some() { Err(NotLearnt::LookAlike) } else { Ok(()) }
 }
 
 /// Nobody has this id: they count from 1.

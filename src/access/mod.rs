@@ -28,7 +28,7 @@ pub use advice::{Advice, Adviser};
 pub use alike::{Doubt, LookAlikes};
 pub use attempt::{Attempts, FORGET_AFTER, MAX_LEAD, SUSPECTED_FOR};
 pub use crowd::Several;
-pub use learning::{Agreement, Learning, Lesson, NotLearnt, may_learn, vouched};
+pub use learning::{Agreement, Learning, Lesson, NotLearnt, may_learn, presentable, vouched};
 pub use pin::PinProof;
 
 /// How long after the decision a grant may still move the relay. Writing it down takes some ms, on a bad SD card

@@ -32,7 +32,8 @@ use crate::models::Library;
 use crate::policy::{Change, RuleBook};
 use crate::seal::Keys;
 use crate::store::{
-    Consent, Custody, Export, Header, NamedModel, OpenMode, SqliteStore, Store, StoreError, boot_id,
+    Consent, Custody, Export, Header, Migrating, NamedModel, OpenMode, SqliteStore, Store, StoreError,
+    boot_id,
 };
 
 /// Where to ask.
@@ -455,6 +456,15 @@ impl Direct {
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        let answer = self.ask_once(request)?;
+        if let Request::EndMigration = request {
+            // A service does that bit by bit.
+            while !self.store.clear_away()? {}
+        }
+        Ok(answer)
+    }
+
+    fn ask_once(&mut self, request: &Request) -> anyhow::Result<Reply> {
         let (pin_digits, models) = (self.config.pin.min_digits, self.config.paths.models.clone());
         let terms = match request {
             // Of the encoder that enrolment has loaded.
@@ -462,8 +472,14 @@ impl Direct {
                 let model = templates[0].model.clone();
                 Terms { bar: bar(&self.config, &model)?, model, rule: rule(&self.config), pin_digits, models }
             }
+            // The way back must be open also when that encoder cannot be used.
+            Request::Migration => {
+                let name = &self.config.encoder.model;
+                let installed = Library::new(&models).load(name, "encoder");
+                let model = installed.map_or_else(|_| ModelId(name.clone()), |file| file.card.id());
+                Terms { model, bar: Bar::Set(Score(1.0)), rule: rule(&self.config), pin_digits, models }
+            }
             Request::Replay { .. }
-            | Request::Migration
             | Request::Migrate { .. }
             | Request::CutOver { .. }
             | Request::EndMigration => {

@@ -1,9 +1,9 @@
 //! The one line of the config that a command of accessd changes: which encoder is in force. Everything else stays as it was
 //! written, comments too.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, Item, Table, value};
@@ -36,27 +36,76 @@ pub enum EditError {
     },
 }
 
-/// Sets `encoder.model` in the config at `path`. The file is replaced as a whole, with the owner and mode it had: after a power
-/// cut it is the old one or the new one.
-///
-/// # Errors
-/// When it is no config, `name` cannot be in one, or it cannot be written.
-pub fn set_encoder(path: &Path, name: &str) -> Result<(), EditError> {
-    Config::load(path)?;
-    let failed = |what: &dyn std::fmt::Display| EditError::Write {
-        path: path.to_owned(),
-        name: name.to_owned(),
-        what: what.to_string(),
-    };
-    // What a link leads to is changed, not the link.
-    let file = fs::canonicalize(path).map_err(|error| failed(&error))?;
-    let text = fs::read_to_string(&file).map_err(|error| failed(&error))?;
-    let changed = with_encoder(&text, name).map_err(|error| failed(&error))?;
-    Config::parse(&changed).map_err(|problems| EditError::Refused {
-        name: name.to_owned(),
-        why: problems.iter().map(|problem| problem.what.as_str()).collect::<Vec<_>>().join("; "),
-    })?;
-    replace(&file, &changed).map_err(|error| failed(&error))
+/// A config that names another encoder, written beside the one in use; dropped, it goes.
+#[derive(Debug)]
+pub struct Changed {
+    path: PathBuf,
+    file: PathBuf,
+    new: PathBuf,
+    name: String,
+}
+
+impl Changed {
+    /// Writes the config at `path` anew, with `encoder.model` set, beside the old one: with its owner and mode.
+    ///
+    /// # Errors
+    /// When it is no config, `name` cannot be in one, or it cannot be written.
+    pub fn encoder(path: &Path, name: &str) -> Result<Self, EditError> {
+        Config::load(path)?;
+        let failed = |what: &dyn std::fmt::Display| EditError::Write {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            what: what.to_string(),
+        };
+        // What a link leads to is changed, not the link.
+        let file = fs::canonicalize(path).map_err(|error| failed(&error))?;
+        let text = fs::read_to_string(&file).map_err(|error| failed(&error))?;
+        let text = with_encoder(&text, name).map_err(|error| failed(&error))?;
+        Config::parse(&text).map_err(|problems| EditError::Refused {
+            name: name.to_owned(),
+            why: problems.iter().map(|problem| problem.what.as_str()).collect::<Vec<_>>().join("; "),
+        })?;
+        let own_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let new = file.with_file_name(format!(".{own_name}.new-{}", std::process::id()));
+        let changed = Self { path: path.to_owned(), new, name: name.to_owned(), file };
+        changed.write(&text).map_err(|error| failed(&error))?;
+        Ok(changed)
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let old = fs::metadata(&self.file)?;
+        let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.new)?;
+        to.write_all(text.as_bytes())?;
+        let own = to.metadata()?;
+        if (own.uid(), own.gid()) != (old.uid(), old.gid()) {
+            fchown(&to, Some(old.uid()), Some(old.gid()))?;
+        }
+        to.set_permissions(old.permissions())?;
+        to.sync_all()
+    }
+
+    /// Puts it in the place of the one in use: after a power cut that is the old one or the new one.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub fn put(self) -> Result<(), EditError> {
+        let put = || {
+            fs::rename(&self.new, &self.file)?;
+            File::open(self.file.parent().unwrap_or(Path::new(".")))?.sync_all()
+        };
+        put().map_err(|error: io::Error| EditError::Write {
+            path: self.path.clone(),
+            name: self.name.clone(),
+            what: error.to_string(),
+        })
+    }
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        // Gone already once it has been put.
+        let _ = fs::remove_file(&self.new);
+    }
 }
 
 fn with_encoder(text: &str, name: &str) -> Result<String, toml_edit::TomlError> {
@@ -73,39 +122,11 @@ fn with_encoder(text: &str, name: &str) -> Result<String, toml_edit::TomlError> 
     Ok(document.to_string())
 }
 
-fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let old = fs::metadata(file)?;
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = folder.join(name);
-    let write = || {
-        // Left over from a power cut, or somebody's link.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut to = File::create_new(&new)?;
-        to.set_permissions(Permissions::from_mode(0o600))?;
-        to.write_all(text.as_bytes())?;
-        let own = to.metadata()?;
-        if (own.uid(), own.gid()) != (old.uid(), old.gid()) {
-            fchown(&to, Some(old.uid()), Some(old.gid()))?;
-        }
-        to.set_permissions(old.permissions())?;
-        to.sync_all()?;
-        fs::rename(&new, file)?;
-        File::open(folder)?.sync_all()
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -133,20 +154,29 @@ mod tests {
     fn owner_and_mode_and_link_stay_and_what_cannot_be_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let (file, link) = (dir.path().join("real.toml"), dir.path().join("accessd.toml"));
-        fs::write(&file, "[encoder]\nmodel = \"a\"\n").unwrap();
+        let before = "[encoder]\nmodel = \"a\"\n";
+        fs::write(&file, before).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("real.toml", &link).unwrap();
-        set_encoder(&link, "b").unwrap();
+        let files = || fs::read_dir(dir.path()).unwrap().count();
+        drop(Changed::encoder(&link, "b").unwrap());
+        assert_eq!(
+            (fs::read_to_string(&file).unwrap().as_str(), files()),
+            (before, 2),
+            "nothing happens before it is put"
+        );
+        Changed::encoder(&link, "b").unwrap().put().unwrap();
         assert_eq!(Config::load(&link).unwrap().encoder.model, "b");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left behind");
+        assert_eq!(files(), 2, "nothing is left behind");
         let before = fs::read_to_string(&file).unwrap();
-        assert!(matches!(set_encoder(&file, "no name!"), Err(EditError::Refused { .. })));
-        fs::create_dir(dir.path().join("real.toml.new")).unwrap();
-        let error = set_encoder(&file, "c").unwrap_err().to_string();
+        assert!(matches!(Changed::encoder(&file, "no name!"), Err(EditError::Refused { .. })));
+        let taken = dir.path().join(format!(".real.toml.new-{}", std::process::id()));
+        fs::create_dir(&taken).unwrap();
+        let error = Changed::encoder(&file, "c").unwrap_err().to_string();
         assert!(error.contains("cannot be written") && error.contains("model = \"c\""), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), before);
-        assert!(matches!(set_encoder(&dir.path().join("none"), "c"), Err(EditError::Config(_))));
+        assert!(matches!(Changed::encoder(&dir.path().join("none"), "c"), Err(EditError::Config(_))));
     }
 }

@@ -1,6 +1,7 @@
 //! Puts a daemon together: locks the doors, writes the start down, starts the threads, and watches them to their end.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -37,7 +38,7 @@ use super::snapshot::Snapshots;
 use super::socket::{ControlSocket, Desk, Eye};
 use super::status::{Board, DoorBoard, Fixed, FixedDoor};
 use super::studio::Studio;
-use super::supervise::{Beat, Crew, Halt, Worker};
+use super::supervise::{Beat, Crew, Halt, Worker, panic_message};
 use super::tested::shown;
 use super::trace::Trace;
 use super::view::View;
@@ -233,6 +234,7 @@ fn migration(
     other: OtherEncoder,
     (store, this): (&dyn Store, &ModelId),
     mailbox: &Arc<Mailbox>,
+    clock: &Arc<dyn Clock>,
     halt: &Arc<Halt>,
 ) -> Result<(Migrating, Work), DaemonError> {
     let OtherEncoder { model, embed, above } = other;
@@ -250,10 +252,14 @@ fn migration(
         reader: store.reader().map_err(DaemonError::Read)?,
         jobs: waiting,
         mailbox: mailbox.clone(),
+        clock: clock.clone(),
         halt: halt.clone(),
     };
     let work = move || {
-        work.run();
+        // A network that breaks ends the change and not the door.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.run())) {
+            log::error!("the change of the encoder stands still: {}", panic_message(&*panic));
+        }
         Ok(())
     };
     Ok((migrating, Box::new(work)))
@@ -383,7 +389,7 @@ impl Daemon {
         threads.push(("pin".into(), Box::new(pins)));
         let migrating = match parts.other {
             Some(other) => {
-                let (migrating, work) = migration(other, (&*store, &model), &mailbox, &halt)?;
+                let (migrating, work) = migration(other, (&*store, &model), &mailbox, &clock, &halt)?;
                 threads.push(("migration".into(), work));
                 Some(migrating)
             }

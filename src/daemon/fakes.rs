@@ -322,6 +322,10 @@ impl Recollection for FakeStore {
         let inner = self.inner.lock().unwrap();
         Ok(inner.attempts.iter().filter(|attempt| attempt.model == *model).cloned().collect())
     }
+
+    fn kept(&self, model: &ModelId) -> Result<usize, StoreError> {
+        self.recall(model).map(|kept| kept.len())
+    }
 }
 
 /// A change of the encoder is the real store's business; here none is under way.
@@ -365,6 +369,10 @@ impl Migrating for FakeStore {
 
     fn end_migration(&mut self, _keep: &ModelId, _actor: &str, _at: Stamp) -> Result<usize, StoreError> {
         Err(Self::broken())
+    }
+
+    fn clear_away(&mut self) -> Result<bool, StoreError> {
+        Ok(true)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Everything that reaches the control thread, in order of urgency: notes (stop, a dead thread, the camera), then
-//! what operators ask, then analysed frames. Analyses are bounded and the oldest give way, so that vision never
+//! what operators ask, then analysed frames, and last what may wait for all of them. Analyses are bounded and the oldest give way, so that vision never
 //! waits for a slow disk; the others are few by their nature.
 
 use std::collections::VecDeque;
@@ -96,8 +96,6 @@ pub(crate) enum Note {
         /// That of this door.
         door: DoorId,
     },
-    /// Templates or an attempt as another encoder sees them.
-    Migrated(Made),
     /// The recording is over and its last frame has been analysed.
     RecordingOver {
         /// At this door.
@@ -202,6 +200,8 @@ pub(crate) enum Mail {
     Command(Command),
     /// From a door's camera, looked at.
     Analysis(DoorId, Box<Analysis>),
+    /// What another encoder made; everything else comes first.
+    Made(Made),
 }
 
 /// The control thread's inbox.
@@ -216,6 +216,7 @@ struct State {
     notes: VecDeque<Note>,
     commands: VecDeque<Command>,
     analyses: VecDeque<(DoorId, Box<Analysis>)>,
+    made: VecDeque<Made>,
     dropped: u64,
 }
 
@@ -244,6 +245,12 @@ impl Mailbox {
         }
         state.analyses.push_back((door, Box::new(analysis)));
         drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Posts what another encoder made.
+    pub(crate) fn made(&self, made: Made) {
+        self.lock().made.push_back(made);
         self.arrived.notify_one();
     }
 
@@ -278,7 +285,7 @@ impl Mailbox {
 
 impl State {
     fn is_empty(&self) -> bool {
-        self.notes.is_empty() && self.commands.is_empty() && self.analyses.is_empty()
+        self.notes.is_empty() && self.commands.is_empty() && self.analyses.is_empty() && self.made.is_empty()
     }
 
     fn most_urgent(&mut self) -> Option<Mail> {
@@ -288,7 +295,10 @@ impl State {
         if let Some(command) = self.commands.pop_front() {
             return Some(Mail::Command(command));
         }
-        self.analyses.pop_front().map(|(door, analysis)| Mail::Analysis(door, analysis))
+        if let Some((door, analysis)) = self.analyses.pop_front() {
+            return Some(Mail::Analysis(door, analysis));
+        }
+        self.made.pop_front().map(Mail::Made)
     }
 }
 
@@ -304,10 +314,13 @@ mod tests {
     #[test]
     fn a_stop_overtakes_frames() {
         let mailbox = Mailbox::default();
+        let (person, templates, detail) = (PersonId(1), Vec::new(), serde_json::Value::Null);
+        mailbox.made(Made::Templates { person, templates, detail });
         mailbox.analysis(DoorId(0), empty_analysis(1));
         mailbox.note(stop());
         assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Note(Note::Stop { .. }))));
         assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Analysis(_, a)) if a.seq == 1));
+        assert!(matches!(mailbox.wait(Duration::ZERO), Some(Mail::Made(_))));
         assert!(mailbox.wait(Duration::ZERO).is_none());
     }
 

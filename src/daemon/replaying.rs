@@ -67,7 +67,10 @@ pub fn try_out(store: &dyn Store, terms: &Terms, trial: &Trial) -> Result<Replay
             ));
         }
     };
-    let attempts = store.recall(model).map_err(|e| failed(&e))?;
+    // What another encoder would have changed is told of what the one in force decided, and never of its own decisions.
+    let decided_by = (*model != terms.model).then(|| terms.model.clone());
+    let mut attempts = store.recall(model).map_err(|e| failed(&e))?;
+    attempts.retain(|attempt| attempt.decided_by == decided_by);
     if attempts.is_empty() {
         return Err(format!(
             "no attempts of {model} are kept; privacy.keep_attempts in the config says of whom they are, from the next start on"

@@ -34,6 +34,8 @@ pub enum Keep {
 pub struct PastAttempt {
     /// The encoder of its embeddings.
     pub model: ModelId,
+    /// The encoder that its decisions fell by, where that was another one.
+    pub decided_by: Option<ModelId>,
     /// When it was over.
     pub wall: Timestamp,
     /// At which door.
@@ -88,6 +90,8 @@ impl Then {
 /// What stands before the embeddings of a kept attempt.
 #[derive(Serialize, Deserialize)]
 struct Head {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decided_by: Option<ModelId>,
     wall: Timestamp,
     door: String,
     run: EventId,
@@ -112,6 +116,7 @@ impl PastAttempt {
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let (face, values) = self.face.parts();
         let head = Head {
+            decided_by: self.decided_by.clone(),
             wall: self.wall,
             door: self.door.clone(),
             run: self.run,
@@ -134,10 +139,10 @@ impl PastAttempt {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let length = u32::from_le_bytes(*length) as usize;
         let (head, values) = rest.split_at_checked(length).filter(|_| length <= MAX_OUTLINE)?;
-        let Head { wall, door, run, threshold, decisions, nearest, face } =
+        let Head { decided_by, wall, door, run, threshold, decisions, nearest, face } =
             serde_json::from_slice(head).ok()?;
         let face = PastFace::from_parts(&face, values)?;
-        Some(Self { model: model.clone(), wall, door, run, threshold, decisions, nearest, face })
+        Some(Self { model: model.clone(), decided_by, wall, door, run, threshold, decisions, nearest, face })
     }
 }
 
@@ -377,6 +382,7 @@ mod tests {
         let best = scores.iter().copied().fold(0.0, f32::max);
         PastAttempt {
             model: ModelId("m@1".into()),
+            decided_by: None,
             wall: Timestamp::UNIX_EPOCH + Duration::from_secs(100 * event as u64),
             door: "door".into(),
             run: EventId(1),

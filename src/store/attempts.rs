@@ -52,6 +52,12 @@ pub trait Recollection {
     /// # Errors
     /// The database's, or when the device key is not at hand.
     fn recall(&self, model: &ModelId) -> Result<Vec<PastAttempt>, StoreError>;
+
+    /// How many of one model are kept.
+    ///
+    /// # Errors
+    /// The database's.
+    fn kept(&self, model: &ModelId) -> Result<usize, StoreError>;
 }
 
 impl Recollection for SqliteStore {
@@ -81,6 +87,13 @@ impl Recollection for SqliteStore {
                 })?);
             }
             Ok(found)
+        })
+    }
+
+    fn kept(&self, model: &ModelId) -> Result<usize, StoreError> {
+        self.read("counting the kept attempts", |conn| {
+            let count = "SELECT count(*) FROM attempts WHERE model = ?1";
+            Ok(conn.query_row(count, [&model.0], |row| row.get::<_, i64>(0))?.unsigned_abs() as usize)
         })
     }
 }

@@ -1,6 +1,8 @@
 //! The rows of `crops`: the aligned pictures that templates were made from, each sealed with its person's key. They go with
 //! their template, and all of them when the operator does not keep them any more.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use zeroize::Zeroizing;
 
@@ -11,8 +13,13 @@ use super::trouble::Trouble;
 use super::{SqliteStore, migration};
 use crate::encoder::ModelId;
 use crate::gallery::{KeptCrop, PersonId};
+use crate::journal::Stamp;
 use crate::seal::{Place, Secret};
 use crate::vision::quality::Quality;
+
+/// Rows taken out in one go, and how fast: the door waits for it.
+const AT_ONCE: i64 = 64;
+const PRUNE_ON: Duration = Duration::from_secs(1);
 
 /// A person with the pictures that their templates were made from.
 pub type CropsOf = (PersonId, Vec<(Quality, KeptCrop)>);
@@ -30,19 +37,23 @@ impl SqliteStore {
         if self.keep_crops { Crops::Kept } else { Crops::Dropped }
     }
 
-    /// Takes all crops out where they are not kept any more.
-    pub(super) fn drop_crops(&mut self) -> Result<(), StoreError> {
-        if self.keep_crops || self.crops_are_gone {
+    /// Takes crops out where they are not kept any more, a step at a time.
+    pub(super) fn drop_crops(&mut self, at: Stamp) -> Result<(), StoreError> {
+        if self.keep_crops || self.crops_are_gone || at.mono < self.next_crop_prune {
             return Ok(());
         }
         let some = self.read("looking for crops", |conn| {
             Ok(conn.prepare("SELECT 1 FROM crops LIMIT 1")?.exists([])?)
         })?;
         if some {
-            self.commit("taking the crops out", |tx, _| Ok(tx.execute("DELETE FROM crops", [])?))?;
+            self.commit("taking crops out", |tx, _| {
+                let some = "DELETE FROM crops WHERE template IN (SELECT template FROM crops LIMIT ?1)";
+                Ok(tx.execute(some, [AT_ONCE])?)
+            })?;
             self.erase_traces();
         }
-        self.crops_are_gone = true;
+        self.next_crop_prune = at.mono + PRUNE_ON;
+        self.crops_are_gone = !some;
         Ok(())
     }
 }

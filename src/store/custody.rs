@@ -344,13 +344,14 @@ fn consents_of(conn: &Connection, person: PersonId) -> Result<Vec<Consent>, Trou
     Ok(found)
 }
 
-/// Whoever has neither been let in nor got a template since, and when they last did.
+/// Whoever has neither been let in nor got a template since, and when they last did. What a change of the encoder makes by itself
+/// is no sign of them.
 fn unused(conn: &Connection, since: Timestamp) -> Result<Vec<(PersonRef, Timestamp)>, Trouble> {
     let mut rows = conn.prepare(
         "SELECT id, name, last FROM (
              SELECT id, name, name_key, max(
                  created,
-                 coalesce((SELECT max(created) FROM templates WHERE person = people.id), 0),
+                 coalesce((SELECT max(created) FROM templates WHERE person = people.id AND source <> 'migrated'), 0),
                  coalesce(last_used, 0)
              ) AS last FROM people
          ) WHERE last < ?1 ORDER BY name_key",

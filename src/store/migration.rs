@@ -1,6 +1,8 @@
 //! The row of `model_migration`, and the templates that fill meanwhile: those of the encoder in force and of the one that is to
 //! follow lie side by side until the operator ends it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,12 @@ use super::{SqliteStore, StoreError, chain, days, people, templates};
 use crate::encoder::ModelId;
 use crate::gallery::{NewTemplate, PersonId, TemplateSource};
 use crate::journal::{Event, EventKind, PersonRef, Stamp};
+
+/// Rows taken out in one go: the door waits for it.
+const AT_ONCE: i64 = 64;
+/// What ended is sought this often, and, while there is more, taken out so fast.
+const CLEAR_EVERY: Duration = Duration::from_secs(2);
+const CLEAR_ON: Duration = Duration::from_secs(1);
 
 /// So many templates of the other encoder are wanted of somebody, or as many as they have of the one in force where those are
 /// fewer.
@@ -120,13 +128,20 @@ pub trait Migrating {
         at: Stamp,
     ) -> Result<bool, StoreError>;
 
-    /// Ends it, with a `migration` event: the templates and kept attempts of the one of the two that is not `keep` go, and no
-    /// byte of them is left. Gives how many templates that were.
+    /// Ends it, with a `migration` event: the templates and kept attempts of the one of the two that is not `keep` go, by
+    /// [`Migrating::clear_away`]. Gives how many templates those are.
     ///
     /// # Errors
     /// [`StoreError::Migration`] when none is under way, `keep` is neither of the two, or somebody would be left without a
     /// template; the database's.
     fn end_migration(&mut self, keep: &ModelId, actor: &str, at: Stamp) -> Result<usize, StoreError>;
+
+    /// Goes on with taking out what ended, a step of some milliseconds: pictures and attempts some at a time, templates in the
+    /// last one. Gives whether nothing is left to do; then no byte of it is left either.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    fn clear_away(&mut self) -> Result<bool, StoreError>;
 }
 
 impl Migrating for SqliteStore {
@@ -150,6 +165,9 @@ impl Migrating for SqliteStore {
             }
             if from.id == to.id {
                 return refused(format!("{} is in force already", to.id));
+            }
+            if let Some(gone) = being_removed(tx)? {
+                return refused(format!("what there is of {gone} is still being taken out; try again in a moment"));
             }
             tx.execute(
                 "INSERT INTO model_migration (only_row, from_name, from_model, to_name, to_model, began, began_by)
@@ -219,7 +237,7 @@ impl Migrating for SqliteStore {
     }
 
     fn end_migration(&mut self, keep: &ModelId, actor: &str, at: Stamp) -> Result<usize, StoreError> {
-        let gone = self.commit("ending the change of the encoder", |tx, pen| {
+        self.write("ending the change of the encoder", |tx, pen| {
             let Some(migration) = under_way(tx)? else {
                 return refused("none is under way".into());
             };
@@ -229,26 +247,57 @@ impl Migrating for SqliteStore {
                     migration.from.id, migration.to.id
                 ));
             };
-            let left = without_other(tx, other)?;
+            let left = with_one_only(tx, other, keep)?;
             if !left.is_empty() {
                 return refused(format!(
-                    "nothing would be left of {}, who have templates of {other} alone: enrol them anew with `accessd enroll --more`, \
-                     or remove them",
+                    "the door would not know {} any more, who have templates of {other} and none of {keep}: enrol them anew with \
+                     `accessd enroll --more`, or remove them",
                     left.join(", ")
                 ));
             }
-            let gone = tx.execute("DELETE FROM templates WHERE model = ?1", [&other.0])?;
-            let attempts = tx.execute("DELETE FROM attempts WHERE model = ?1", [&other.0])?;
-            days::forget_empty(tx)?;
-            tx.execute("DELETE FROM model_migration", [])?;
-            let what = format!("ended: {keep} stays, {gone} templates and {attempts} kept attempts of {other} are gone");
+            let gone = tx.query_row("SELECT count(*) FROM templates WHERE model = ?1", [&other.0], |row| {
+                row.get::<_, i64>(0).map(|n| n.unsigned_abs() as usize)
+            })?;
+            tx.execute("UPDATE model_migration SET removes = ?1", [&other.0])?;
+            let what = format!("ended: {keep} stays, {gone} templates of {other} and what else there is of it go");
             let detail = json!({ "what": what, "keeps": keep, "removes": other });
             chain::append(tx, &told(detail, actor), at, pen)?;
-            people::changed(tx)?;
             Ok(gone)
+        })
+    }
+
+    fn clear_away(&mut self) -> Result<bool, StoreError> {
+        let Some(model) = self.read("looking for an ended encoder", being_removed)? else { return Ok(true) };
+        let done = self.commit("taking out what there is of an encoder", |tx, _| {
+            const SOME: [&str; 2] = [
+                "DELETE FROM crops WHERE template IN
+                     (SELECT template FROM crops JOIN templates ON templates.id = template WHERE model = ?1 LIMIT ?2)",
+                "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE model = ?1 LIMIT ?2)",
+            ];
+            for some in SOME {
+                if tx.execute(some, params![model, AT_ONCE])? > 0 {
+                    days::forget_empty(tx)?;
+                    return Ok(false);
+                }
+            }
+            tx.execute("DELETE FROM templates WHERE model = ?1", [&model])?;
+            tx.execute("DELETE FROM model_migration", [])?;
+            people::changed(tx)?;
+            Ok(true)
         })?;
         self.erase_traces();
-        Ok(gone)
+        Ok(done)
+    }
+}
+
+impl SqliteStore {
+    /// Goes on with taking out what ended when that is due.
+    pub(super) fn clear_away_in_time(&mut self, at: Stamp) -> Result<(), StoreError> {
+        if at.mono >= self.next_clearing {
+            let done = self.clear_away()?;
+            self.next_clearing = at.mono + if done { CLEAR_EVERY } else { CLEAR_ON };
+        }
+        Ok(())
     }
 }
 
@@ -275,7 +324,7 @@ fn missing_of(of_this: usize, of_other: usize) -> usize {
 fn under_way(conn: &Connection) -> Result<Option<Migration>, Trouble> {
     let row = conn
         .prepare_cached(
-            "SELECT from_name, from_model, to_name, to_model, began, began_by FROM model_migration",
+            "SELECT from_name, from_model, to_name, to_model, began, began_by FROM model_migration WHERE removes IS NULL",
         )?
         .query_row([], |row| {
             let named = |at: usize| {
@@ -288,13 +337,22 @@ fn under_way(conn: &Connection) -> Result<Option<Migration>, Trouble> {
     Ok(Some(Migration { from, to, began: timestamp(began)?, began_by }))
 }
 
-/// Whoever has templates of this model alone.
-fn without_other(tx: &Transaction<'_>, model: &ModelId) -> Result<Vec<String>, Trouble> {
+/// The model of which everything is being taken out.
+fn being_removed(conn: &Connection) -> Result<Option<String>, Trouble> {
+    let removes: Option<Option<String>> = conn
+        .prepare_cached("SELECT removes FROM model_migration")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(removes.flatten())
+}
+
+/// Whoever has templates of `model` and none of `other`.
+fn with_one_only(tx: &Transaction<'_>, model: &ModelId, other: &ModelId) -> Result<Vec<String>, Trouble> {
     let mut names = tx.prepare(
         "SELECT name FROM people WHERE id IN (SELECT person FROM templates WHERE model = ?1)
-         AND id NOT IN (SELECT person FROM templates WHERE model <> ?1) ORDER BY name_key",
+         AND id NOT IN (SELECT person FROM templates WHERE model = ?2) ORDER BY name_key",
     )?;
-    Ok(names.query_map([&model.0], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+    Ok(names.query_map([&model.0, &other.0], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
 }
 
 fn told(detail: Value, actor: &str) -> Event {

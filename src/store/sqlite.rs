@@ -68,6 +68,9 @@ pub struct SqliteStore {
     /// Whether the pictures of templates are kept, and whether those from before are known to be gone.
     pub(super) keep_crops: bool,
     pub(super) crops_are_gone: bool,
+    pub(super) next_crop_prune: MonoTime,
+    /// When what there is of an ended encoder is next sought.
+    pub(super) next_clearing: MonoTime,
 }
 
 impl SqliteStore {
@@ -115,6 +118,8 @@ impl SqliteStore {
             next_snapshot_prune: MonoTime::default(),
             keep_crops: false,
             crops_are_gone: false,
+            next_crop_prune: MonoTime::default(),
+            next_clearing: MonoTime::default(),
         }
     }
 
@@ -528,7 +533,8 @@ impl Store for SqliteStore {
         self.prune(at)?;
         self.prune_attempts(at)?;
         self.prune_snapshots(at)?;
-        self.drop_crops()
+        self.drop_crops(at)?;
+        self.clear_away_in_time(at)
     }
 
     fn reader(&self) -> Result<Box<dyn Store>, StoreError> {

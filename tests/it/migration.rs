@@ -11,6 +11,8 @@ use accessd::journal::replay::{PastAttempt, Then};
 use accessd::journal::{EventId, EventKind, Filter, Stamp};
 use accessd::models::Library;
 use accessd::nn::device;
+use accessd::nn::model_file::ModelFile;
+use accessd::nn::onnx::{Constant, Weights};
 use accessd::recognition::{Recogniser, RecogniserOptions};
 use accessd::store::{
     Custody, KeepAttempts, Migrating, NamedModel, Recollection, Restoring, SqliteStore, Store, StoreError,
@@ -73,6 +75,13 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     result.unwrap_err().to_string()
 }
 
+/// Ends the change to its end; how many templates that took.
+fn end(store: &mut SqliteStore, keep: &ModelId) -> usize {
+    let gone = store.end_migration(keep, "uid 7", AT).unwrap();
+    while !store.clear_away().unwrap() {}
+    gone
+}
+
 fn crops(site: &Site) -> i64 {
     let sql = rusqlite::Connection::open(site.path("accessd.db")).unwrap();
     sql.query_row("SELECT count(*) FROM crops", [], |row| row.get(0)).unwrap()
@@ -118,8 +127,13 @@ fn templates_of_two_encoders_lie_side_by_side_until_one_of_them_goes() {
     store.enrol("Eve", &[of_other(5)], "x", AT).unwrap();
     assert!(refusal(store.end_migration(&this.id, "x", AT)).contains("Eve"));
     assert!(refusal(store.end_migration(&ModelId("third@1".into()), "x", AT)).contains("neither"));
+    store
+        .add_templates("Eve", &[NewTemplate { model: ModelId("third@1".into()), ..of_other(5) }], "x", AT)
+        .unwrap();
+    let third = refusal(store.end_migration(&this.id, "x", AT));
+    assert!(third.contains("Eve"), "a third encoder's are of no use to the door: {third}");
     store.remove("Eve", "x", AT).unwrap();
-    assert_eq!(store.end_migration(&this.id, "uid 7", AT).unwrap(), 1);
+    assert_eq!(end(&mut store, &this.id), 1);
     assert_eq!((store.migration().unwrap(), store.recall(&other.id).unwrap().len()), (None, 0));
     assert_eq!(store.gallery(&this.id).unwrap().templates(), 3);
     assert!(!fill(&mut store, bob, 2).unwrap());
@@ -129,7 +143,19 @@ fn templates_of_two_encoders_lie_side_by_side_until_one_of_them_goes() {
     fill(&mut store, ada, 1).unwrap();
     fill(&mut store, bob, 2).unwrap();
     let traces = store.traces("Ada").unwrap();
+    // Bob has templates of a third one, which the door has no use for, and of the one that stays.
+    store
+        .add_templates("Bob", &[NewTemplate { model: ModelId("third@1".into()), ..of_other(2) }], "x", AT)
+        .unwrap();
     assert_eq!(store.end_migration(&other.id, "uid 7", AT).unwrap(), 3);
+    assert_eq!(store.migration().unwrap(), None, "from the order on");
+    assert!(!fill(&mut store, bob, 2).unwrap());
+    let early = refusal(store.begin_migration(&other, &this, "x", AT));
+    assert!(early.contains("still being taken out"), "{early}");
+    // The service does it bit by bit: pictures, attempts, templates.
+    assert!(!store.clear_away().unwrap());
+    assert_eq!((crops(&site), store.gallery(&this.id).unwrap().templates()), (0, 3));
+    while !store.clear_away().unwrap() {}
     assert_eq!(
         (store.gallery(&this.id).unwrap().templates(), store.gallery(&other.id).unwrap().templates()),
         (0, 2)
@@ -183,7 +209,7 @@ fn crops_are_kept_only_where_the_operator_wants_them_and_only_sealed() {
 
     // They are the person's own, and go with them.
     let export = store.export("Ada").unwrap();
-    assert_eq!(export.crops.len(), 2);
+    assert_eq!(export.crops.len(), 3);
     let traces = store.traces("Ada").unwrap();
     let found = store.look_for(&traces);
     assert!(found.found.iter().any(|found| found.what == Trace::SealedCrop), "{found:?}");
@@ -215,7 +241,8 @@ fn crops_are_kept_only_where_the_operator_wants_them_and_only_sealed() {
     // The old templates go with their pictures, and those of the new ones stay; switched off, the first turn takes all out.
     store.fill(second, &[made_of(2)], json!({}), AT).unwrap();
     assert_eq!(crops(&site), 2);
-    store.end_migration(&other.id, "x", AT).unwrap();
+    end(&mut store, &other.id);
+    assert_eq!(crops(&site), 1);
     store.tend(AT).unwrap();
     assert_eq!(crops(&site), 1);
     let traces = store.traces("Bob").unwrap();
@@ -424,24 +451,42 @@ fn face_of(photograph: &str) -> accessd::encoder::Embedding {
     networks.embed(&[&found[0].crop]).unwrap().remove(0)
 }
 
-/// A network that was put in the place of the one to follow is not taken for it, and the door works all the same.
+/// A network that was put in the place of the one to follow is not taken for it, and the door works all the same. And the way back
+/// is open when the new one cannot even be loaded.
 #[test]
-fn net_another_network_under_the_name_stops_the_change_and_not_the_door() {
+fn net_another_network_under_the_name_stops_the_change_and_not_the_door_nor_the_way_back() {
     let site = Site::new();
     with_a_second_encoder(&site);
     site.write_config(DOOR);
     done(&site.run(["enroll", "--name", "Barack", "--images", photo("obama.jpg").to_str().unwrap()]));
     film(&site, "clip", "obama_partial_face2.jpg", 9);
     done(&site.run(["models", "migrate", "--to", "sface2"]));
+    // As somebody's training of today under the same name.
     let library = Library::new(&site.path("models"));
-    let mut file = library.load("sface2", "encoder").unwrap();
-    file.card.weights_blake3 = "0123456789abcdef".repeat(4);
-    fs::remove_file(site.path("models/sface2.safetensors")).unwrap();
-    fs::write(site.path("models/sface2.safetensors"), b"not a network").unwrap();
+    let old = library.load("sface2", "encoder").unwrap();
+    let weight = |tensor: &candle_core::Tensor| Constant {
+        shape: tensor.dims().to_vec(),
+        values: tensor.flatten_all().unwrap().to_vec1().unwrap(),
+    };
+    let weights: Weights = old.tensors().map(|(name, tensor)| (name.clone(), weight(tensor))).collect();
+    let mut card = old.card.clone();
+    card.input.scale *= 1.01;
+    library.install(&ModelFile::new(card, &weights).unwrap()).unwrap();
+    let replaced = refused(&site, &["models", "migrate", "--cut-over"]);
+    assert!(replaced.contains("the network installed as sface2 is sface2@"), "{replaced}");
     let service = let_him_in(&site);
     assert_eq!(service.stop(), Some(0));
     let told = fs::read_to_string(site.path("service.log")).unwrap();
     assert!(told.contains("the change of the encoder stands still"), "{told}");
+
+    // Changed over by hand to what then breaks.
+    site.write_config(&DOOR.replace("\"sface\" # which", "\"sface2\""));
+    fs::write(site.path("models/sface2.safetensors"), b"not a network").unwrap();
+    let broken = Service::spawn(&site);
+    assert_eq!(broken.wait(), Some(1), "no door without an encoder");
+    assert!(done(&site.run(["models", "migrate", "--back"])).contains("names sface now"));
+    let service = let_him_in(&site);
+    assert_eq!(service.stop(), Some(0));
 }
 
 /// What is said of the kept pictures: how much they cost an embedding.

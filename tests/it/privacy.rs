@@ -12,7 +12,9 @@ use accessd::encoder::ModelId;
 use accessd::gallery::NewTemplate;
 use accessd::journal::{EventKind, Filter, Stamp};
 use accessd::seal::{Keys, RecoveryCode};
-use accessd::store::{Custody, KeyFile, OpenMode, Restoring, SqliteStore, Store, boot_id};
+use accessd::store::{
+    Custody, KeyFile, Migrating, NamedModel, OpenMode, Restoring, SqliteStore, Store, boot_id,
+};
 use serde_json::Value;
 
 use crate::powercut::{ADA, spawn_daemon};
@@ -376,6 +378,13 @@ fn whoever_has_not_been_seen_for_long_is_removed_and_nobody_else() {
     };
     store.append(&grant, at(90)).unwrap();
     assert_eq!(store.expire(at(0).wall, at(120)).unwrap(), [""; 0]);
+    // What a change of the encoder makes of somebody's pictures by itself is no sign of them.
+    let named = |name: &str| NamedModel { name: name.into(), id: ModelId(format!("{name}@1")) };
+    store.begin_migration(&named("made-up"), &named("other"), "x", at(110)).unwrap();
+    let anew = NewTemplate { model: named("other").id, ..template(&BOB) };
+    assert!(
+        store.fill(accessd::gallery::PersonId(ada.0 + 1), &[anew], serde_json::json!({}), at(110)).unwrap()
+    );
     assert_eq!(store.expire(at(80).wall, at(120)).unwrap(), ["Bob"]);
     assert_eq!(store.people().unwrap().len(), 2);
     let last = store.records(&Filter { limit: Some(1), ..Filter::default() }).unwrap().pop().unwrap();

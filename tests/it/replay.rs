@@ -47,6 +47,7 @@ pub fn attempt(model: &ModelId, run: i64, then: Then, looks: &[Embedding]) -> Pa
     });
     PastAttempt {
         model: model.clone(),
+        decided_by: None,
         wall: jiff::Timestamp::UNIX_EPOCH,
         door: "door".into(),
         run: EventId(run),

@@ -1,5 +1,7 @@
 //! `accessd models migrate`: from one encoder to another with the door at work, and back.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{ArgGroup, Args};
 use comfy_table::Table;
@@ -9,8 +11,9 @@ use super::super::output::{self, Output, count};
 use super::super::replay::headline;
 use super::super::{Exit, Globals};
 use crate::calibration::cohort::Cohort;
-use crate::config::{Config, set_encoder};
+use crate::config::{Changed, Config};
 use crate::daemon::migrating::{CutOver, Progress};
+use crate::encoder::ModelId;
 use crate::models::Library;
 use crate::nn::model_file::Framing;
 use crate::store::{Filling, Migration, NamedModel};
@@ -84,25 +87,41 @@ impl Migrate {
 
     fn cut_over(&self, config: &Config, globals: &Globals, out: &mut Output) -> anyhow::Result<()> {
         let mut backend = Backend::to_change(config)?;
-        let migration = under_way(&mut backend)?.migration;
-        if config.encoder.model == migration.to.name {
-            bail!("the config names {} already; it is in force from the next start on", migration.to.name);
+        let to = under_way(&mut backend)?.migration.to;
+        if config.encoder.model == to.name {
+            bail!("the config names {} already; it is in force from the next start on", to.name);
         }
-        let origin = globals.origin();
-        let file = origin
-            .file()
-            .with_context(|| format!("there is no config file to name {} in", migration.to.name))?;
+        let installed = installed(config, &to.name)?;
+        ensure!(
+            installed == to.id,
+            "the network installed as {} is {installed}, and it was {} that made the samples; install that one again, or end this \
+             change and begin another",
+            to.name,
+            to.id
+        );
+        let (file, changed) = change(globals, &to.name)?;
         let order = CutOver { leave_behind: self.leave_behind, confirmed: self.confirm };
         let replayed = backend.cut_over(order)?;
-        set_encoder(file, &migration.to.name)?;
+        changed.put()?;
         out.line(format_args!(
             "of {}: {}",
             count(replayed.attempts, "attempt", "attempts"),
             headline(&replayed)
         ))?;
-        named(&migration.to, file, out)?;
+        named(&to, &file, out)?;
         Ok(out.line("back with: accessd models migrate --back")?)
     }
+}
+
+fn installed(config: &Config, name: &str) -> anyhow::Result<ModelId> {
+    Ok(Library::new(&config.paths.models).load(name, "encoder")?.card.id())
+}
+
+/// The config, written anew beside the old one: whether that can be is known before anything is ordered.
+fn change(globals: &Globals, name: &str) -> anyhow::Result<(PathBuf, Changed)> {
+    let origin = globals.origin();
+    let file = origin.file().with_context(|| format!("there is no config file to name {name} in"))?;
+    Ok((file.to_owned(), Changed::encoder(file, name)?))
 }
 
 fn begin(config: &Config, name: &str, out: &mut Output) -> anyhow::Result<()> {
@@ -137,11 +156,18 @@ fn back(config: &Config, globals: &Globals, out: &mut Output) -> anyhow::Result<
     if config.encoder.model == from.name {
         bail!("the config names {} already", from.name);
     }
-    let origin = globals.origin();
-    let file = origin.file().with_context(|| format!("there is no config file to name {} in", from.name))?;
+    let (file, changed) = change(globals, &from.name)?;
     backend.back_over()?;
-    set_encoder(file, &from.name)?;
-    named(&from, file, out)
+    changed.put()?;
+    named(&from, &file, out)?;
+    match installed(config, &from.name) {
+        Ok(id) if id == from.id => Ok(()),
+        Ok(id) => Ok(out.line(format_args!(
+            "note: the network installed as {} is {id} now, not {}",
+            from.name, from.id
+        ))?),
+        Err(error) => Ok(out.line(format_args!("note: {error:#}"))?),
+    }
 }
 
 /// What the door uses now is what stays; what it will use from the next start on must not be what goes.
@@ -170,7 +196,7 @@ fn under_way(backend: &mut Backend) -> anyhow::Result<Progress> {
 }
 
 fn tell(progress: &Progress, config: &Config, out: &mut Output) -> anyhow::Result<()> {
-    let Progress { migration, in_force, people, attempts, since } = progress;
+    let Progress { migration, in_force, people, attempts } = progress;
     out.line(format_args!(
         "from {} to {}, since {} by {}",
         migration.from.id,
@@ -193,8 +219,7 @@ fn tell(progress: &Progress, config: &Config, out: &mut Output) -> anyhow::Resul
         count(people.len(), "person", "people"),
         other.id
     ))?;
-    let since = since.map_or(String::new(), |since| format!(" since {}", output::local_time(since)));
-    out.line(format_args!("{} kept as it sees them{since}", count(*attempts, "attempt is", "attempts are")))?;
+    out.line(format_args!("{} kept as it sees them", count(*attempts, "attempt is", "attempts are")))?;
     if short > 0 {
         out.line("")?;
         out.table(&table(people))?;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::access::{Evidence, Lesson, NotLearnt, may_learn};
+use crate::access::{Evidence, Lesson, NotLearnt, may_learn, presentable};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::Analysis;
 use crate::gallery::{NewTemplate, TemplateSource};
@@ -23,6 +23,11 @@ impl Control {
     ) -> Result<(), DaemonError> {
         let Some(options) = self.learning else { return Ok(()) };
         let Some(person) = evidence.best.as_ref().map(|best| best.person) else { return Ok(()) };
+        let alone = analysis.faces.len() == 1;
+        if let Err(why) = presentable(evidence, alone) {
+            log::debug!("{name}'s face is not learnt: {why:?}");
+            return Ok(());
+        }
         let seen = analysis.faces.iter().find(|face| face.track == evidence.track);
         let Some((face, embedding)) = seen.and_then(|face| Some((face, face.embedding.as_ref()?))) else {
             return Ok(());
@@ -41,7 +46,7 @@ impl Control {
             face: embedding,
             person,
             evidence,
-            alone: analysis.faces.len() == 1,
+            alone,
             learnt: known.templates.iter().filter(is_learnt).count(),
             enrolled: &enrolled,
             all: &all,

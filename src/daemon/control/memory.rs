@@ -3,6 +3,8 @@
 //! Stands beside the decision and never before it. When people change, what was gathered under the others is dropped: nothing
 //! of somebody who has just been erased is written afterwards.
 
+use std::collections::VecDeque;
+
 use crate::access::past::{MOST_COMPARED, MOST_LOOKS, PastFace, PastLook, Sight};
 use crate::access::{Evidence, FORGET_AFTER, Look, LookOutcome, Verdict};
 use crate::clock::MonoTime;
@@ -26,7 +28,14 @@ pub(crate) struct Memory {
     /// Whether crops are gathered too.
     crops: bool,
     faces: Vec<Open>,
+    /// Of whom a look became a template of the other encoder, the latest ones.
+    taught: VecDeque<TrackId>,
 }
+
+/// Looks of one face that are compared again at most while crops are gathered, which take 37 kB each.
+const MOST_WITH_CROPS: usize = 40;
+/// Faces that are remembered as having given a template: none is in view for so long that more would be needed.
+const MOST_TAUGHT: usize = 32;
 
 /// A face that may still be in view.
 #[derive(Debug)]
@@ -41,13 +50,11 @@ struct Open {
     over: bool,
     /// Of the looks that were compared, while the encoder is changed.
     crops: Vec<AlignedCrop>,
-    /// A look of it became a template of the other encoder.
-    teaches: bool,
 }
 
 impl Memory {
     pub(crate) fn new(keep: Keep, crops: bool) -> Self {
-        Self { keep, crops, faces: Vec::new() }
+        Self { keep, crops, ..Self::default() }
     }
 
     /// Takes in what a frame showed, as it went into the decision at `now`.
@@ -69,7 +76,8 @@ impl Memory {
             {
                 open.nearest = Some((found.best.person, found.best.score.0));
             }
-            let full = open.compared >= MOST_COMPARED || open.face.looks.len() >= MOST_LOOKS;
+            let most = if crops { MOST_WITH_CROPS } else { MOST_COMPARED };
+            let full = open.compared >= most || open.face.looks.len() >= MOST_LOOKS;
             if full {
                 continue;
             }
@@ -104,7 +112,6 @@ impl Memory {
                 compared: 0,
                 over: false,
                 crops: Vec::new(),
-                teaches: false,
             });
             self.faces.len() - 1
         });
@@ -122,7 +129,10 @@ impl Memory {
 
     /// A look of this face became a template of the other encoder.
     pub(super) fn teaches(&mut self, track: TrackId) {
-        self.faces.iter_mut().filter(|open| open.face.track == track).for_each(|open| open.teaches = true);
+        self.taught.push_back(track);
+        if self.taught.len() > MOST_TAUGHT {
+            self.taught.pop_front();
+        }
     }
 
     /// The evidence of all faces was forgotten: what follows is weighed anew, and so are their attempts.
@@ -229,11 +239,12 @@ impl Control {
         let (mut kept, mut to_the_other) = (Vec::new(), Vec::new());
         for doorway in &mut self.doors.0 {
             for open in doorway.memory.gone(at.mono, all) {
-                if self.migrating.is_some() && !open.teaches {
+                if self.migrating.is_some() && !doorway.memory.taught.contains(&open.face.track) {
                     to_the_other.push((kept.len(), open.crops));
                 }
                 kept.push(PastAttempt {
                     model: self.terms.model.clone(),
+                    decided_by: None,
                     wall: at.wall.checked_sub(at.mono.since(open.seen)).unwrap_or(at.wall),
                     door: doorway.place.door.clone(),
                     run: self.run,
@@ -252,7 +263,7 @@ impl Control {
         }
         for (n, crops) in to_the_other {
             if let Some(migrating) = &self.migrating {
-                migrating.attempt(kept[n].clone(), crops);
+                migrating.attempt(kept[n].clone(), crops, self.gallery.load().generation());
             }
         }
     }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use crate::access::{Evidence, Lesson, vouched};
+use crate::access::{Evidence, Lesson, presentable, vouched};
 use crate::daemon::DaemonError;
 use crate::daemon::analysis::Analysis;
 use crate::daemon::doorway::DoorId;
 use crate::daemon::migrating::{Job, Made};
+use crate::daemon::supervise::chain;
 use crate::encoder::ModelId;
 use crate::gallery::PersonId;
 use crate::journal::replay::PastAttempt;
@@ -22,19 +23,24 @@ pub(crate) struct Migrating {
     other: ModelId,
     above: f32,
     jobs: SyncSender<Job>,
+    /// Not ended.
+    active: bool,
     /// How many templates of the other encoder are still wanted, of whom.
     wanted: HashMap<PersonId, usize>,
 }
 
 impl Migrating {
     pub(crate) fn new(other: ModelId, above: f32, jobs: SyncSender<Job>) -> Self {
-        Self { other, above, jobs, wanted: HashMap::new() }
+        Self { other, above, jobs, active: false, wanted: HashMap::new() }
     }
 
     /// Counts anew what is wanted. Nothing once the change has ended.
     pub(crate) fn count(&mut self, store: &dyn Store, this: &ModelId) -> Result<(), StoreError> {
         self.wanted.clear();
-        if store.migration()?.is_some() {
+        let migration = store.migration()?;
+        self.active = migration
+            .is_some_and(|migration| migration.other(this).is_some_and(|other| other.id == self.other));
+        if self.active {
             let people = store.filling(this, &self.other)?;
             let wanted = people.iter().map(|person| (person.person.id, person.missing()));
             self.wanted.extend(wanted.filter(|(_, missing)| *missing > 0));
@@ -69,9 +75,9 @@ impl Migrating {
     }
 
     /// Hands on an attempt that is over, with the crops of its compared looks.
-    pub(super) fn attempt(&self, attempt: PastAttempt, crops: Vec<AlignedCrop>) {
-        if crops.len() == attempt.face.compared() {
-            self.give(Job::Attempt { attempt: Box::new(attempt), crops });
+    pub(super) fn attempt(&self, attempt: PastAttempt, crops: Vec<AlignedCrop>, people: u64) {
+        if self.active && crops.len() == attempt.face.compared() {
+            self.give(Job::Attempt { attempt: Box::new(attempt), crops, people });
         }
     }
 }
@@ -94,12 +100,12 @@ impl Control {
         else {
             return Ok(());
         };
-        if !migrating.wanted.contains_key(&person) {
+        let alone = analysis.faces.len() == 1;
+        if !migrating.wanted.contains_key(&person) || presentable(evidence, alone).is_err() {
             return Ok(());
         }
         let enrolled = self.store.enrolled_gallery(&self.terms.model).map_err(DaemonError::Read)?;
         let all = self.gallery.load_full();
-        let alone = analysis.faces.len() == 1;
         let lesson =
             Lesson { face: embedding, person, evidence, alone, learnt: 0, enrolled: &enrolled, all: &all };
         let agreement = match vouched(migrating.above, &lesson) {
@@ -123,14 +129,18 @@ impl Control {
     }
 
     /// Writes down what the other encoder made. What cannot be kept is told and dropped: it is no part of the door.
-    pub(super) fn migrated(&mut self, made: Made) -> Result<(), DaemonError> {
+    pub(super) fn migrated(&mut self, made: Made) {
         let at = Stamp::now(&*self.clock);
         match made {
-            Made::Attempt(attempt) => {
+            Made::Attempt { attempt, people } => {
+                // It may show somebody who has been removed since, and nothing would tell that any more.
+                let as_then = people == self.gallery.load().generation();
+                if !as_then || !self.migrating.as_ref().is_some_and(|migrating| migrating.active) {
+                    return;
+                }
                 if let Err(error) = self.store.keep(&[*attempt], at) {
                     log::warn!("an attempt is not kept for a replay: {error}");
                 }
-                Ok(())
             }
             Made::Templates { person, templates, detail } => {
                 let more = match self.store.fill(person, &templates, detail, at) {
@@ -139,18 +149,14 @@ impl Control {
                         templates.len()
                     }
                     Ok(false) => usize::MAX,
-                    Err(StoreError::BadTemplates(why)) => {
-                        log::warn!("templates for another encoder are not kept: {why}");
+                    Err(error) => {
+                        log::warn!("templates for another encoder are not kept: {}", chain(&error));
                         0
-                    }
-                    Err(source) => {
-                        return Err(DaemonError::Write { what: "templates for another encoder", source });
                     }
                 };
                 if let Some(migrating) = &mut self.migrating {
                     migrating.filled(person, more);
                 }
-                Ok(())
             }
         }
     }

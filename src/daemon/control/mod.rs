@@ -129,9 +129,9 @@ impl Control {
                 Some(Mail::Note(Note::PinChecked { door, proof })) => self.pin_checked(door, proof)?,
                 Some(Mail::Note(Note::KeypadFailed { door, what })) => self.keypad_lost(door, what)?,
                 Some(Mail::Note(Note::KeypadBack { door })) => self.keypad_back(door)?,
-                Some(Mail::Note(Note::Migrated(made))) => self.migrated(made)?,
                 Some(Mail::Command(command)) => self.command(command)?,
                 Some(Mail::Analysis(door, analysis)) => self.analysed(door, &analysis)?,
+                Some(Mail::Made(made)) => self.migrated(made),
                 None => {}
             }
             self.tick()?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::access::past::Sight;
+use crate::clock::Clock;
 use crate::encoder::{Embedding, ModelId};
 use crate::gallery::{NewTemplate, PersonId, TemplateSource};
 use crate::journal::EventId;
@@ -20,7 +21,7 @@ use crate::store::{Store, StoreError};
 use crate::vision::align::AlignedCrop;
 use crate::vision::quality::Quality;
 
-use super::mailbox::{Mailbox, Note};
+use super::mailbox::Mailbox;
 use super::supervise::{Halt, chain};
 
 pub use order::{CutOver, Progress};
@@ -39,12 +40,15 @@ pub struct OtherEncoder {
     pub above: f32,
 }
 
-/// Jobs that wait at most; an attempt has a few hundred kB. What comes while they wait is left out.
+/// Jobs that wait at most; an attempt has up to 1.5 MB of crops. What comes while they wait is left out.
 pub(super) const MOST_JOBS: usize = 8;
 
 /// How long the thread waits for a job before it makes templates of somebody's crops: so a large house takes minutes, and the
 /// door its processor.
 const TURN: Duration = Duration::from_millis(100);
+
+/// A slow encoder is waited for no longer than that.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// After so many turns without anything to do the crops are gone through again: somebody may have been enrolled.
 const AGAIN_AFTER: u32 = 600;
@@ -62,7 +66,12 @@ pub(crate) enum Job {
         crop: AlignedCrop,
     },
     /// An attempt that is over, to be kept as the other encoder sees it, with the crops of its compared looks.
-    Attempt { attempt: Box<PastAttempt>, crops: Vec<AlignedCrop> },
+    Attempt {
+        attempt: Box<PastAttempt>,
+        crops: Vec<AlignedCrop>,
+        /// Which state of the people it is of.
+        people: u64,
+    },
 }
 
 /// What it has made; control writes it down.
@@ -70,8 +79,8 @@ pub(crate) enum Job {
 pub(crate) enum Made {
     /// Templates of somebody.
     Templates { person: PersonId, templates: Vec<NewTemplate>, detail: Value },
-    /// An attempt.
-    Attempt(Box<PastAttempt>),
+    /// An attempt, of this state of the people.
+    Attempt { attempt: Box<PastAttempt>, people: u64 },
 }
 
 /// What the thread works with.
@@ -82,6 +91,7 @@ pub(crate) struct MigrationLoop {
     pub(crate) reader: Box<dyn Store>,
     pub(crate) jobs: Receiver<Job>,
     pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) halt: Arc<Halt>,
 }
 
@@ -98,7 +108,7 @@ impl MigrationLoop {
                         log::warn!("{} made nothing of a look: {what}", self.other);
                         None
                     });
-                    made.into_iter().for_each(|made| self.mailbox.note(Note::Migrated(made)));
+                    made.into_iter().for_each(|made| self.mailbox.made(made));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     idle = if after.is_some() { 0 } else { idle + 1 };
@@ -121,15 +131,15 @@ impl MigrationLoop {
                 let detail = json!({ "model": self.other, "templates": 1, "from": "look", "grant": grant, "score": score });
                 Ok(Some(Made::Templates { person, templates, detail }))
             }
-            Job::Attempt { mut attempt, crops } => {
+            Job::Attempt { mut attempt, crops, people } => {
                 let mut crops = crops.iter();
                 for look in &mut attempt.face.looks {
                     let Sight::Face(embedding) = &mut look.sight else { continue };
                     let Some(crop) = crops.next() else { return Ok(None) };
-                    *embedding = (self.embed)(crop)?;
+                    *embedding = self.embed(crop)?;
                 }
-                attempt.model = self.other.clone();
-                Ok(Some(Made::Attempt(attempt)))
+                attempt.decided_by = Some(std::mem::replace(&mut attempt.model, self.other.clone()));
+                Ok(Some(Made::Attempt { attempt, people }))
             }
         }
     }
@@ -156,7 +166,7 @@ impl MigrationLoop {
         match made.collect::<Result<Vec<_>, _>>() {
             Ok(templates) => {
                 let detail = json!({ "model": self.other, "templates": templates.len(), "from": "crops" });
-                self.mailbox.note(Note::Migrated(Made::Templates { person, templates, detail }));
+                self.mailbox.made(Made::Templates { person, templates, detail });
             }
             Err(what) => {
                 log::warn!("{} made nothing of the crops of person {}: {what}", self.other, person.0)
@@ -167,6 +177,14 @@ impl MigrationLoop {
 
     fn template(&mut self, crop: &AlignedCrop, quality: Quality) -> Result<NewTemplate, String> {
         let (model, source) = (self.other.clone(), TemplateSource::Migrated);
-        Ok(NewTemplate { model, embedding: (self.embed)(crop)?, quality, source, crop: None })
+        Ok(NewTemplate { model, embedding: self.embed(crop)?, quality, source, crop: None })
+    }
+
+    /// Runs the encoder, and then rests for as long as that took: the door needs the processor more.
+    fn embed(&mut self, crop: &AlignedCrop) -> Result<Embedding, String> {
+        let began = self.clock.now();
+        let embedding = (self.embed)(crop);
+        self.halt.wait(self.clock.now().since(began).min(LONGEST_REST));
+        embedding
     }
 }

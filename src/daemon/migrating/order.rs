@@ -2,7 +2,6 @@
 //! ends. Which encoder is in force the config alone says: to take over is checked and written down here, and the command line
 //! then changes that one line.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -29,8 +28,6 @@ pub struct Progress {
     pub people: Vec<Filling>,
     /// Attempts that are kept as the other one sees them.
     pub attempts: usize,
-    /// When the first of those was over.
-    pub since: Option<Timestamp>,
 }
 
 /// An order to change over.
@@ -94,14 +91,11 @@ pub(crate) fn change(
 
 fn progress(store: &dyn Store, in_force: &ModelId) -> Result<Option<Box<Progress>>, StoreError> {
     let Some(migration) = store.migration()? else { return Ok(None) };
-    let (mut people, mut attempts) = (Vec::new(), Vec::new());
-    if let Some(other) = migration.other(in_force) {
-        people = store.filling(in_force, &other.id)?;
-        attempts = store.recall(&other.id)?;
-    }
-    let since = attempts.iter().map(|attempt| attempt.wall).min();
-    let (in_force, attempts) = (in_force.clone(), attempts.len());
-    Ok(Some(Box::new(Progress { migration, in_force, people, attempts, since })))
+    let (people, attempts) = match migration.other(in_force) {
+        Some(other) => (store.filling(in_force, &other.id)?, store.kept(&other.id)?),
+        None => (Vec::new(), 0),
+    };
+    Ok(Some(Box::new(Progress { migration, in_force: in_force.clone(), people, attempts })))
 }
 
 /// Whether the other encoder may take over: the replay that shows it, and the event to be written.
@@ -129,6 +123,15 @@ pub(crate) fn judge(store: &dyn Store, terms: &Terms, order: &CutOver) -> Result
     let trial = Trial { model: Some(to.id.clone()), ..Trial::default() };
     let replayed = try_out(store, terms, &trial)?;
     may_take_over(&to.id.0, &filling, &replayed, order)?;
+    let people = store.gallery(&terms.model).map_err(|error| chain(&error))?;
+    let supported = terms.bar.apply(&people, &terms.rule).1.is_none_or(|known| known.supported);
+    if supported && !replayed.supported {
+        return Err(format!(
+            "what was measured of {} keeps the rate asked for, and what was measured of {} does not: measure it on more people \
+             with `accessd eval cohort`",
+            terms.model, to.id
+        ));
+    }
     let differences = replayed.differences.len();
     let what = format!(
         "{} is to follow {} from the next start on: of {} attempts {differences} would have ended otherwise",

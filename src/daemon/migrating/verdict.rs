@@ -1,12 +1,13 @@
 //! PURE. Whether another encoder may take over: everybody has templates of it, and of the same attempts at the doors it would
 //! have made no less than the one in force.
 
-use crate::journal::replay::{Outcome, Replayed};
+use crate::journal::replay::{Difference, Outcome, Replayed};
 use crate::store::Filling;
 
 use super::CutOver;
 
-/// Attempts that must have been weighed at least: fewer show nothing.
+/// Attempts by which somebody was recognised that must have been weighed at least: fewer show nothing, and strangers alone show no
+/// more than that it knows nobody.
 pub(super) const LEAST_ATTEMPTS: usize = 20;
 
 /// People who are named in a refusal.
@@ -47,9 +48,10 @@ pub(super) fn may_take_over(
          were kept out anyway, and taken {other} for somebody else",
         replayed.attempts
     );
-    if replayed.attempts < LEAST_ATTEMPTS {
+    if replayed.recognised_then < LEAST_ATTEMPTS {
         return Err(format!(
-            "{figures}; at least {LEAST_ATTEMPTS} attempts are wanted to go by: let some days pass"
+            "{figures}; in {} of them somebody was recognised, and at least {LEAST_ATTEMPTS} are wanted to go by: let some days pass",
+            replayed.recognised_then
         ));
     }
     let list = "`accessd replay --model` lists them";
@@ -61,7 +63,10 @@ pub(super) fn may_take_over(
             "{figures}; {list}. If each of the {gained} is of somebody who ought to have been let in, say --confirm {gained}"
         ));
     }
-    if lost + unrecognised > gained {
+    // Who was refused and would not be makes up for who would be; whoever was merely not asked, as they had just been let in, does not.
+    let made_up =
+        |difference: &&Difference| difference.outcome == Outcome::Granted && difference.was_refused.is_some();
+    if lost + unrecognised > replayed.differences.iter().filter(made_up).count() {
         return Err(format!("{figures}: that is worse than the one in force; {list}"));
     }
     Ok(())
@@ -70,9 +75,9 @@ pub(super) fn may_take_over(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::RefusalReason;
     use crate::gallery::PersonId;
     use crate::journal::PersonRef;
-    use crate::journal::replay::Difference;
 
     fn person(id: i64, of_this: usize, of_other: usize) -> Filling {
         let person = PersonRef { id: PersonId(id), name: format!("P{id}") };
@@ -86,7 +91,7 @@ mod tests {
             door: "door".into(),
             outcome: *outcome,
             was: None,
-            was_refused: None,
+            was_refused: (*outcome == Outcome::Granted).then_some(RefusalReason::Unknown),
             would_be: None,
             would_be_refused: None,
             score_then: None,
@@ -95,7 +100,12 @@ mod tests {
             already: false,
             photo_check_unasked: false,
         };
-        Replayed { attempts, differences: outcomes.iter().map(difference).collect(), ..Replayed::default() }
+        Replayed {
+            attempts,
+            recognised_then: attempts,
+            differences: outcomes.iter().map(difference).collect(),
+            ..Replayed::default()
+        }
     }
 
     fn ask(filling: &[Filling], replayed: &Replayed, order: CutOver) -> Result<(), String> {
@@ -122,7 +132,9 @@ mod tests {
         };
         assert_eq!(by(&[], 0), Ok(()));
         assert!(
-            ask(&house, &replayed(19, &[]), CutOver::default()).unwrap_err().contains("at least 20 attempts")
+            ask(&house, &replayed(19, &[]), CutOver::default())
+                .unwrap_err()
+                .contains("at least 20 are wanted")
         );
         for worse in [&[Refused][..], &[Unrecognised], &[Granted, Refused, Refused]] {
             let gained = worse.iter().filter(|o| **o == Granted).count();
@@ -137,5 +149,19 @@ mod tests {
         assert_eq!(by(&[Granted, Granted, Refused], 2), Ok(()));
         assert!(by(&[Granted], 2).is_err() && by(&[], 1).is_err(), "of other numbers nothing is confirmed");
         assert!(by(&[Other], 0).unwrap_err().contains("takes people for others"));
+
+        // Twenty strangers whom it does not know either show nothing.
+        let strangers = Replayed { recognised_then: 19, ..replayed(400, &[]) };
+        assert!(
+            ask(&house, &strangers, CutOver::default()).unwrap_err().contains("in 19 of them somebody was")
+        );
+        // Whoever was not asked again right after they came in makes up for nobody.
+        let mut unasked = replayed(40, &[Granted, Refused]);
+        unasked.differences[0].was_refused = None;
+        assert!(
+            ask(&house, &unasked, CutOver { confirmed: 1, ..CutOver::default() })
+                .unwrap_err()
+                .contains("worse")
+        );
     }
 }

@@ -160,7 +160,10 @@ impl Client {
             Request::Figures => self.figures().await,
             Request::Picture { door } => self.picture(door.as_deref()).await,
             Request::EnrolPicture { name, picture, more } => self.enrol_picture(name, picture, more).await,
-            Request::Migration => self.migration().await,
+            request @ Request::Migration => {
+                let terms = &self.desk.terms;
+                self.with_reader(|reader| migrating::read(reader, terms, &request)).unwrap_or_else(stopping)
+            }
             request => match self.with_reader(|reader| ops::read(reader, &request)) {
                 Some(reply) => reply,
                 None => self.change(request).await,
@@ -185,15 +188,6 @@ impl Client {
         self.weigh(move |reader, terms| replaying::answer(reader, terms, &request).unwrap_or_else(stopping))
             .await
             .unwrap_or_else(|message| Reply::Error { message })
-    }
-
-    /// How a change of the encoder stands: attempts are opened for it.
-    async fn migration(&self) -> Reply {
-        self.weigh(|reader, terms| {
-            migrating::read(reader, terms, &Request::Migration).unwrap_or_else(stopping)
-        })
-        .await
-        .unwrap_or_else(|message| Reply::Error { message })
     }
 
     /// Whether another encoder may take over; when it may, that is written down.

@@ -16,6 +16,9 @@ use crate::vision::align::{AlignedCrop, CROP_SIDE};
 /// Ada, seen a little otherwise than she was enrolled.
 const ADA_TODAY: [f32; 3] = [0.8, 0.0, 0.6];
 
+/// The colour of a crop that the other network breaks on.
+const BREAKS: [u8; 3] = [250, 0, 0];
+
 fn other() -> ModelId {
     ModelId("other@2".into())
 }
@@ -30,7 +33,7 @@ struct Changing {
     trace: Trace,
     shutdown: Shutdown,
     running: JoinHandle<Result<Exit, DaemonError>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Changing {
@@ -48,6 +51,7 @@ impl Changing {
         store.begin_migration(&named("fake", model()), &named("other", other()), "test", at).unwrap();
         let embed = move |crop: &AlignedCrop| {
             drop(gate.lock());
+            assert_ne!(crop.0.get_pixel(0, 0).0, BREAKS, "the network breaks");
             let values: Vec<f32> = crop.0.get_pixel(0, 0).0.iter().map(|v| f32::from(*v) + 1.0).collect();
             Ok(embedding(&values))
         };
@@ -63,7 +67,7 @@ impl Changing {
             move || run_with(parts, shutdown, limits(), Readiness::new(Duration::from_secs(1), |_| {}))
         });
         until("the daemon answers", || socket.exists());
-        Self { database, socket, stage, clock, log, trace, shutdown, running, _folder: folder }
+        Self { database, socket, stage, clock, log, trace, shutdown, running, folder }
     }
 
     fn ask(&self, request: Request) -> Reply {
@@ -103,11 +107,12 @@ impl Changing {
         self.log.lines().iter().filter(|line| *line == "relay on").count()
     }
 
-    fn close(self) {
+    fn close(self) -> tempfile::TempDir {
         self.shutdown.ask("test");
         let _ = self.stage.shots.send(Shot::End);
         until("the daemon has ended", || self.running.is_finished());
         self.running.join().unwrap().unwrap();
+        self.folder
     }
 }
 
@@ -193,5 +198,60 @@ fn once_it_is_ended_nothing_more_is_made_and_the_door_goes_on() {
     until("twice", || house.opened() == 2);
     let reader = house.reader();
     assert_eq!(reader.gallery(&other()).unwrap().templates(), 0);
+    house.close();
+}
+
+#[test]
+fn no_attempt_is_kept_as_an_encoder_saw_it_that_is_not_asked_for_any_more() {
+    let gate = Arc::new(Mutex::new(()));
+    let held = gate.lock().unwrap();
+    let house = Changing::open(gate.clone());
+    // Two of whom it is asked before the end, and one afterwards.
+    house.pass(1, STRANGER, [1, 2, 3]);
+    house.pass(2, STRANGER, [1, 2, 3]);
+    house.ask(Request::EndMigration);
+    house.pass(3, STRANGER, [1, 2, 3]);
+    drop(held);
+    house.pass(4, STRANGER, [1, 2, 3]);
+    until("all are kept as the one in force saw them", || {
+        house.reader().recall(&model()).unwrap().len() == 4
+    });
+    let database = house.database.clone();
+    let folder = house.close();
+    let store = SqliteStore::open(&database, OpenMode::ReadOnly, "boot", &Keys::of_a_test()).unwrap();
+    assert_eq!(store.recall(&other()).unwrap().len(), 0);
+    drop(folder);
+}
+
+#[test]
+fn what_the_other_encoder_still_has_of_somebody_who_is_removed_is_not_written() {
+    let gate = Arc::new(Mutex::new(()));
+    let held = gate.lock().unwrap();
+    let house = Changing::open(gate.clone());
+    // A look to become a template, and a way past the door that was nobody's.
+    house.pass(1, ADA_TODAY, [9, 99, 199]);
+    until("she is let in", || house.opened() == 1);
+    house.pass(2, STRANGER, [1, 2, 3]);
+    assert_eq!(house.ask(Request::Remove { name: "Ada".into() }), Reply::Done);
+    drop(held);
+    house.pass(3, STRANGER, [1, 2, 3]);
+    until("the next is kept as the other saw it", || !house.reader().recall(&other()).unwrap().is_empty());
+    let kept = house.reader().recall(&other()).unwrap();
+    let tracks: Vec<u64> = kept.iter().map(|kept| kept.face.track.0).collect();
+    assert_eq!((tracks, house.reader().gallery(&other()).unwrap().templates()), (vec![3], 0));
+    assert_eq!(kept[0].decided_by, Some(model()));
+    house.close();
+}
+
+#[test]
+fn a_network_that_breaks_ends_the_change_and_not_the_door() {
+    let house = Changing::open(Arc::default());
+    house.pass(1, ADA_TODAY, BREAKS);
+    until("she is let in", || house.opened() == 1);
+    for track in 2..=12 {
+        house.pass(track, ADA_TODAY, [9, 99, 199]);
+        until("and again", || house.opened() as u64 == track);
+    }
+    assert_eq!(house.reader().gallery(&other()).unwrap().templates(), 0);
     house.close();
 }
