@@ -75,12 +75,18 @@ fn play(site: &Site, pictures: impl IntoIterator<Item = RgbImage>) -> Vec<Record
     assert_eq!(Service::spawn(site).wait(), Some(0), "{}", log());
     let store =
         SqliteStore::open(&site.path("accessd.db"), OpenMode::ReadOnly, &boot_id(), &site.keys()).unwrap();
-    let kinds = vec![EventKind::Grant, EventKind::Refusal];
+    let kinds = vec![EventKind::Grant, EventKind::Refusal, EventKind::Stop];
     store.records(&Filter { kinds, ..Filter::default() }).unwrap()
 }
 
 fn grants(records: &[Record]) -> usize {
     records.iter().filter(|record| record.event.kind == EventKind::Grant).count()
+}
+
+/// Pictures that the service had no time for.
+fn skipped(records: &[Record]) -> u64 {
+    let stop = records.iter().find(|record| record.event.kind == EventKind::Stop);
+    stop.and_then(|stop| stop.event.detail["frames_skipped"].as_u64()).expect("a stop in good order")
 }
 
 /// Why somebody was refused, in order.
@@ -203,13 +209,16 @@ fn net_attack_a_face_that_is_swapped_between_two_people() {
         let pose = Pose::sway(seconds(i));
         Shot::of_hall().hold(left, px, places[0], pose).hold(right, px, places[1], pose)
     };
-    let worn = short(|i| two(if i % 4 < 2 { &ada } else { &first }, &second, i));
-    let jumps = short(|i| if i % 2 == 0 { two(&ada, &second, i) } else { two(&first, &ada, i) });
-    // So slow that a loaded machine sees every picture: of every fourth all would show her.
-    for (what, pictures) in
-        [("worn by one", Box::new(worn) as Box<dyn Iterator<Item = RgbImage>>), ("jumping", Box::new(jumps))]
-    {
-        let records = play(&slow_door(), pictures);
+    let worn = |i: u32| two(if i % 4 < 2 { &ada } else { &first }, &second, i);
+    let jumps = |i: u32| if i.is_multiple_of(2) { two(&ada, &second, i) } else { two(&first, &ada, i) };
+    for (what, picture) in [("worn by one", &worn as &dyn Fn(u32) -> Shot), ("jumping", &jumps)] {
+        // Slow, and played again where a loaded machine left pictures out: all that it saw may then have shown her.
+        let mut records = play(&slow_door(), short(picture));
+        for _ in 0..3 {
+            if grants(&records) > 0 && skipped(&records) > 0 {
+                records = play(&slow_door(), short(picture));
+            }
+        }
         println!("a swapped face, {what}: {:?}", refusals(&records));
         assert_eq!(grants(&records), 0, "{what}: {records:?}");
     }
