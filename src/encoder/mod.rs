@@ -37,17 +37,23 @@ pub enum EmbeddingError {
     NotScalable(usize),
 }
 
+/// So near to 1 is the length of a vector that has been scaled: rounding its values leaves less.
+const SAME_LENGTH: f64 = 1e-6;
+
 impl Embedding {
-    /// Scales `values` to length 1.
+    /// Scales `values` to length 1. What has that length already stays as it is to the last bit, so that nothing drifts on its
+    /// way through files and sockets.
     ///
     /// # Errors
     /// When the vector is empty, zero or not finite.
     pub fn normalise(mut values: Vec<f32>) -> Result<Self, EmbeddingError> {
-        let norm = values.iter().map(|v| v * v).sum::<f32>().sqrt();
+        let norm = values.iter().map(|v| f64::from(v * v)).sum::<f64>().sqrt();
         if !(norm.is_finite() && norm > 1e-12) {
             return Err(EmbeddingError::NotScalable(values.len()));
         }
-        values.iter_mut().for_each(|v| *v /= norm);
+        if (norm - 1.0).abs() > SAME_LENGTH {
+            values.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+        }
         Ok(Self(values))
     }
 
@@ -112,6 +118,8 @@ fn input_norm(walk: &Walk<'_>, at: &mut Value) -> Result<Option<(f32, f32)>, Onn
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -129,6 +137,19 @@ mod tests {
         assert_eq!(Embedding::normalise(vec![]), Err(EmbeddingError::NotScalable(0)));
         assert_eq!(Embedding::normalise(vec![0.0; 3]), Err(EmbeddingError::NotScalable(3)));
         assert_eq!(Embedding::normalise(vec![f32::NAN, 1.0]), Err(EmbeddingError::NotScalable(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_has_length_one_stays_as_it_is(values in prop::collection::vec(-1f32..1.0, 1..600), off in -1e-4..1e-4f32) {
+            prop_assume!(values.iter().any(|v| v.abs() > 1e-3));
+            let once = Embedding::normalise(values).unwrap();
+            let length: f64 = once.0.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            prop_assert!((length - 1.0).abs() < 1e-6, "{length}");
+            prop_assert_eq!(&Embedding::normalise(once.0.clone()).unwrap(), &once);
+            let nearly = Embedding::normalise(once.0.iter().map(|v| v * (1.0 + off)).collect()).unwrap();
+            prop_assert_eq!(&Embedding::normalise(nearly.0.clone()).unwrap(), &nearly);
+        }
     }
 
     #[test]
