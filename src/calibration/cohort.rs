@@ -94,8 +94,11 @@ pub enum CohortError {
     },
     /// There is none.
     #[error(
-        "nobody has measured how often {model} takes strangers for others, so no threshold follows from \
-         decision.far_per_attempt; measure it with `accessd eval cohort --out {}`, or set decision.threshold",
+        "nobody has measured how often {model} takes strangers for others{}, so no threshold follows from \
+         decision.far_per_attempt; measure it on people who are not enrolled: `accessd eval cohort --model {} --images DIR \
+         --people FILE --out {}`. For the encoder in force decision.threshold does without",
+        found.as_ref().map(|found| format!(" ({} is of {found})", wanted.display())).unwrap_or_default(),
+        model.0.split('@').next().unwrap_or_default(),
         wanted.display()
     )]
     Missing {
@@ -103,6 +106,8 @@ pub enum CohortError {
         model: ModelId,
         /// Where one would be looked for.
         wanted: PathBuf,
+        /// Of which encoder the one there is.
+        found: Option<ModelId>,
     },
 }
 
@@ -115,22 +120,25 @@ impl Cohort {
     pub fn of(model: &ModelId, models: &Path) -> Result<Self, CohortError> {
         let name = model.0.split('@').next().unwrap_or_default();
         let path = models.join(format!("{name}.cohort.json"));
+        let mut found = None;
         match std::fs::read_to_string(&path) {
             Ok(text) => {
                 let cohort = Self::parse(&text, &path)?;
                 if cohort.model == *model {
                     return Ok(cohort);
                 }
+                found = Some(cohort.model);
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Err(CohortError::Read { path, source }),
         }
         let shipped =
             SHIPPED.iter().map(|text| Self::parse(text, Path::new("models/cohorts")).expect("tests read it"));
-        shipped
-            .into_iter()
-            .find(|cohort| cohort.model == *model)
-            .ok_or_else(|| CohortError::Missing { model: model.clone(), wanted: path })
+        shipped.into_iter().find(|cohort| cohort.model == *model).ok_or_else(|| CohortError::Missing {
+            model: model.clone(),
+            wanted: path,
+            found,
+        })
     }
 
     /// Reads a cohort; `path` is for messages.

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::backend::Backend;
 use super::output::{Output, count};
-use super::remove::confirmed;
+use super::remove::may_go;
 use super::{Exit, Globals};
 use crate::daemon::protocol::Erasure;
 use crate::store::Search;
@@ -33,7 +33,7 @@ impl Erase {
         let mut backend = Backend::to_change(&globals.load()?)?;
         let person = backend.person(&self.name)?;
         let mut out = Output::new();
-        if !self.yes && !confirmed(&person)? {
+        if !self.yes && !may_go(&person)? {
             out.line(format_args!("{} stays", person.name))?;
             out.flush()?;
             return Ok(Exit::No);

@@ -25,7 +25,7 @@ impl Remove {
         let mut backend = Backend::to_change(&globals.load()?)?;
         let person = backend.person(&self.name)?;
         let mut out = Output::new();
-        if !self.yes && !confirmed(&person)? {
+        if !self.yes && !may_go(&person)? {
             out.line(format_args!("{} stays", person.name))?;
             out.flush()?;
             return Ok(Exit::No);
@@ -41,15 +41,20 @@ pub(super) fn samples(person: &Person) -> String {
     count(person.templates.len(), "sample", "samples")
 }
 
-pub(super) fn confirmed(person: &Person) -> anyhow::Result<bool> {
+pub(super) fn may_go(person: &Person) -> anyhow::Result<bool> {
+    let question = format!("Remove {} with {}?", person.name, samples(person));
+    confirmed(&format!("{:?} shall go", person.name), &question)
+}
+
+/// Asks whether something is to be removed.
+pub(super) fn confirmed(what: &str, question: &str) -> anyhow::Result<bool> {
     if !stdin().is_terminal() {
-        let name = &person.name;
         return Err(UsageError(format!(
-            "there is no terminal to ask on whether {name:?} shall go; add --yes to remove without asking"
+            "there is no terminal to ask on whether {what}; add --yes to remove without asking"
         ))
         .into());
     }
-    eprint!("Remove {} with {}? This cannot be undone. [y/N] ", person.name, samples(person));
+    eprint!("{question} This cannot be undone. [y/N] ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;

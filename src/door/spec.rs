@@ -139,6 +139,7 @@ impl FromStr for LineSpec {
                 // The chip may be a path, which has no colon; the line comes last.
                 let (chip, line) = place
                     .rsplit_once(':')
+                    .map(|(chip, line)| (chip.trim(), line.trim()))
                     .filter(|(chip, line)| !chip.is_empty() && !line.is_empty())
                     .ok_or_else(|| LineSpecError::NoLine { spec: spec() })?;
                 Ok(Self::Gpio(GpioSpec { chip: chip_name(chip), line: line_name(line), wiring }))
@@ -146,6 +147,7 @@ impl FromStr for LineSpec {
             Some(("rppal", rest)) => {
                 let (place, wiring) = wiring(text, rest)?;
                 let bcm: u8 = place
+                    .trim()
                     .parse()
                     .map_err(|source| LineSpecError::NoPin { spec: spec(), source: Some(source) })?;
                 if bcm > LAST_BCM {
@@ -261,6 +263,12 @@ mod tests {
             assert_eq!(parsed(text).to_string(), text);
         }
         assert_eq!(parsed(" rppal:17?active-high ").to_string(), "rppal:17");
+        assert_eq!(
+            parsed("gpiochip: 0 : GPIO17 ?").to_string(),
+            "gpiochip:0:GPIO17",
+            "no name has blanks around it"
+        );
+        assert_eq!(parsed("rppal: 4 ?active-low").to_string(), "rppal:4?active-low");
     }
 
     #[test]

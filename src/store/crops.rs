@@ -132,19 +132,26 @@ pub(super) fn next(
         if missing == 0 {
             continue;
         }
-        let mut found = Vec::new();
+        // One picture makes one template: those that were made of them bear the same ones.
+        let (mut found, mut used) = (Vec::new(), Vec::new());
         for kept in Kept::of(conn, Some(person))? {
-            let quality: Option<String> = conn
-                .prepare_cached(
-                    "SELECT quality FROM templates WHERE id = ?1 AND model = ?2 AND source <> 'learnt'",
-                )?
-                .query_row(params![kept.template, from.0], |row| row.get(0))
+            let made_by = conn
+                .prepare_cached("SELECT model, quality, source FROM templates WHERE id = ?1")?
+                .query_row([kept.template], |row| {
+                    Ok((ModelId(row.get(0)?), row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+                })
                 .optional()?;
-            let quality: Option<Quality> = quality.and_then(|text| serde_json::from_str(&text).ok());
-            if let (Some(quality), Some(crop)) = (quality, kept.crop(conn, sealer)?) {
-                found.push((quality, crop));
+            let (Some((model, quality, source)), Some(crop)) = (made_by, kept.crop(conn, sealer)?) else {
+                continue;
+            };
+            let quality: Option<Quality> = serde_json::from_str(&quality).ok();
+            match quality {
+                _ if model == *to => used.push(crop),
+                Some(quality) if model == *from && source != "learnt" => found.push((quality, crop)),
+                _ => {}
             }
         }
+        found.retain(|(_, crop)| !used.contains(crop));
         found.truncate(missing);
         if !found.is_empty() {
             return Ok(Some((person, found)));

@@ -59,7 +59,7 @@ impl Migration {
     }
 }
 
-/// How far one person's templates have come.
+/// How far one person's templates have come. Those that were learnt are not counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Filling {
     /// Who.
@@ -74,6 +74,11 @@ impl Filling {
     /// How many more are wanted.
     pub fn missing(&self) -> usize {
         missing_of(self.of_this, self.of_other)
+    }
+
+    /// Whether the door would know them by the other one.
+    pub fn is_known_to_other(&self) -> bool {
+        self.of_other > 0
     }
 }
 
@@ -97,7 +102,7 @@ pub trait Migrating {
         at: Stamp,
     ) -> Result<(), StoreError>;
 
-    /// Everybody with templates of `this`, by name, and how many they have of `other`.
+    /// Everybody with templates of `this` or `other`, by name, and how many they have of each.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -175,7 +180,7 @@ impl Migrating for SqliteStore {
                 params![from.name, from.id.0, to.name, to.id.0, micros(at.wall), actor],
             )?;
             let what = format!("begun: templates of {} beside those of {}", to.id, from.id);
-            let detail = json!({ "what": what, "from": from.id, "to": to.id });
+            let detail = json!({ "step": "begun", "what": what, "from": from.id, "to": to.id });
             chain::append(tx, &told(detail, actor), at, pen)?;
             Ok(())
         })
@@ -187,7 +192,7 @@ impl Migrating for SqliteStore {
                 "SELECT id, name,
                      (SELECT count(*) FROM templates WHERE person = people.id AND model = ?1 AND source <> 'learnt'),
                      (SELECT count(*) FROM templates WHERE person = people.id AND model = ?2 AND source <> 'learnt')
-                 FROM people WHERE id IN (SELECT person FROM templates WHERE model = ?1) ORDER BY name_key",
+                 FROM people WHERE id IN (SELECT person FROM templates WHERE model IN (?1, ?2)) ORDER BY name_key",
             )?;
             let rows = rows.query_map(params![this.0, other.0], |row| {
                 let count = |column| row.get::<_, i64>(column).map(|n| n.unsigned_abs() as usize);

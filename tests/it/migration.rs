@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use accessd::daemon::client::Client;
+use accessd::daemon::protocol::{Reply, Request};
 use accessd::encoder::ModelId;
 use accessd::encoder::network::Encoder;
 use accessd::frame::load_image;
@@ -201,11 +203,19 @@ fn crops_are_kept_only_where_the_operator_wants_them_and_only_sealed() {
     let made_of = |seed: u32| NewTemplate { crop: Some(crop(seed)), ..of_other(seed) };
     store.fill(first, &[made_of(1)], json!({}), AT).unwrap();
     assert_eq!(crops(&site), 4, "a picture stays beside what is made of it");
-    assert_eq!(next(&store, 0).unwrap().1.len(), 1, "one is enough now");
+    let (_, rest) = next(&store, 0).unwrap();
+    assert_eq!(rest.iter().map(|(_, crop)| crop.clone()).collect::<Vec<_>>(), [crop(11)], "one makes one");
     store.fill(first, &[of_other(11)], json!({}), AT).unwrap();
     let (second, _) = next(&store, 0).unwrap();
     assert_eq!(store.person("Bob").unwrap().id, second);
+    // Joe has two samples and a picture of one: no other is made of it again.
+    store.enrol("Joe", &[sample(5, true), sample(15, false)], "x", AT).unwrap();
+    let (joe, of_joe) = next(&store, second.0).unwrap();
+    assert_eq!(of_joe.len(), 1);
+    store.fill(joe, &[made_of(5)], json!({}), AT).unwrap();
+    assert_eq!(store.filling(&this.id, &other.id).unwrap()[2].missing(), 1);
     assert!(next(&store, second.0).is_none());
+    store.remove("Joe", "x", AT).unwrap();
 
     // They are the person's own, and go with them.
     let export = store.export("Ada").unwrap();
@@ -338,8 +348,10 @@ fn net_a_door_changes_its_encoder_with_crops_and_a_replay_and_goes_back() {
     let begun = site.run(["models", "migrate", "--to", "sface2"]);
     assert!(done(&begun).contains("begun: samples of sface2@"), "{}", begun.stdout);
     assert!(begun.stdout.contains("liveness.mode is off"), "{}", begun.stdout);
-    let short = refused(&site, &["models", "migrate", "--cut-over"]);
-    assert!(short.contains("no attempts of sface2@"), "{short}");
+    assert!(refused(&site, &["models", "migrate", "--to", "sface2"]).contains("under way already"));
+    let early = refused(&site, &["models", "migrate", "--cut-over"]);
+    assert!(early.contains("has not been started since the change began"), "{early}");
+    assert!(done(&site.run(["models", "migrate"])).contains("nothing is made yet"));
 
     // The door works by the old one, and the new one makes its samples of the pictures.
     let service = let_him_in(&site);
@@ -409,27 +421,53 @@ fn net_a_door_changes_its_encoder_with_crops_and_a_replay_and_goes_back() {
     assert!(by_hand.contains("decision.threshold is set by hand"), "{by_hand}");
     site.write_config(DOOR);
     let confirmed = refused(&site, &["models", "migrate", "--cut-over", "--confirm", "3"]);
-    assert!(confirmed.contains("would have granted 0 more"), "{confirmed}");
+    assert!(confirmed.contains("nothing to confirm"), "{confirmed}");
+    // Whoever came since then, and has none of the new one.
+    let mut store = site.store();
+    store.enrol("Zed", &[NewTemplate { model: old.clone(), ..sample(3, false) }], "x", now).unwrap();
+    drop(store);
+    let zed = refused(&site, &["models", "migrate", "--cut-over"]);
+    assert!(
+        zed.contains("1 of 3 people have too few samples of sface2@") && zed.contains("Zed (0 of 1)"),
+        "{zed}"
+    );
 
     // Over, in force from the next start on, and nothing else in the config has changed.
-    let over = site.run(["models", "migrate", "--cut-over"]);
+    let over = site.run(["models", "migrate", "--cut-over", "--leave-behind"]);
     assert!(done(&over).contains("names sface2 now"), "{}", over.stdout);
+    assert!(over.stdout.contains("the door does not know Zed"), "{}", over.stdout);
     let config = fs::read_to_string(site.path("accessd.toml")).unwrap();
     assert!(config.ends_with("model = \"sface2\" # which\n"), "{config}");
     let service = let_him_in(&site);
     let text = done(&site.run(["models", "migrate"])).to_owned();
     assert!(text.contains(&format!("in force: {new}")), "{text}");
-    assert!(refused(&site, &["models", "migrate", "--cut-over"]).contains("already"), "once is enough");
+    assert!(
+        refused(&site, &["models", "migrate", "--cut-over"]).contains("is in force already"),
+        "once is enough"
+    );
+    // And somebody whom the old one will not know.
+    let quinn = NewTemplate { model: new.clone(), ..sample(4, false) };
+    let request = Request::Enrol { name: "Quinn".into(), templates: vec![quinn], more: false };
+    let reply = Client::connect(&site.path("control.sock")).unwrap().unwrap().request(&request).unwrap();
+    assert!(matches!(reply, Reply::Enrolled { .. }), "{reply:?}");
     // Back with one command, also while the service runs.
     let back = site.run(["models", "migrate", "--back"]);
     assert!(done(&back).contains("names sface now"), "{}", back.stdout);
+    assert!(back.stdout.contains("the door does not know Quinn"), "{}", back.stdout);
+    let again = refused(&site, &["models", "migrate", "--cut-over"]);
+    assert!(again.contains("start the service and cut over again"), "{again}");
     let text = done(&site.run(["models", "migrate"])).to_owned();
     assert!(text.contains("the config names sface: in force from the next start on"), "{text}");
-    let early = refused(&site, &["models", "migrate", "--end"]);
+    let early = refused(&site, &["models", "migrate", "--end", "--yes"]);
     assert!(early.contains("the config names sface, and sface2@"), "what will be used must not go: {early}");
     assert_eq!(service.stop(), Some(0));
     let service = let_him_in(&site);
-    let ended = site.run(["models", "migrate", "--end"]);
+    assert!(done(&site.run(["models", "migrate"])).contains("the door does not know Quinn"));
+    let lost = refused(&site, &["models", "migrate", "--end", "--yes"]);
+    assert!(lost.contains("would not know Quinn any more"), "{lost}");
+    done(&site.run(["remove", "Quinn", "--yes"]));
+    assert_eq!(site.run(["models", "migrate", "--end"]).code, 2, "it asks, and there is nobody to answer");
+    let ended = site.run(["models", "migrate", "--end", "--yes"]);
     assert!(done(&ended).contains("ended: "), "{}", ended.stdout);
     until("the service has taken out what there was of it", || {
         let sql = rusqlite::Connection::open(site.path("accessd.db")).unwrap();
@@ -439,7 +477,7 @@ fn net_a_door_changes_its_encoder_with_crops_and_a_replay_and_goes_back() {
     assert_eq!(service.stop(), Some(0));
     let store = site.store();
     assert_eq!(store.gallery(&new).unwrap().templates(), 0);
-    assert_eq!((store.gallery(&old).unwrap().templates(), store.migration().unwrap()), (2, None));
+    assert_eq!((store.gallery(&old).unwrap().templates(), store.migration().unwrap()), (3, None));
     let kinds: Vec<EventKind> =
         store.records(&Filter::default()).unwrap().iter().map(|r| r.event.kind).collect();
     let count = |kind| kinds.iter().filter(|k| **k == kind).count();

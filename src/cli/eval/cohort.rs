@@ -1,6 +1,6 @@
 //! `accessd eval cohort`: counts an encoder's errors on sets of known people, for thresholds to follow from.
 
-use std::fs::File;
+use std::fs::{File, remove_file, rename};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use super::{Run, Told};
 use crate::calibration::cohort::Cohort;
 use crate::cli::output::{Output, count};
 use crate::cli::{Exit, Globals};
+use crate::encoder::ModelId;
 use crate::eval::cohort::{Closest, Except, PeopleSet, measure, read_except, read_people};
 
 /// Rates that the table shows.
@@ -65,10 +66,8 @@ impl CohortArgs {
         if !self.folds.is_empty() && !sets.iter().any(|set| set.folded) {
             bail!("--folds {} is given, and no list has a column \"fold\"", self.folds.join(","));
         }
-        if let Some(file) = &self.out {
-            // Better now than after an hour.
-            File::options().append(true).create(true).open(file).with_context(|| cannot_write(file))?;
-        }
+        // Better now than after an hour; and the one in use stays until there is a whole one.
+        let out = self.out.as_deref().map(Out::at).transpose()?;
         let mut model = None;
         let mut measured = Vec::new();
         for ((set, list), images) in sets.into_iter().zip(&self.people).zip(&self.images) {
@@ -77,10 +76,15 @@ impl CohortArgs {
             measured.push((name(images, set.folded.then_some(&self.folds)), set, made.embeddings));
         }
         let model = model.expect("the arguments hold at least one set");
+        if let Some(other) = self.out.as_deref().and_then(|out| of_another(out, &model)) {
+            log::warn!(
+                "{} is measured and written to a file that is looked into for {other} alone; --model {other} measures that",
+                model
+            );
+        }
         let (cohort, closest) = measure(model, &measured, &except);
-        if let Some(file) = &self.out {
-            let text = serde_json::to_string(&cohort)?;
-            File::create(file).and_then(|mut f| writeln!(f, "{text}")).with_context(|| cannot_write(file))?;
+        if let Some(out) = out {
+            out.put(&cohort)?;
         }
         show(&cohort, &closest)?;
         Ok(Exit::Done)
@@ -96,6 +100,47 @@ impl CohortArgs {
             told: Told { json: None, report: None },
         }
     }
+}
+
+/// The file that the cohort goes to. The one in use stays until there is a whole one.
+struct Out<'a> {
+    path: &'a Path,
+    part: PathBuf,
+}
+
+impl<'a> Out<'a> {
+    /// Says at once when it cannot be written, rather than after an hour.
+    fn at(path: &'a Path) -> anyhow::Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".part");
+        let part = path.with_file_name(name);
+        File::create(&part).with_context(|| cannot_write(path))?;
+        Ok(Self { path, part })
+    }
+
+    fn put(&self, cohort: &Cohort) -> anyhow::Result<()> {
+        let text = serde_json::to_string(cohort)? + "\n";
+        let put = || {
+            let mut file = File::create(&self.part)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            rename(&self.part, self.path)
+        };
+        put().with_context(|| cannot_write(self.path))
+    }
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        // Gone already once it has been put.
+        let _ = remove_file(&self.part);
+    }
+}
+
+/// The encoder whose cohort is looked for under this name, where that is another one.
+fn of_another<'a>(out: &'a Path, model: &ModelId) -> Option<&'a str> {
+    let name = out.file_name()?.to_str()?.strip_suffix(".cohort.json")?;
+    (model.0.split('@').next() != Some(name)).then_some(name)
 }
 
 fn cannot_write(file: &Path) -> String {

@@ -8,6 +8,7 @@ use comfy_table::Table;
 
 use super::super::backend::Backend;
 use super::super::output::{self, Output, count};
+use super::super::remove::confirmed;
 use super::super::replay::headline;
 use super::super::{Exit, Globals};
 use crate::calibration::cohort::Cohort;
@@ -46,6 +47,9 @@ pub(super) struct Migrate {
     /// End it: samples and kept attempts of the encoder that is not in force are removed
     #[arg(long)]
     end: bool,
+    /// Do not ask before the end
+    #[arg(short, long, requires = "end")]
+    yes: bool,
     /// Print how far it is as JSON: {"migration": …} or {"migration": null}
     #[arg(long, conflicts_with = "step")]
     json: bool,
@@ -59,15 +63,7 @@ impl Migrate {
             Some(name) => begin(&config, name, &mut out)?,
             None if self.cut_over => self.cut_over(&config, globals, &mut out)?,
             None if self.back => back(&config, globals, &mut out)?,
-            None if self.end => {
-                let mut backend = Backend::to_change(&config)?;
-                must_be_in_force(&under_way(&mut backend)?, &config)?;
-                let samples = backend.end_migration()?;
-                out.line(format_args!(
-                    "ended: {} of the encoder that is not in force removed",
-                    count(samples, "sample", "samples")
-                ))?;
-            }
+            None if self.end => return self.end(&config),
             None => self.show(&config, &mut out)?,
         }
         out.flush()?;
@@ -85,11 +81,48 @@ impl Migrate {
         }
     }
 
+    fn end(&self, config: &Config) -> anyhow::Result<Exit> {
+        let mut backend = Backend::to_change(config)?;
+        let progress = under_way(&mut backend)?;
+        must_be_in_force(&progress, config)?;
+        let Progress { migration, in_force, people, .. } = &progress;
+        let goes =
+            migration.other(in_force).map_or_else(|| "nothing".to_owned(), |other| other.id.to_string());
+        let samples = |n| count(n, "sample", "samples");
+        let of_other = people.iter().map(|person| person.of_other).sum();
+        let what = format!(
+            "{in_force} stays; {} of {goes} and what else there is of it are removed",
+            samples(of_other)
+        );
+        let mut out = Output::new();
+        if !self.yes && !confirmed("what there is of the other encoder shall go", &format!("{what}."))? {
+            out.line("nothing is removed")?;
+            out.flush()?;
+            return Ok(Exit::No);
+        }
+        let gone = backend.end_migration()?;
+        out.line(format_args!("ended: {in_force} stays; {} of {goes} removed", samples(gone)))?;
+        out.flush()?;
+        Ok(Exit::Done)
+    }
+
     fn cut_over(&self, config: &Config, globals: &Globals, out: &mut Output) -> anyhow::Result<()> {
         let mut backend = Backend::to_change(config)?;
-        let to = under_way(&mut backend)?.migration.to;
-        if config.encoder.model == to.name {
-            bail!("the config names {} already; it is in force from the next start on", to.name);
+        let Progress { migration, in_force, people, .. } = under_way(&mut backend)?;
+        let to = migration.to;
+        match (config.encoder.model == to.name, in_force == to.id) {
+            (true, true) => bail!("{} is in force already", to.id),
+            (true, false) => {
+                bail!("the config names {} already; it is in force from the next start on", to.name)
+            }
+            (false, true) => bail!(
+                "{} is still in force, and the config names {} from the next start on: start the service and cut over again, or set \
+                 encoder.model = {:?} by hand",
+                to.id,
+                config.encoder.model,
+                to.name
+            ),
+            (false, false) => {}
         }
         let installed = installed(config, &to.name)?;
         ensure!(
@@ -102,13 +135,18 @@ impl Migrate {
         let (file, changed) = change(globals, &to.name)?;
         let order = CutOver { leave_behind: self.leave_behind, confirmed: self.confirm };
         let replayed = backend.cut_over(order)?;
-        changed.put()?;
+        if let Err(error) = changed.put() {
+            // The log must not say what did not happen.
+            backend.back_over()?;
+            return Err(error.into());
+        }
         out.line(format_args!(
             "of {}: {}",
             count(replayed.attempts, "attempt", "attempts"),
             headline(&replayed)
         ))?;
         named(&to, &file, out)?;
+        unknown_by(&to, people.iter().filter(|person| !person.is_known_to_other()), out)?;
         Ok(out.line("back with: accessd models migrate --back")?)
     }
 }
@@ -136,13 +174,29 @@ fn begin(config: &Config, name: &str, out: &mut Output) -> anyhow::Result<()> {
         "{name} was trained on whole pictures, and the door shows it aligned faces; train with data.framing = \"aligned\""
     );
     Cohort::of(&to.id, &config.paths.models)?;
-    Backend::to_change(config)?.migrate(&from, &to)?;
+    let mut backend = Backend::to_change(config)?;
+    if let Some(Progress { migration, .. }) = backend.migration()? {
+        ensure!(
+            migration.to.id != to.id || migration.from.id != from.id,
+            "that change is under way already, since {}; without an option this command shows how far it is",
+            output::local_time(migration.began)
+        );
+    }
+    backend.migrate(&from, &to)?;
     out.line(format_args!("begun: samples of {} are made beside those of {}", to.id, from.id))?;
     out.line("from the next start of the service on: sudo systemctl restart accessd")?;
     if config.privacy.keep_attempts == "off" {
         out.line(
             "note: privacy.keep_attempts is off; a cut-over needs kept attempts to go by, so set it to \"recognised\" or \"everybody\" first",
         )?;
+    }
+    if config.decision.threshold > 0.0 {
+        out.line(
+            "note: decision.threshold is set by hand, for this encoder; a cut-over needs one that follows from the rate, so set it to 0",
+        )?;
+    }
+    if config.privacy.keep_crops == "off" {
+        out.line("note: privacy.keep_crops is off; samples come from looks of people at the door alone")?;
     }
     if config.liveness.mode == "off" {
         out.line("note: liveness.mode is off; looks of people at the door become samples only when the photo check has passed them")?;
@@ -152,7 +206,8 @@ fn begin(config: &Config, name: &str, out: &mut Output) -> anyhow::Result<()> {
 
 fn back(config: &Config, globals: &Globals, out: &mut Output) -> anyhow::Result<()> {
     let mut backend = Backend::to_change(config)?;
-    let from = under_way(&mut backend)?.migration.from;
+    let Progress { migration, in_force, people, .. } = under_way(&mut backend)?;
+    let from = migration.from;
     if config.encoder.model == from.name {
         bail!("the config names {} already", from.name);
     }
@@ -160,6 +215,10 @@ fn back(config: &Config, globals: &Globals, out: &mut Output) -> anyhow::Result<
     backend.back_over()?;
     changed.put()?;
     named(&from, &file, out)?;
+    let known = |person: &&Filling| {
+        if in_force == from.id { person.of_this > 0 } else { person.is_known_to_other() }
+    };
+    unknown_by(&from, people.iter().filter(|person| !known(person)), out)?;
     match installed(config, &from.name) {
         Ok(id) if id == from.id => Ok(()),
         Ok(id) => Ok(out.line(format_args!(
@@ -168,6 +227,23 @@ fn back(config: &Config, globals: &Globals, out: &mut Output) -> anyhow::Result<
         ))?),
         Err(error) => Ok(out.line(format_args!("note: {error:#}"))?),
     }
+}
+
+/// Says whom the door will not know.
+fn unknown_by<'a>(
+    model: &NamedModel,
+    people: impl Iterator<Item = &'a Filling>,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let names: Vec<&str> = people.map(|person| person.person.name.as_str()).collect();
+    if !names.is_empty() {
+        out.line(format_args!(
+            "note: without a sample of {} the door does not know {}; enrol them with accessd enroll --more",
+            model.id,
+            names.join(", ")
+        ))?;
+    }
+    Ok(())
 }
 
 /// What the door uses now is what stays; what it will use from the next start on must not be what goes.
@@ -196,7 +272,7 @@ fn under_way(backend: &mut Backend) -> anyhow::Result<Progress> {
 }
 
 fn tell(progress: &Progress, config: &Config, out: &mut Output) -> anyhow::Result<()> {
-    let Progress { migration, in_force, people, attempts } = progress;
+    let Progress { migration, in_force, people, attempts, .. } = progress;
     out.line(format_args!(
         "from {} to {}, since {} by {}",
         migration.from.id,
@@ -212,6 +288,9 @@ fn tell(progress: &Progress, config: &Config, out: &mut Output) -> anyhow::Resul
     let Some(other) = migration.other(in_force) else {
         return Ok(out.line("which is neither of the two: nothing is made for either")?);
     };
+    if !progress.started {
+        out.line("nothing is made yet: start the service anew (sudo systemctl restart accessd)")?;
+    }
     let short = people.iter().filter(|person| person.missing() > 0).count();
     out.line(format_args!(
         "{} of {} have the samples of {} that are wanted",
@@ -219,17 +298,20 @@ fn tell(progress: &Progress, config: &Config, out: &mut Output) -> anyhow::Resul
         count(people.len(), "person", "people"),
         other.id
     ))?;
-    out.line(format_args!("{} kept as it sees them", count(*attempts, "attempt is", "attempts are")))?;
+    out.line(format_args!("{} kept as it saw them", count(*attempts, "attempt is", "attempts are")))?;
     if short > 0 {
         out.line("")?;
-        out.table(&table(people))?;
+        out.table(&table(people, in_force, &other.id))?;
     }
-    Ok(())
+    let here = NamedModel { name: String::new(), id: in_force.clone() };
+    unknown_by(&here, people.iter().filter(|person| person.of_this == 0 && person.of_other > 0), out)
 }
 
 /// Those of whom samples are wanted.
-fn table(people: &[Filling]) -> Table {
-    let mut table = output::table(["NAME", "SAMPLES", "OF THE OTHER", "WANTED"]);
+fn table(people: &[Filling], in_force: &ModelId, other: &ModelId) -> Table {
+    let of = |model: &ModelId| format!("OF {}", model.0.split('@').next().unwrap_or_default().to_uppercase());
+    let (this, other) = (of(in_force), of(other));
+    let mut table = output::table(["NAME", &this, &other, "WANTED"]);
     for person in people.iter().filter(|person| person.missing() > 0) {
         table.add_row([
             person.person.name.clone(),

@@ -8,14 +8,17 @@ use serde_json::json;
 use crate::calibration::Bar;
 use crate::encoder::ModelId;
 use crate::journal::replay::Replayed;
-use crate::journal::{Event, EventKind, Stamp};
+use crate::journal::{Event, EventId, EventKind, Filter, Record, Stamp};
 use crate::store::{Filling, Migration, Store, StoreError};
 
 use super::super::ops::{Terms, refused};
 use super::super::protocol::{Reply, Request};
 use super::super::replaying::{Trial, try_out};
 use super::super::supervise::chain;
-use super::verdict::may_take_over;
+use super::verdict::{may_leave, may_take_over};
+
+/// Steps of a change that are looked through for its beginning.
+const MOST_STEPS: usize = 200;
 
 /// How a change of the encoder stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +27,9 @@ pub struct Progress {
     pub migration: Migration,
     /// The encoder in force.
     pub in_force: ModelId,
-    /// Everybody with templates of it, by name; empty when it is neither of the two.
+    /// Whether the service has been started since: nothing is made before.
+    pub started: bool,
+    /// Everybody with templates of either, by name; empty when a third encoder is in force.
     pub people: Vec<Filling>,
     /// Attempts that are kept as the other one sees them.
     pub attempts: usize,
@@ -95,7 +100,21 @@ fn progress(store: &dyn Store, in_force: &ModelId) -> Result<Option<Box<Progress
         Some(other) => (store.filling(in_force, &other.id)?, store.kept(&other.id)?),
         None => (Vec::new(), 0),
     };
-    Ok(Some(Box::new(Progress { migration, in_force: in_force.clone(), people, attempts })))
+    let started = has_started_since(store)?;
+    Ok(Some(Box::new(Progress { migration, in_force: in_force.clone(), started, people, attempts })))
+}
+
+/// Whether the service has been started since the change began: by the order of the records, whatever the calendar did.
+fn has_started_since(store: &dyn Store) -> Result<bool, StoreError> {
+    let last = |kind| -> Result<Option<EventId>, StoreError> {
+        let records =
+            store.records(&Filter { kinds: vec![kind], limit: Some(MOST_STEPS), ..Filter::default() })?;
+        let begun = |record: &&Record| {
+            record.event.kind == EventKind::Start || record.event.detail["step"] == "begun"
+        };
+        Ok(records.iter().rfind(begun).map(|record| record.id))
+    };
+    Ok(last(EventKind::Start)? > last(EventKind::Migration)?)
 }
 
 /// Whether the other encoder may take over: the replay that shows it, and the event to be written.
@@ -108,7 +127,7 @@ pub(crate) fn judge(store: &dyn Store, terms: &Terms, order: &CutOver) -> Result
     let to = &migration.to;
     if terms.model != migration.from.id {
         return Err(format!(
-            "{} is in force, not {}; the change goes from that to {}",
+            "{} is in force; this change goes from {} to {}",
             terms.model, migration.from.id, to.id
         ));
     }
@@ -119,10 +138,17 @@ pub(crate) fn judge(store: &dyn Store, terms: &Terms, order: &CutOver) -> Result
             terms.model
         ));
     }
+    if !has_started_since(store).map_err(|error| chain(&error))? {
+        return Err(format!(
+            "{} has made nothing yet: the service has not been started since the change began",
+            to.id
+        ));
+    }
     let filling = store.filling(&terms.model, &to.id).map_err(|error| chain(&error))?;
+    may_leave(&to.id.0, &filling, order)?;
     let trial = Trial { model: Some(to.id.clone()), ..Trial::default() };
     let replayed = try_out(store, terms, &trial)?;
-    may_take_over(&to.id.0, &filling, &replayed, order)?;
+    may_take_over(&to.id.0, &replayed, order)?;
     let people = store.gallery(&terms.model).map_err(|error| chain(&error))?;
     let supported = terms.bar.apply(&people, &terms.rule).1.is_none_or(|known| known.supported);
     if supported && !replayed.supported {

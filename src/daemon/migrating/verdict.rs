@@ -13,33 +13,36 @@ pub(super) const LEAST_ATTEMPTS: usize = 20;
 /// People who are named in a refusal.
 const NAMED: usize = 5;
 
-/// Decides on an order to change over to `to`.
+/// Whether everybody has the templates of `to` that are wanted, or may be left behind.
+///
+/// # Errors
+/// Who has too few.
+pub(super) fn may_leave(to: &str, filling: &[Filling], order: &CutOver) -> Result<(), String> {
+    let short: Vec<&Filling> = filling.iter().filter(|person| person.missing() > 0).collect();
+    if short.is_empty() || order.leave_behind {
+        return Ok(());
+    }
+    let name = |person: &&Filling| {
+        format!("{} ({} of {})", person.person.name, person.of_other, person.of_other + person.missing())
+    };
+    let mut names: Vec<String> = short.iter().take(NAMED).map(name).collect();
+    if short.len() > NAMED {
+        names.push(format!("{} more", short.len() - NAMED));
+    }
+    Err(format!(
+        "{} of {} people have too few samples of {to}: {}; more are made as these people are let in, and of pictures where those \
+         are kept. With --leave-behind whoever has none must be enrolled anew before the door knows them",
+        short.len(),
+        filling.len(),
+        names.join(", ")
+    ))
+}
+
+/// Whether `to` may take over, by attempts that were weighed.
 ///
 /// # Errors
 /// Why not, with the numbers and what to do.
-pub(super) fn may_take_over(
-    to: &str,
-    filling: &[Filling],
-    replayed: &Replayed,
-    order: &CutOver,
-) -> Result<(), String> {
-    let short: Vec<&Filling> = filling.iter().filter(|person| person.missing() > 0).collect();
-    if !short.is_empty() && !order.leave_behind {
-        let name = |person: &&Filling| {
-            format!("{} ({} of {})", person.person.name, person.of_other, person.of_other + person.missing())
-        };
-        let mut names: Vec<String> = short.iter().take(NAMED).map(name).collect();
-        if short.len() > NAMED {
-            names.push(format!("{} more", short.len() - NAMED));
-        }
-        return Err(format!(
-            "{} of {} people have too few templates of {to}: {}; they fill as these people are let in, and from crops where \
-             those are kept. With --leave-behind whoever has none must be enrolled anew before the door knows them",
-            short.len(),
-            filling.len(),
-            names.join(", ")
-        ));
-    }
+pub(super) fn may_take_over(to: &str, replayed: &Replayed, order: &CutOver) -> Result<(), String> {
     let [gained, lost, unrecognised, other] =
         [Outcome::Granted, Outcome::Refused, Outcome::Unrecognised, Outcome::Other]
             .map(|o| replayed.count(o));
@@ -57,6 +60,9 @@ pub(super) fn may_take_over(
     let list = "`accessd replay --model` lists them";
     if other > 0 {
         return Err(format!("{figures}: it takes people for others; {list}"));
+    }
+    if gained == 0 && order.confirmed > 0 {
+        return Err(format!("{figures}: there is nothing to confirm, leave --confirm out"));
     }
     if gained != order.confirmed {
         return Err(format!(
@@ -109,7 +115,8 @@ mod tests {
     }
 
     fn ask(filling: &[Filling], replayed: &Replayed, order: CutOver) -> Result<(), String> {
-        may_take_over("b@2", filling, replayed, &order)
+        may_leave("b@2", filling, &order)?;
+        may_take_over("b@2", replayed, &order)
     }
 
     #[test]
@@ -118,7 +125,7 @@ mod tests {
         assert_eq!(ask(&[person(1, 5, 3), person(2, 1, 1), person(3, 0, 1)], &none, order), Ok(()));
         let short: Vec<Filling> = (1..=9).map(|id| person(id, 2, usize::from(id < 3) * 2)).collect();
         let why = ask(&short, &none, order).unwrap_err();
-        assert!(why.starts_with("7 of 9 people have too few templates of b@2: P3 (0 of 2), "), "{why}");
+        assert!(why.starts_with("7 of 9 people have too few samples of b@2: P3 (0 of 2), "), "{why}");
         assert!(why.contains("P7 (0 of 2), 2 more; "), "{why}");
         assert_eq!(ask(&short, &none, CutOver { leave_behind: true, ..order }), Ok(()));
     }
