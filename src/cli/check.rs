@@ -9,7 +9,7 @@ use rustix::fs::Access;
 use serde::Serialize;
 
 use super::adapters::{
-    NO_DOOR, doubt, keypad_spec, learning, load_networks, patience, places, prefix, wired_inputs,
+    NO_DOOR, bar, doubt, keypad_spec, learning, load_networks, patience, places, prefix, wired_inputs,
 };
 use super::backend::{Service, keys, open_to_read, own_actor};
 use super::exposed::exposed;
@@ -24,9 +24,10 @@ use crate::door::keypad::look_for_keypad;
 use crate::door::{self, LineSpec};
 use crate::encoder::ModelId;
 use crate::journal::Stamp;
+use crate::models::Library;
 use crate::policy::NumberedRule;
 use crate::seal::KeyError;
-use crate::store::{self, Store};
+use crate::store::{self, Migrating, Store};
 
 /// Check config, database, networks, camera, relay and socket; exit code 3 when something is wrong
 #[derive(Args, Debug)]
@@ -195,7 +196,11 @@ fn networks(config: &Config) -> Vec<Finding> {
                 Ok((None, told)) => warn("photos", told),
                 Err(error) => fail("photos", format!("{error:#}")),
             });
+            if let Err(error) = bar(config, networks.model()) {
+                findings.push(fail("threshold", format!("{error:#}")));
+            }
             findings.extend(people_unknown_to(networks.model(), config));
+            findings.extend(migration(networks.model(), config));
             findings
         }
     }
@@ -234,6 +239,24 @@ fn people_unknown_to(model: &ModelId, config: &Config) -> Option<Finding> {
                 unknown.join(", ")
             ),
         )
+    })
+}
+
+/// A change of the encoder that is under way, and whether the other one can be used.
+fn migration(model: &ModelId, config: &Config) -> Option<Finding> {
+    const WHAT: &str = "migration";
+    let migration = open_to_read(config).ok()?.migration().ok()??;
+    let (from, to) = (&migration.from.id, &migration.to.id);
+    let told = format!("from {from} to {to}: `accessd models migrate` says how far it is");
+    let Some(other) = migration.other(model) else {
+        return Some(warn(WHAT, format!("{told}; {model} is neither of the two, so it stands still")));
+    };
+    Some(match Library::new(&config.paths.models).load(&other.name, "encoder") {
+        Ok(file) if file.card.id() == other.id => ok(WHAT, told),
+        Ok(file) => {
+            warn(WHAT, format!("{told}; it stands still: {} is installed in its place", file.card.id()))
+        }
+        Err(error) => warn(WHAT, format!("{told}; it stands still: {error}")),
     })
 }
 

@@ -523,10 +523,23 @@ fn net_another_network_under_the_name_stops_the_change_and_not_the_door_nor_the_
     library.install(&ModelFile::new(card, &weights).unwrap()).unwrap();
     let replaced = refused(&site, &["models", "migrate", "--cut-over"]);
     assert!(replaced.contains("the network installed as sface2 is sface2@"), "{replaced}");
+    let check = site.run(["check"]);
+    assert!(check.stdout.contains("it stands still: sface2@"), "{}{}", check.stdout, check.stderr);
     let service = let_him_in(&site);
     assert_eq!(service.stop(), Some(0));
     let told = fs::read_to_string(site.path("service.log")).unwrap();
     assert!(told.contains("the change of the encoder stands still"), "{told}");
+
+    // Measurements that were cut short are found before the next start finds them.
+    fs::write(site.path("models/sface.cohort.json"), "").unwrap();
+    let check = site.run(["check"]);
+    assert!(
+        check.code == 1 && check.stdout.contains("sface.cohort.json"),
+        "{}{}",
+        check.stdout,
+        check.stderr
+    );
+    fs::remove_file(site.path("models/sface.cohort.json")).unwrap();
 
     // Changed over by hand to what then breaks.
     site.write_config(&DOOR.replace("\"sface\" # which", "\"sface2\""));
