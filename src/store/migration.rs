@@ -179,7 +179,7 @@ impl Migrating for SqliteStore {
                  VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)",
                 params![from.name, from.id.0, to.name, to.id.0, micros(at.wall), actor],
             )?;
-            let what = format!("begun: templates of {} beside those of {}", to.id, from.id);
+            let what = format!("begun: samples of {} beside those of {}", to.id, from.id);
             let detail = json!({ "step": "begun", "what": what, "from": from.id, "to": to.id });
             chain::append(tx, &told(detail, actor), at, pen)?;
             Ok(())
@@ -264,7 +264,7 @@ impl Migrating for SqliteStore {
                 row.get::<_, i64>(0).map(|n| n.unsigned_abs() as usize)
             })?;
             tx.execute("UPDATE model_migration SET removes = ?1", [&other.0])?;
-            let what = format!("ended: {keep} stays, {gone} templates of {other} and what else there is of it go");
+            let what = format!("ended: {keep} stays, {gone} samples of {other} and what else there is of it go");
             let detail = json!({ "what": what, "keeps": keep, "removes": other });
             chain::append(tx, &told(detail, actor), at, pen)?;
             Ok(gone)

@@ -111,6 +111,7 @@ fn detail(kind: EventKind, detail: &Value) -> String {
         // The looks behind it are told by what follows.
         EventKind::PinAsked => detail.get("why").and_then(Value::as_str).map(str::to_owned),
         EventKind::Presentation => held_up(detail),
+        EventKind::Migration => detail.get("what").and_then(Value::as_str).map(str::to_owned),
         EventKind::Advice => {
             Advice::deserialize(&detail["advice"]).ok().map(|advice| format!("{:?}", advice.as_str()))
         }
@@ -365,6 +366,12 @@ mod tests {
         assert_eq!(
             line(EventKind::PinAsked, Some("Ada"), None, asked),
             "enter PIN     Ada  the PIN is asked for: it takes face and PIN; rule 2"
+        );
+        let step =
+            json!({"step": "begun", "what": "begun: samples of b beside those of a", "from": "a", "to": "b"});
+        assert_eq!(
+            line(EventKind::Migration, None, Some("uid 0 (root)"), step),
+            "migration     begun: samples of b beside those of a  by uid 0 (root)"
         );
         let by_pin = json!({"by": "rule 2", "with": "PIN", "code": 1});
         assert_eq!(line(EventKind::Grant, Some("Ines"), None, by_pin), "granted       Ines  PIN, rule 2");
