@@ -534,7 +534,7 @@ fn net_another_network_under_the_name_stops_the_change_and_not_the_door_nor_the_
     fs::write(site.path("models/sface.cohort.json"), "").unwrap();
     let check = site.run(["check"]);
     assert!(
-        check.code == 1 && check.stdout.contains("sface.cohort.json"),
+        check.code == 3 && check.stdout.contains("sface.cohort.json"),
         "{}{}",
         check.stdout,
         check.stderr
