@@ -17,9 +17,14 @@ fn keeping(keep: Keep) -> House {
     House::open_full(Shutdown::by_hand(), limits(), |_| {}, move |parts, _| parts.keep = keep)
 }
 
-/// Shows somebody often enough for a decision.
+/// Shows somebody often enough for a decision, and waits until control has seen all of it: what it had not seen would be too old
+/// once the clock is put forward.
 fn pass(house: &House, track: u64, face: [f32; 3]) {
-    (0..3).for_each(|_| house.film(&[(track, face)]));
+    for _ in 0..3 {
+        let decided = house.traced().len();
+        house.film(&[(track, face)]);
+        until("the frame is decided on", || house.traced().len() > decided);
+    }
 }
 
 /// Whoever was there is gone for good.
